@@ -164,11 +164,11 @@ class GroupedSplitting:
         return out
 
     def gap(self, G: Array, Z: Array, scale: float) -> tuple[Array, float]:
-        """``scale (G − Z)`` and the norm of G − Z."""
-        difference = G - Z
-        size = float(np.sqrt(self.layer.square(difference)))
-        difference *= scale
-        return difference, size
+        """``scale (G − Z)``, written to G, of which nothing else is needed, and the norm of G − Z."""
+        G -= Z
+        size = float(np.sqrt(self.layer.square(G)))
+        G *= scale
+        return G, size
 
     def multipliers(self, V: Array, penalty: float) -> GroupedDual:
         """The dual of a point V, with exact signs, in float64."""
