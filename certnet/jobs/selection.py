@@ -242,7 +242,7 @@ class _Part:
 
 @dataclass(frozen=True, eq=False)
 class _Walk:
-    """A path that was walked: at each γ the loss, the network, its outputs for the rows that judge; and why it ended."""
+    """A path that was walked: at each γ loss, network and outputs for the rows that judge; and why it ended."""
 
     gammas: Sequence[float]
     losses: Sequence[float]
