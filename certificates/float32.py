@@ -76,5 +76,11 @@ def row_errors(case: "UnsafeCase", errors: FloatArray) -> FloatArray:
 
 
 def lowered(case: "UnsafeCase", errors: FloatArray) -> "UnsafeCase":
-    """The case with E taken off h. That its rows are not all ≤ 0 proves that those of the case are not in float32."""
-    return replace(case, h=np.nextafter(case.h - errors, -np.inf))
+    """The case with E taken off h. That its rows are not all ≤ 0 proves that those of the case are not in float32.
+
+    Raises:
+        ProofFailure: what is left is beyond float64.
+    """
+    h = np.nextafter(case.h - errors, -np.inf)
+    require(np.isfinite(h).all(), "a constant of an output row overflows")
+    return replace(case, h=h)

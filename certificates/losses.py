@@ -1,22 +1,11 @@
 """The losses that a statement may name, each with what a check needs of it, written without the solvers' table.
 
-Let ℓ be a convex loss of a fitted value f, and let D be a function with ``ℓ(f, y) ≥ D(w) − w·f`` for all f. Then
-``Σ ω_i ℓ(f_i, y_i) ≥ Σ ω_i D(W_i/ω_i) − ⟨W, f⟩`` for all weights ω > 0, which is how W bounds the loss of any network.
-
-| name                 | targets y    | ℓ(f, y)                | D(w)                           | domain             |
-|----------------------|--------------|------------------------|--------------------------------|--------------------|
-| squared, huber:δ     | numbers      | max of wr − w²/2       | wy − w²/2                      | all; −δ ≤ w ≤ δ    |
-| absolute, quantile:τ | numbers      | max of wr              | wy                             | τ − 1 ≤ w ≤ τ      |
-| squared-hinge        | −1, 1        | max of qs − q²/2       | q − q²/2, q = yw               | 0 ≤ q              |
-| hinge                | −1, 1        | max of qs              | q, q = yw                      | 0 ≤ q ≤ 1          |
-| logistic             | −1, 1        | log(1 + e^{−yf})       | H(q) + H(1 − q), q = yw        | 0 ≤ q ≤ 1          |
-| cross-entropy        | one-hot rows | log Σ_k e^{f_k} − f_y  | Σ_k H(p_k), p = y − w          | p ≥ 0, Σ_k w_k = 0 |
-| poisson              | not negative | e^f − yf + y log y − y | H(p) − H(y) − w, p = y − w     | p ≥ 0              |
-
-with r = y − f, s = 1 − yf = y(y − f), and ``H(p) = −p log p``, H(0) = 0. The maxima are over the domain, that of the
-absolute loss being −1 ≤ w ≤ 1, so that ``ℓ ≥ D(w) − wf`` there. In the last three lines D is the least value of
-``ℓ(f, y) + w·f``. All domains hold w = 0. Whether W is in one is decided exactly, D is rounded down and ℓ up;
-logarithms and exponentials are Arb's.
+With ``ℓ(f, y) ≥ D(w) − w·f`` for all f, ``Σ ω_i ℓ(f_i, y_i) ≥ Σ ω_i D(W_i/ω_i) − ⟨W, f⟩`` for all weights ω > 0, which
+is how W bounds the loss of any network. The table of ℓ, D and its domain is that of docs/mathematics.md (Theorem 2).
+For numbers, r = y − f, and for signs, s = 1 − yf = y(y − f) and q = yw, ℓ is the maximum of ``wr − w²/2`` or ``qs −
+q²/2``, the square for curved losses alone, over the limits of w or q; otherwise it has logarithms, and D has ``H(p) =
+−p log p``. All domains hold w = 0. Whether W is in one is decided exactly, D is rounded down and ℓ up; logarithms and
+exponentials are Arb's.
 """
 
 import math

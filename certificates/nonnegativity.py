@@ -28,17 +28,20 @@ MAX_ORDER = 6000
 COEFFICIENT_BITS = 128
 
 
-def check_structure(proof: LiftedProof, cone: Cone, *, order_limit: int | None = MAX_ORDER) -> None:
-    """Shapes, types, ranges and finiteness of every array; the order, unless it is never built. Raises ProofFailure."""
-    circuits, triangles, (neurons, k), rows = proof.circuits, proof.triangles, cone.generators.shape, len(cone.linear)
+def check_structure(
+    proof: LiftedProof, neurons: int, k: int, rows: int, quadratics: int, *, in_parts: bool = False
+) -> None:
+    """Shapes, types, ranges and finiteness of every array, for a cone of this size; and the order, unless the slack may
+    be built in parts. Raises ProofFailure."""
+    circuits, triangles = proof.circuits, proof.triangles
     nodes, leaves, count = proof.split.size, proof.leaves, proof.multipliers.size
     known, supports, bounded = circuits.target.size, circuits.support.size, triangles.neuron.size
     require(leaves >= 1 and nodes >= 1, "the proof has no leaf")
-    require(order_limit is None or not proof.groups.size, "this proof must not be in groups")
+    require(in_parts or not proof.groups.size, "this proof must not be in groups")
     require_arrays(proof, np.int64, split=(nodes,), children=(nodes, 2), leaf=(nodes,), pairs=(count, 2))
     require_arrays(proof, np.int64, pair_offset=(leaves + 1,))
     require_arrays(proof, np.float64, multipliers=(count,), complementarity=(leaves, neurons))
-    require_arrays(proof, np.float64, sigma=(leaves, len(cone.quadratics)))
+    require_arrays(proof, np.float64, sigma=(leaves, quadratics))
     require_arrays(circuits, np.int64, "circuit_", target=(known,), support=(supports,), offset=(known + 1,))
     require_arrays(triangles, np.int64, "triangle_", neuron=(bounded,))
     require_arrays(triangles, np.float64, "triangle_", bounds=(bounded, 2))
@@ -52,14 +55,19 @@ def check_structure(proof: LiftedProof, cone: Cone, *, order_limit: int | None =
     ):
         require(((index >= 0) & (index < limit)).all(), f"{name} has an entry outside 0..{limit - 1}")
     positions = 2 * neurons + rows + known + bounded
-    within = order_limit is None or positions + k <= order_limit
-    require(within, f"the proof has order {positions + k}, and this checker stops at {order_limit}")
+    if not in_parts:
+        require_order(positions + k)
     p, q = proof.pairs[:, 0], proof.pairs[:, 1]
     require(((p >= 0) & (p <= q) & (q < positions)).all(), "a pair of multipliers is out of order or out of range")
     for at in np.flatnonzero(~(proof.multipliers >= 0))[:1]:
         pair = tuple(proof.pairs[at].tolist())
         raise ProofFailure(f"the multiplier of the pair {pair} is {proof.multipliers[at]:.3e}, which is negative")
     require((proof.sigma >= 0).all(), f"sigma is {proof.sigma.min(initial=0.0):.3e}, which is negative")
+
+
+def require_order(order: int, what: str = "the proof") -> None:
+    """Raise ``ProofFailure`` where ``what`` has a larger order than this checker takes."""
+    require(order <= MAX_ORDER, f"{what} has order {order}, and this checker stops at {MAX_ORDER}")
 
 
 def leaves_with_signs(proof: LiftedProof, neurons: int) -> Iterator[tuple[int, IntArray]]:
@@ -161,7 +169,7 @@ def prove_nonnegative(cone: Cone, form: M, proof: LiftedProof, matrix: type[M]) 
     Raises:
         ProofFailure: the first violated condition.
     """
-    check_structure(proof, cone)
+    check_structure(proof, *cone.size)
     rows = extra_rows(proof, cone, matrix)
     for leaf, signs in leaves_with_signs(proof, len(cone.generators)):
         prove_leaf(cone, form, proof, leaf, signs, rows, matrix)

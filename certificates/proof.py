@@ -38,6 +38,11 @@ class Cone:
     quadratics: Sequence[Any] = ()
     bounds: FloatArray | None = None
 
+    @property
+    def size(self) -> tuple[int, int, int, int]:
+        """N, k, and how many rows and quadratics the region has."""
+        return *self.generators.shape, len(self.linear), len(self.quadratics)
+
     @classmethod
     def everywhere(cls, generators: FloatArray, quadratics: Sequence[Any] = ()) -> "Cone":
         """Over all of R^k, or where some quadratics are nonnegative."""
@@ -94,7 +99,7 @@ class LiftedProof:
         sigma: (leaves, q) σ_k ≥ 0.
         circuits, triangles: further valid inequalities, shared by all leaves.
         groups: (N,) group of each generator, ``SHARED`` (−1) for one that may join any group, where pairs join no two
-            groups and the slack is proved group by group (``certificates.grouped_slack``); empty for any other proof.
+            groups and the slack is proved group by group (``certificates.norm_bound``); empty for any other proof.
     """
 
     split: IntArray
@@ -113,3 +118,9 @@ class LiftedProof:
     def leaves(self) -> int:
         """Number of leaves."""
         return self.pair_offset.size - 1
+
+    @property
+    def plain(self) -> bool:
+        """Whether it has one leaf and no products; it may have σ."""
+        others = (self.pairs, self.groups, self.circuits.target, self.triangles.neuron)
+        return self.leaves == self.split.size == 1 and not any(array.size for array in others)

@@ -15,7 +15,7 @@ from certificates.arithmetic import Arithmetic, Enclosure
 from certificates.arithmetic.floating import inflate, sum_of_products
 from certificates.arithmetic.matrix import M
 from certificates.certificate import FLOAT32, REAL, CaseProof, Certificate, LipschitzProof, Robustness
-from certificates.failure import ProofFailure, require, require_arrays
+from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require, require_arrays
 from certificates.float32 import lowered, output_errors, row_errors
 from certificates.linear_leaves import LinearLeaves, OpenCase, is_linear, leaf_weights
 from certificates.nonnegativity import (
@@ -27,7 +27,7 @@ from certificates.nonnegativity import (
 )
 from certificates.proof import Cone, LiftedProof
 from certificates.report import Verdict
-from certificates.resources import product_bytes, require_memory
+from certificates.resources import product_bytes, require_memory, row_bytes
 from certificates.work import Work
 from formulations.arrays import FloatArray, IntArray
 from formulations.signs import ACTIVE, INACTIVE
@@ -95,7 +95,7 @@ def _in_float32(
         arrays = (region.lower, region.upper, region.centre)
         key = region.radius, *(array is not None and array.tobytes() for array in arrays)
         if key not in known:
-            known = {key: output_errors(network, region, preactivation_bounds(network, region)[1])}
+            known = {key: output_errors(network, region, preactivation_bounds(network, region, work.deadline)[1])}
         short = np.flatnonzero(~(row_errors(case, known[key]) <= E))
         require(not len(short), "E is smaller than what float32 may change of an output row")
         work.figures["rounding"] = max(work.figures.get("rounding", 0.0), float(E.max()))
@@ -110,7 +110,13 @@ def require_network(network: "ReluNetwork") -> tuple[int, int]:
     require(min(d, c) > 0, "the network has no input or no output")
     shapes = {"hidden": (m, d), "hidden_bias": (m,), "output": (c, m), "output_bias": (c,)}
     require_arrays(network, np.float64, "the network's ", **shapes)
+    require_memory(network_bytes(network), "the proof")
     return d, c
+
+
+def network_bytes(network: "ReluNetwork", arithmetic: Arithmetic = Arithmetic.FLOAT) -> float:
+    """Bytes that bounding the pre-activations takes, and in stronger arithmetic the network's own numbers."""
+    return row_bytes(arithmetic, len(network.hidden), sum(network.hidden.shape[1:]) + len(network.output))
 
 
 def require_region(region: "InputRegion", d: int) -> None:
@@ -134,7 +140,7 @@ def _normalised_margin(proof: CaseProof) -> float:
     return max(float(np.nextafter(proof.margin / max(total, 1.0), -math.inf)), 0.0)
 
 
-def _require_affordable(network: "ReluNetwork", case: "UnsafeCase", given: CaseProof) -> None:
+def _require_affordable(network: "ReluNetwork", case: "UnsafeCase", given: CaseProof, arithmetic: Arithmetic) -> None:
     """Refuse a case whose statement, or whose linear leaves, take more memory than the checker has.
 
     Raises:
@@ -142,7 +148,7 @@ def _require_affordable(network: "ReluNetwork", case: "UnsafeCase", given: CaseP
     """
     (m, d), (rows, c), proof = network.hidden.shape, case.H.shape, given.proof
     N, triangles = float(np.count_nonzero(given.stable == 0)), float(proof.triangles.neuron.size)
-    statement = 64.0 * m * (d + 1) + 80.0 * (2 * d + 1) * (d + 1)
+    statement = network_bytes(network, arithmetic) + 80.0 * (2 * d + 1) * (d + 1)
     leaves = proof.leaves * (8.0 * N + 300.0)
     slopes = 80.0 * triangles * (N + d + 1) + 400.0 * (2 * d + triangles * (d + 2))
     block = 400.0 * max(BLOCK_ENTRIES, m + 2 * N + 3 * d + triangles + proof.circuits.target.size + c + rows)
@@ -161,11 +167,11 @@ def check_case(
     """
     proof, deadline = given.proof, matrix.deadline
     deadline.check()
-    _require_affordable(network, case, given)
-    opened = OpenCase(network, case, given.stable, unstable_bounds(network, case.region, given))
+    _require_affordable(network, case, given, matrix.arithmetic)
+    opened = OpenCase(network, case, given.stable, unstable_bounds(network, case.region, given, deadline))
     cone = lifted_cone(opened)
     N, rows, circuits = len(cone.generators), len(cone.linear), proof.circuits.target.size
-    check_structure(proof, cone)
+    check_structure(proof, *cone.size)
     require_arrays(given, np.float64, mu=(proof.leaves, len(case.H)))
     require((given.mu >= 0).all() and (given.mu.sum(axis=1) > 0).all(), "mu has a negative entry, or is zero on a leaf")
     require(math.isfinite(given.margin) and given.margin > 0, f"the margin is {given.margin}, not a positive number")
@@ -233,7 +239,9 @@ def lifted_cone(opened: OpenCase) -> Cone:
 
 
 @np.errstate(all="ignore")
-def preactivation_bounds(network: "ReluNetwork", region: "InputRegion") -> tuple[FloatArray, FloatArray]:
+def preactivation_bounds(
+    network: "ReluNetwork", region: "InputRegion", deadline: Deadline = NO_DEADLINE
+) -> tuple[FloatArray, FloatArray]:
     """Rigorous l ≤ Ux + b ≤ u (m,) on the region: the box bound, and where there is a ball the better of both.
 
     Every neuron's bound over the box alone is exact up to rounding outwards, and so is that over the ball alone. Where
@@ -249,7 +257,7 @@ def preactivation_bounds(network: "ReluNetwork", region: "InputRegion") -> tuple
     still = ~((U != 0) & ((region.lower != 0) | (region.upper != 0))).any(axis=1)
     lower[still] = upper[still] = b[still, 0]
     for i, side in np.argwhere((np.abs(both.mid) <= 2.0 * both.rad) & ~still[:, None]).tolist():
-        sharp = sum_of_products([(parts[i], ends[:, side])], upper=side == 1)
+        sharp = sum_of_products([(parts[i], ends[:, side])], upper=side == 1, deadline=deadline)
         if side:
             upper[i] = min(upper[i], sharp)
         else:
@@ -263,7 +271,9 @@ def preactivation_bounds(network: "ReluNetwork", region: "InputRegion") -> tuple
     return lower, upper
 
 
-def unstable_bounds(network: "ReluNetwork", region: "InputRegion", given: CaseProof | LipschitzProof) -> FloatArray:
+def unstable_bounds(
+    network: "ReluNetwork", region: "InputRegion", given: CaseProof | LipschitzProof, deadline: Deadline = NO_DEADLINE
+) -> FloatArray:
     """(N, 2) proved bounds of the unstable neurons, after checking that the others are stable on the region.
 
     Raises:
@@ -272,7 +282,7 @@ def unstable_bounds(network: "ReluNetwork", region: "InputRegion", given: CasePr
     require_arrays(given, np.int64, stable=(len(network.hidden),))
     stable = given.stable
     require(np.isin(stable, (-1, 0, 1)).all(), "stable holds another number than 1, -1 and 0")
-    lower, upper = preactivation_bounds(network, region)
+    lower, upper = preactivation_bounds(network, region, deadline)
     wrong = np.flatnonzero(((stable == ACTIVE) & ~(lower >= 0)) | ((stable == INACTIVE) & ~(upper <= 0)))
     if len(wrong):
         i = int(wrong[0])

@@ -6,20 +6,18 @@
 4. W is in the domain of the loss, and ``Σ ω_i D(W_i/ω_i)``, rounded down, is at least the claimed bound;
 5. the network's objective, rounded up, is at most the claimed objective.
 
-Why 3 and 4 suffice: ``Σ ω_i ℓ(f_i) ≥ Σ ω_i D(W_i/ω_i) − ⟨W, f⟩`` (``certificates.losses``), and of ``⟨W, f⟩`` the
-neurons make ``Σ_j v_j·Wᵀ(Xu_j)₊ ≤ Σ_j γ‖u_j‖‖v_j‖ ≤ γ/2 (‖U‖² + ‖V‖²)``, and the output bias makes a·Wᵀ1. That is 0 if
-``Wᵀ1 = 0``, which is asked for where it is free; if penalised, it is at most ``γ/2 ‖a‖² + ‖Wᵀ1‖²/(2γ)``.
+Why 3 and 4 suffice says docs/mathematics.md (Theorem 1). The output bias makes a·Wᵀ1 of ``⟨W, f⟩``: 0 if ``Wᵀ1 = 0``,
+which is asked for where a bias is free, and at most ``γ/2 ‖a‖² + ‖Wᵀ1‖²/(2γ)`` if it is penalised.
 
-**A free hidden bias.** Let z = (u, b) with x_i·u + b the pre-activation of row i, ``‖x_i − x̄‖ ≤ R`` for all rows, and
-``q(z) = R²‖u‖² − (b + u·x̄)²``. A proof with ``σ q``, σ ≥ 0, shows ``‖Wᵀ(Xu + b)₊‖ ≤ γ‖u‖`` where q(z) ≥ 0. If
-``b + u·x̄ > R‖u‖`` all rows are active, and since ``Wᵀ1 = 0`` the left side is ``‖WᵀXu‖`` whatever b is, so it is that
-of the b with ``b + u·x̄ = R‖u‖``, where q(z) = 0. If ``b + u·x̄ < −R‖u‖`` no row is active, and the left side is 0.
-Without ``Wᵀ1 = 0`` it would be false at u = 0, where b costs nothing.
+With a free hidden bias let z = (u, b), with x_i·u + b the pre-activation of row i, ``‖x_i − x̄‖ ≤ R`` for all rows, and
+``q(z) = R²‖u‖² − (b + u·x̄)²``. A proof with ``σ q``, σ ≥ 0, shows ``‖Wᵀ(Xu + b)₊‖ ≤ γ‖u‖`` where q(z) ≥ 0, and by
+``Wᵀ1 = 0`` then everywhere (Theorem 3).
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -28,23 +26,21 @@ from certificates.arithmetic import Arithmetic, BallMatrix, Enclosure, Matrix
 from certificates.arithmetic.floating import TINY, UNIT, inflate, sum_of_products
 from certificates.arithmetic.matrix import Entries, M, timed
 from certificates.certificate import Certificate, Training, TrainingProof, fingerprint
-from certificates.diagonal_slack import is_diagonal, prove_without_products
+from certificates.cone_bound import in_basis
 from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require, require_arrays
-from certificates.grouped_slack import prove_in_groups, sizes_of_groups
 from certificates.losses import loss_named, require_domain, require_targets, sums, twice_earned, twice_lost
-from certificates.nonnegativity import MAX_ORDER, check_structure, leaves_with_signs, prove_nonnegative
+from certificates.nonnegativity import check_structure
+from certificates.norm_bound import norm_bytes, norm_order, parts_of, prove_norm, without
 from certificates.proof import Cone
 from certificates.report import Verdict
-from certificates.resources import product_bytes, require_memory, row_bytes
-from certificates.subdivision import Subdivision, check_subdivision, in_basis, prove_by_subdivision
+from certificates.resources import require_memory, row_bytes
+from certificates.subdivision import Subdivision, check_subdivision, prove_by_subdivision
 from certificates.work import Work
 from formulations.arrays import FloatArray, IntArray
 from formulations.parallel import ZERO_ROW, are_parallel, scale_rows
 
 E = TypeVar("E", Enclosure, BallMatrix)
 NONE, PENALISED, FREE = "none", "penalised", "free"
-SMALL_ORDER = 400
-"""Up to this order a slack that is singular, or nearly so, is looked at as a whole as well."""
 _BLOCK_ENTRIES = 1 << 22
 """Entries of a temporary matrix; rows are taken in blocks so that a hostile width cannot exhaust memory."""
 PROVED_SENTENCE = (
@@ -79,7 +75,7 @@ def prove_training(statement: Training, certificate: Certificate, work: Work) ->
         what = f"the claimed lower bound {claimed_bound:.10g} exceeds {reached:.10g}"
         return Verdict.REFUTED, f"{what}, the objective of {name}"
     lower_bound = dual_value(statement, proof.W, deadline)
-    work.proved(lambda matrix: _check_dual_feasible(statement, proof, matrix), _order(statement, proof), exactly=True)
+    _prove_feasible(statement, proof, work)
     work.figures["lower_bound"] = lower_bound
     require(
         claimed_bound <= lower_bound,
@@ -114,34 +110,6 @@ def _check_numbers(s: Training, p: TrainingProof, lower_bound: float, objective:
         found == s.data_fingerprint,
         f"the data have fingerprint {found[:12]}… but the certificate was made for {s.data_fingerprint[:12]}…",
     )
-
-
-def _order(s: Training, p: TrainingProof) -> float:
-    """Of the slack, as far as it tells how long a leaf takes; stronger arithmetic than floating point has to fit it."""
-    (_, d, c), proof = s.shape, p.proof
-    if isinstance(proof, Subdivision):
-        return math.inf
-    if proof.groups.size:
-        return float(np.sum((sizes_of_groups(proof) + c + float(d)) ** 3) ** (1 / 3))
-    order = c + d if is_diagonal(proof, c) else p.source.size + d + proof.circuits.target.size
-    return float(order * max(proof.leaves, 1) ** 0.25)
-
-
-def _memory(s: Training, p: TrainingProof, chosen: Arithmetic) -> float:
-    """Bytes that checking takes at its most, besides the certificate."""
-    (n, d, outputs), N = s.shape, p.source.size
-    proof, numbers = p.proof, 8.0
-    statement = 700.0 * n + 3 * numbers * (s.X.size + s.Y.size + p.W.size + p.U.size + p.V.size)
-    if isinstance(proof, Subdivision):
-        tree = numbers * (8.0 * proof.codes.size + 4.0 * N * d + (4.0 * N + 8.0 * d) * outputs)
-        return statement + row_bytes(chosen, 2 * N, outputs) + tree
-    features = row_bytes(chosen, 2 * N, outputs + d + 4)
-    if proof.groups.size:
-        parts = product_bytes(chosen, int(sizes_of_groups(proof).max()), d + outputs, 0)
-        return statement + features + parts + numbers * (12.0 * proof.multipliers.size + 20.0 * N)
-    if is_diagonal(proof, outputs) and N + d > SMALL_ORDER:
-        return statement + 2.0 * features + product_bytes(chosen, 0, d + outputs, 0)
-    return statement + features + product_bytes(chosen, N, d, proof.circuits.target.size)
 
 
 def check_rows(X: FloatArray, source: IntArray, generator: IntArray, deadline: Deadline) -> tuple[FloatArray, Entries]:
@@ -197,42 +165,38 @@ def _check_ball(X: FloatArray, ball: FloatArray, deadline: Deadline) -> None:
         require(size <= Fraction(square), f"data row {i + 1} lies outside the ball of the free hidden bias")
 
 
-def _check_dual_feasible(s: Training, p: TrainingProof, matrix: type[Matrix]) -> None:
+def _prove_feasible(s: Training, p: TrainingProof, work: Work) -> None:
     """Steps 2 and 3."""
-    (_, d, c), N, proof, deadline = s.shape, len(p.source), p.proof, matrix.deadline
-    require_memory(_memory(s, p, matrix.arithmetic), "the proof")
-    if s.hidden_bias == FREE:
-        _check_ball(s.X, p.ball, deadline)
-    square, quadratics = cost_and_region(s, p, matrix)
-    generators, kappas = check_rows(s.X, p.source, p.generator, deadline)
-    # W̃ = κW (2N×c), so that Wᵀ(Xu)₊ = W̃ᵀφ.
-    features = matrix.sparse_product(kappas, 2 * N, matrix.exact(p.W))
+    (n, d, c), N, proof, has_region = s.shape, p.source.size, p.proof, s.hidden_bias == FREE
+    statement = 700.0 * n + 24.0 * (s.X.size + s.Y.size + p.W.size + p.U.size + p.V.size)
+    require_memory(statement, "the proof")
+    needed: Callable[[Arithmetic], float]
     if isinstance(proof, Subdivision):
-        ends, reduced = check_subdivision(proof, d, len(quadratics)), _reduced(square, quadratics, proof.sigma)
+        ends, order = check_subdivision(proof, d, int(has_region)), math.inf
+        tree = 8.0 * (8.0 * proof.codes.size + 4.0 * N * d + (4.0 * N + 8.0 * d) * c)
+        needed = lambda arithmetic: tree + row_bytes(arithmetic, 2 * N, c)  # noqa: E731
+    else:
+        check_structure(proof, N, d, 0, int(has_region), in_parts=True)
+        parts = parts_of(proof, c)
+        order, needed = norm_order(proof, parts, d, c), partial(norm_bytes, proof, parts, d, c)
+    if has_region:
+        _check_ball(s.X, p.ball, work.deadline)
+    generators, kappas = check_rows(s.X, p.source, p.generator, work.deadline)
+
+    def prove(matrix: type[Matrix]) -> None:
+        require_memory(statement + needed(matrix.arithmetic), "the proof")
+        square, quadratics = cost_and_region(s, p, matrix)
+        # W̃ = κW (2N×c), so that Wᵀ(Xu)₊ = W̃ᵀφ.
+        features = matrix.sparse_product(kappas, 2 * N, matrix.exact(p.W))
+        if not isinstance(proof, Subdivision):
+            J = matrix.exact(np.zeros((c, d)))
+            return prove_norm(Cone.everywhere(generators, quadratics), features, J, square, proof, parts, matrix)
+        reduced = without(square, quadratics, proof.sigma)
         if not (isinstance(features, Enclosure) and isinstance(reduced, Enclosure)):
             raise ProofFailure("a subdivision is proved in floating point with enclosed errors; choose float or auto")
-        prove_by_subdivision(in_basis(generators, features, reduced, proof.basis), proof, ends, deadline)
-        return
-    cone, diagonal = Cone.everywhere(generators, quadratics), is_diagonal(proof, c)
-    check_structure(proof, cone, order_limit=None if diagonal or proof.groups.size else MAX_ORDER)
-    if diagonal or proof.groups.size:
-        list(leaves_with_signs(proof, N))  # one leaf, which must be written down properly
-        reduced = _reduced(square, quadratics, proof.sigma[0])
-        if proof.groups.size:
-            prove_in_groups(generators, features, reduced, proof, matrix)
-            return
-        obstacle = prove_without_products(generators, features, None, reduced, proof.complementarity[0], matrix)
-        if obstacle is None or N + d > SMALL_ORDER:
-            require(obstacle is None, f"{obstacle}")
-            return
-    prove_nonnegative(cone, matrix.diagonal(-(features @ features.T), square), proof, matrix)
+        prove_by_subdivision(in_basis(generators, features, reduced, proof.basis), proof, ends, work.deadline)
 
-
-def _reduced(square: M, quadratics: tuple[M, ...], sigma: FloatArray) -> M:
-    """``square − Σ σ_k q_k``."""
-    for quadratic, multiplier in zip(quadratics, sigma, strict=True):
-        square = square - quadratic.times(np.array([[multiplier]]))
-    return square
+    work.proved(prove, order, exactly=True)
 
 
 def dual_value(s: Training, W: FloatArray, deadline: Deadline = NO_DEADLINE) -> float:

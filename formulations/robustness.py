@@ -180,6 +180,11 @@ class UnsafeCase:
         return self.float_rows if self.stated is None else self.stated
 
     @property
+    def is_impossible(self) -> bool:
+        """Whether a row is false whatever the outputs are."""
+        return any(not row.weights and row.constant > 0 for row in self.rows)
+
+    @property
     def float_rows(self) -> tuple[OutputRow, ...]:
         """H and h, exactly."""
         return tuple(

@@ -1,30 +1,20 @@
 """Examples run, and what they print holds."""
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 
 from certificates import Verdict, check, read_certificate
+from tests.conftest import example
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 Printed = pytest.CaptureFixture[str]
-
-
-def example(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.slow
@@ -46,7 +36,7 @@ def test_the_scripts_of_the_competition_write_a_result(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_certified_pipeline_ends_with_a_proof(capsys: Printed) -> None:
-    model = example("certified_pipeline").run("wine", [30.0], 8.0)
+    model = example("certified_pipeline").run("wine", [30.0], 3.0)
     assert 0 < model.lower_bound_ <= model.objective_
     assert "no network is below" in capsys.readouterr().out
 
@@ -92,7 +82,7 @@ def test_an_audit_encloses_the_accuracy_under_attack(capsys: Printed) -> None:
 
 @pytest.mark.slow
 def test_the_optimum_along_a_path_rises_with_the_decay(capsys: Printed) -> None:
-    path = example("regularisation_path").run([100.0, 30.0, 20.0], 30, 8.0)
+    path = example("regularisation_path").run([100.0, 30.0, 20.0], 30, 4.0)
     reports = [result.report for result in path.results]
     assert all(high.objective >= low.objective for high, low in pairwise(reports))
     assert all(high.lower_bound >= low.lower_bound * (1 - 1e-6) for high, low in pairwise(reports))
@@ -126,7 +116,7 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     pytest.importorskip("ipykernel")
     notebook = nbformat.read(EXAMPLES / "two_minutes.ipynb", as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells)
-    notebook.cells[1]["source"] = notebook.cells[1]["source"].replace("SECONDS = 30", "SECONDS = 6")
+    notebook.cells[1]["source"] = notebook.cells[1]["source"].replace("SECONDS = 30", "SECONDS = 3")
     monkeypatch.setenv("PYTHONPATH", str(EXAMPLES.parent))
     nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
     printed = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", ()))

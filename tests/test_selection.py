@@ -1,6 +1,5 @@
 """The weight decay by validation: no row is on both sides, the path goes down, and what did best is taken."""
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +10,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
 from certnet.jobs import selection
-from certnet.jobs.selection import select_gamma, set_apart, validation_loss
+from certnet.jobs.folds import Rows, divided, fold_numbers
+from certnet.jobs.selection import mean_loss, outputs_of, select_gamma
 from certnet.runtime.clock import Event
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray
@@ -29,34 +29,49 @@ def classes(seed: int, n: int = 40, c: int = 3) -> tuple[FloatArray, FloatArray]
 
 @given(SEEDS, st.integers(2, 60), st.integers(1, 4))
 @settings(max_examples=60)
-def test_rows_set_apart_are_not_among_the_others(seed: int, n: int, repeats: int) -> None:
-    """Neither are their copies, whatever these have as targets; and one in five distinct rows is set apart."""
+def test_rows_that_judge_are_not_among_the_others(seed: int, n: int, repeats: int) -> None:
+    """Neither are their copies, whatever these have as targets; and every row judges once, one in five at a time."""
     generator = rng(seed)
     X = generator.integers(0, 4, (n, 2)).astype(float).repeat(repeats, axis=0)
     Y = generator.standard_normal((len(X), 1))
     distinct = len(np.unique(X, axis=0))
     if distinct < 2:
         with pytest.raises(InputError, match="One row"):
-            set_apart(X, Y, seed)
+            fold_numbers(X, Y, 5, seed)
         return
-    apart = set_apart(X, Y, seed)
-    assert not {map(tuple, X[apart].tolist())} & {map(tuple, X[~apart].tolist())}
-    np.testing.assert_array_equal(apart, set_apart(X, Y, seed))
-    count = len(np.unique(X[apart], axis=0))
-    assert 1 <= count < distinct
-    assert abs(count - distinct / 5) < 1
+    weights = generator.integers(0, 2, len(X)) + np.arange(len(X)) * 1e-3 + 1e-6
+    folds = divided(Rows(X, Y, weights), 5, seed)
+    assert len(folds) == min(distinct, 5)
+    for fitted, held in folds:
+        assert not {*map(tuple, held.X.tolist())} & {*map(tuple, fitted.X.tolist())}
+        assert abs(len(np.unique(held.X, axis=0)) - distinct / len(folds)) < 1
+        assert len(fitted.X) + len(held.X) == len(X)
+    assert sorted(np.concatenate([held.weights for _, held in folds])) == sorted(weights)
+    np.testing.assert_array_equal(fold_numbers(X, Y, 5, seed), fold_numbers(X, Y, 5, seed))
 
 
 @pytest.mark.parametrize("signs", [True, False])
 def test_every_class_gives_one_row_in_five(signs: bool) -> None:
     label = np.repeat([0, 1], [50, 10])
     Y = np.where(label, 1.0, -1.0)[:, None] if signs else np.eye(2)[label]
-    apart = set_apart(rng(0).standard_normal((60, 3)), Y, 7)
-    assert [int(apart[label == which].sum()) for which in (0, 1)] == [10, 2]
+    number = fold_numbers(rng(0).standard_normal((60, 3)), Y, 5, 7)
+    for fold in range(5):
+        assert [np.count_nonzero(label[number == fold] == which) for which in (0, 1)] == [10, 2]
+
+
+def test_a_class_of_one_row_judges_nothing_and_rows_of_weight_0_take_no_part() -> None:
+    Y = np.eye(3)[[0] * 7 + [1] * 5 + [2]]
+    rows = Rows(rng(0).standard_normal((13, 2)), Y, np.r_[0.0, 0.0, np.ones(11)])
+    folds = divided(rows, 5, 0)
+    assert [len(fold.held.X) for fold in folds] == [2] * 5
+    for fold in folds:
+        assert len(fold.fitted.X) == 9
+        assert (fold.fitted.Y.sum(axis=0) > 0).all()
+        assert not fold.held.Y[:, 2].any()
 
 
 def test_few_rows_scout_for_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The path on all rows begins where few did best, times the root of the ratio, and the loss is no worse."""
+    """The path on all rows begins where few did best, whose own γ is smaller, and the loss is no worse."""
     (X, Y), (X_val, Y_val) = ((X, Y[:, 1:] - Y[:, :1]) for X, Y in (classes(seed, 60, c=2) for seed in (0, 1)))
     given_ = {"loss": "logistic", "validation": (X_val, Y_val, None), **FREE}
     whole = select_gamma(X, Y, **given_)
@@ -65,7 +80,7 @@ def test_few_rows_scout_for_many(monkeypatch: pytest.MonkeyPatch) -> None:
     scouted = select_gamma(X, Y, **given_, progress=told.append)
     scouts = [event.note for event in told if event.note and event.note.startswith("20 rows, ")]
     best = min(scouts, key=lambda note: float(note.split("loss ")[1].split(",")[0]))
-    assert scouted.gammas[0] == pytest.approx(math.sqrt(3) * float(best.split("γ = ")[1].split(":")[0]), rel=0.06)
+    assert scouted.gammas[0] == float(best.split("γ = ")[1].split(":")[0])
     assert len(scouted.gammas) < len(whole.gammas)
     assert min(scouted.losses) < 1.1 * min(whole.losses)
 
@@ -93,7 +108,7 @@ def test_the_first_of_the_path_is_about_where_the_zero_network_is_best() -> None
     X, Y = classes(2)
     for loss, biases in (("cross-entropy", FREE), ("squared", {"hidden_bias": "penalised"}), ("squared", {})):
         program = TrainingProgram(X, Y, 1.0, loss=loss, **biases)
-        gammas = selection.path(program)
+        gammas = selection.gammas_from(selection.zero_decay(program))
         zero = np.zeros((program.shape[1], 0)), np.zeros((3, 0))
         networks = []
         for gamma in (2.0 * gammas[0], 0.3 * gammas[0]):
@@ -112,7 +127,7 @@ def test_the_validation_loss_is_the_mean_log_loss_by_weights() -> None:
     scores = np.maximum(np.hstack([X, np.ones((40, 1))]) @ U, 0.0) @ V.T + program.output(U, V)
     p = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
     expected = log_loss(Y.argmax(axis=1), p, sample_weight=weights)
-    assert validation_loss(program, U, V, X, Y, weights) == pytest.approx(expected, rel=1e-12)
+    assert mean_loss(program, outputs_of(program, U, V, X), Y, weights) == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_weight_is_a_number_of_rows_on_both_sides() -> None:
@@ -147,7 +162,7 @@ def test_time_and_ctrl_c_end_the_path_early(monkeypatch: pytest.MonkeyPatch) -> 
 
     def press(*arguments: Any) -> Any:
         calls.append(arguments)
-        if len(calls) == 3:
+        if len(calls) == 13:
             raise KeyboardInterrupt
         return improved(*arguments)
 
@@ -162,4 +177,13 @@ def test_without_validation_rows_the_choice_depends_on_the_seed_alone() -> None:
     X, Y = classes(10)
     found, again, other = (select_gamma(X, Y, output_bias="free", random_state=s) for s in (0, 0, 1))
     assert found.losses == again.losses != other.losses
-    assert found.rows == 8
+    assert (found.rows, found.folds) == (40, 5)
+    outputs, targets = found.judged
+    assert sorted(map(tuple, targets)) == sorted(map(tuple, Y))
+    assert 0.5 * ((outputs - targets) ** 2).sum() / 40 == pytest.approx(min(found.losses))
+
+
+def test_one_fold_alone_judges_where_there_are_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selection, "SETTINGS", replace(selection.SETTINGS, scout_rows=39))
+    found = select_gamma(*classes(10), output_bias="free")
+    assert (found.rows, found.folds) == (8, 1)

@@ -85,7 +85,8 @@ def rigorous(order: int = 0) -> Iterator[None]:
     """Surrounds a proof of about this order: the machine is tested before and after, and overflow makes no noise.
 
     Raises:
-        ProofFailure: the arithmetic is not that of the model, memory ran out, or what the proof raises.
+        ProofFailure: the arithmetic is not that of the model, memory ran out, a number overflows, or what the proof
+            raises.
     """
     with np.errstate(all="ignore"):
         require_machine(max(order, 1))
@@ -93,6 +94,8 @@ def rigorous(order: int = 0) -> Iterator[None]:
             yield
         except MemoryError:
             raise ProofFailure("this machine has not enough memory for the proof") from None
+        except OverflowError:
+            raise ProofFailure("a number of the proof overflows") from None
         require_machine()
 
 

@@ -6,9 +6,9 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Any
 
-import typer
+import click
 
 from certnet.cli.commands import COMMANDS, Commands
 from certnet.cli.exits import CODES, Exit
@@ -17,43 +17,47 @@ from certnet.runtime.streams import guarded_stderr, standard_output, strict_json
 from certnet.runtime.version import __version__
 from certnet.runtime.wording import printable
 
-_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
-app = typer.Typer(
-    name="certnet",
+
+def _printing(name: str, text_of: Callable[[click.Context], str], help_text: str) -> click.Option:
+    """An option that prints a text and ends."""
+
+    def say(context: click.Context, _: click.Parameter, given: bool) -> None:
+        if given:
+            click.echo(text_of(context))
+            context.exit()
+
+    return click.Option([name], is_flag=True, expose_value=False, is_eager=True, callback=say, help=help_text)
+
+
+def _completion(name: str) -> Callable[[click.Context], str]:
+    def text_of(context: click.Context) -> str:
+        from certnet.cli import completion
+
+        text: str = getattr(completion, name)(context.command)
+        return text
+
+    return text_of
+
+
+app = Commands(
+    "certnet",
     help="Train a two-layer ReLU network through its lifted semidefinite relaxation, and prove how good it is.",
     epilog=CODES,
-    cls=Commands,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    no_args_is_help=False,
     context_settings={"help_option_names": ["-h", "--help"]},
+    params=[
+        _printing("--version", lambda _: __version__, "Print the version and exit."),
+        _printing("--name", lambda _: "certnet", "Print the name and exit."),
+        click.Option(
+            ["--debug"],
+            is_flag=True,
+            expose_value=False,
+            help="Show the traceback of an unexpected error (anywhere on the line).",
+        ),
+        _printing("--install-completion", _completion("install"), "Let the shell complete commands and options."),
+        _printing("--show-completion", _completion("script"), "Print what would be installed for that."),
+    ],
 )
-
-
-def _printing(text: str) -> Callable[[bool], None]:
-    """Prints this and ends, where an option is given."""
-
-    def say(given: bool) -> None:
-        if given:
-            typer.echo(text)
-            raise typer.Exit
-
-    return say
-
-
-@app.callback()
-def _options(
-    show_version: Annotated[
-        bool,
-        typer.Option("--version", callback=_printing(__version__), is_eager=True, help="Print the version and exit."),
-    ] = False,
-    show_name: Annotated[
-        bool, typer.Option("--name", callback=_printing("certnet"), is_eager=True, help="Print the name and exit.")
-    ] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an unexpected error (anywhere on the line).")
-    ] = False,
-) -> None:
-    """Train a two-layer ReLU network through its lifted semidefinite relaxation, and prove how good it is."""
 
 
 def run(argv: Sequence[str], signals: Signals) -> int:
@@ -69,7 +73,7 @@ def run(argv: Sequence[str], signals: Signals) -> int:
         try:
             signals.serve()
             with standard_output(needed=True):  # of --help and --version
-                outcome = app(arguments, prog_name="certnet", standalone_mode=False)
+                outcome: Any = app(arguments, prog_name="certnet", standalone_mode=False)
             if not gc.isenabled():
                 gc.freeze()
                 gc.enable()
@@ -81,7 +85,7 @@ def run(argv: Sequence[str], signals: Signals) -> int:
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             return _fail(f"{where}{error.strerror or error}.", Exit.USAGE, arguments)
-        except _UsageError as error:
+        except click.ClickException as error:
             return _fail(_usage_sentence(error, arguments), Exit.USAGE, arguments)
         except Exception as error:  # noqa: BLE001 - the last resort: a sentence for users, the traceback on request
             from formulations import CertnetError  # brings NumPy, which --help does without
@@ -111,22 +115,21 @@ def _fail(message: str, code: Exit, arguments: Sequence[str]) -> int:
     return code
 
 
-def _usage_sentence(error: Exception, arguments: Sequence[str]) -> str:
+def _usage_sentence(error: click.ClickException, arguments: Sequence[str]) -> str:
     """What is wrong with the arguments, without the wording of the libraries that parse them."""
-    text = str(error.format_message()) if hasattr(error, "format_message") else str(error)
-    text = " ".join(text.split()).replace("Value error, ", "")
+    text = re.sub(r"\((Did you mean .*\?)\)$", r"\1", " ".join(error.format_message().split()))
     option = re.match(r"Invalid value for '(--[a-z-]+)'", text)
     # The last value that was given for it, as "--option value" or "--option=value".
     given = re.findall(rf"(?:^|\0){option[1]}[=\0]([^\0]*)", "\0".join(arguments)) if option else []
     if option and given:
         name, value = option[1], given[-1]
-        choices = re.search(r"is not one of (.+?)\.?$", text)
+        choices = re.search(r"is not (?:one of )?('.+?')\.?$", text)
         if choices is not None:
             return f"{name} must be one of {choices[1].replace(chr(39), '')}, not {value!r}."
-        least = re.search(r"greater than or equal to (\d+)", text)
+        least = re.search(r"not in the range x>=(\d+)", text)
         if least is not None:
             return f"{name} must be at least {least[1]}, not {value}."
-        for words, kind in (("valid number", "number"), ("valid integer", "whole number")):
+        for words, kind in (("valid float", "number"), ("valid integer", "whole number")):
             if words in text:
                 from certnet.cli.limits import decimal_hint  # brings NumPy, which --help does without
 

@@ -5,14 +5,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-import typer
 
 from certificates import Verdict
-from certnet.cli.boxes import Around, AroundNorm, Box, asked
-from certnet.cli.calls import Answer, Call, Entries, Proofs, Seconds, Seed
-from certnet.cli.limits import began
+from certnet.cli.boxes import Box, asked
+from certnet.cli.calls import Answer, Asking, Entries
 from certnet.cli.lipschitz import functions_of
-from certnet.cli.options import Drop, Json, Network, NoFeature, Rows, Target
+from certnet.cli.options import Around, Network
+from certnet.cli.parsing import argument, option
 from certnet.cli.rows import Subject, input_names
 from certnet.runtime.wording import down, figure, up
 from formulations import InputError
@@ -22,35 +21,25 @@ from formulations.robustness import InputRegion
 if TYPE_CHECKING:
     from certnet.jobs.output_range import OutputRange
 
-Tolerance = Annotated[
-    float, typer.Option(help="How far proved and attained values may be apart, as a part of the range.")
-]
+Tolerance = Annotated[float, option(help="How far proved and attained values may be apart, as a part of the range.")]
 
 
 def range(
     network: Network,
     where: Box,
-    output: Annotated[int | None, typer.Option(help="One output, counted from 0; by default each.")] = None,
-    pair: Annotated[str | None, typer.Option(metavar="I,J", help="The difference of two outputs instead.")] = None,
+    *,
+    output: Annotated[int | None, option(help="One output, counted from 0; by default each.")] = None,
+    pair: Annotated[str | None, option(metavar="I,J", help="The difference of two outputs instead.")] = None,
     weights: Annotated[
-        str | None, typer.Option(metavar="W,W,...", help="Or a sum of the outputs with these weights, one for each.")
+        str | None, option(metavar="W,W,...", help="Or a sum of the outputs with these weights, one for each.")
     ] = None,
-    radius: Around = None,
-    norm: AroundNorm = None,
-    rows: Rows = None,
-    target: Target = None,
-    weight_column: NoFeature = None,
-    drop: Drop = None,
+    around: Around,
     tolerance: Tolerance = 1e-3,
-    time_limit: Seconds = 50.0,
-    certificate: Proofs = None,
-    seed: Seed = 0,
-    json: Json = False,
+    asking: Asking,
 ) -> int:
     """Prove between which values outputs lie, and name inputs that come near them."""
-    started, subject = began(), Subject.named(network)
-    columns = {"target": target, "weight_column": weight_column, "drop": drop}
-    read, regions = asked(subject, where, norm=norm, radius=radius, rows=rows, **columns)
+    subject = Subject.named(network)
+    read, regions = asked(subject, where, around)
     names, C = _functions(read.outputs, output, pair, weights)
     as_positive("--tolerance", tolerance)
 
@@ -59,34 +48,26 @@ def range(
 
         return _ranges(label, names, output_range(read, region, C, tolerance=tolerance, **how))
 
-    call = Call("range", {"network": subject.name, "where": where}, started, time_limit, certificate, json, seed)
-    return call.answer(read, {label: partial(ask, label, region) for label, region in regions.items()}, _range_summary)
+    questions = {label: partial(ask, label, region) for label, region in regions.items()}
+    return asking.answer("range", read, questions, _range_summary, network=subject.name, where=where)
 
 
 def equivalence(
     network: Network,
-    other: Annotated[str, typer.Argument(metavar="OTHER", help="Another network of the same inputs and outputs.")],
+    other: Annotated[str, argument(metavar="OTHER", help="Another network of the same inputs and outputs.")],
     where: Box,
+    *,
     epsilon: Annotated[
         float | None,
-        typer.Option(help="Prove that no output differs by as much as this, or find an input where one does."),
+        option(help="Prove that no output differs by as much as this, or find an input where one does."),
     ] = None,
-    radius: Around = None,
-    norm: AroundNorm = None,
-    rows: Rows = None,
-    target: Target = None,
-    weight_column: NoFeature = None,
-    drop: Drop = None,
+    around: Around,
     tolerance: Tolerance = 1e-2,
-    time_limit: Seconds = 50.0,
-    certificate: Proofs = None,
-    seed: Seed = 0,
-    json: Json = False,
+    asking: Asking,
 ) -> int:
     """Prove how far the outputs of two networks are apart at most, or that they are equal up to --epsilon."""
-    started, subject, second = began(), Subject.named(network), Subject.named(other)
-    columns = {"target": target, "weight_column": weight_column, "drop": drop}
-    read, regions = asked(subject, where, norm=norm, radius=radius, rows=rows, **columns)
+    subject, second = Subject.named(network), Subject.named(other)
+    read, regions = asked(subject, where, around)
     compared = second.read.on(classes=None if subject.read.classes is None else tuple(subject.read.classes))
     if read.ending != compared.ending:
         raise InputError(
@@ -108,34 +89,26 @@ def equivalence(
         line = f"{label} {decided.verdict}{why}".lstrip()
         return [(line, {"region": label or None, **decided.to_dict()})], decided.certificate
 
-    report = {"network": subject.name, "other": second.name, "where": where, "epsilon": epsilon}
-    call = Call("equivalence", report, started, time_limit, certificate, json, seed)
+    questions = {label: partial(ask, label, region) for label, region in regions.items()}
     summary = _distance if epsilon is None else partial(_equal, epsilon)
-    return call.answer(read, {label: partial(ask, label, region) for label, region in regions.items()}, summary)
+    about: dict[str, Any] = {"network": subject.name, "other": second.name, "where": where, "epsilon": epsilon}
+    return asking.answer("equivalence", read, questions, summary, **about)
 
 
 def monotonicity(
     network: Network,
     where: Box,
+    *,
     feature: Annotated[
-        str | None, typer.Option("--input", metavar="J|NAME", help="One input, by number or name; by default each.")
+        str | None, option("--input", metavar="J|NAME", help="One input, by number or name; by default each.")
     ] = None,
-    output: Annotated[int | None, typer.Option(help="One output, counted from 0; by default each.")] = None,
-    radius: Around = None,
-    norm: AroundNorm = None,
-    rows: Rows = None,
-    target: Target = None,
-    weight_column: NoFeature = None,
-    drop: Drop = None,
-    time_limit: Seconds = 50.0,
-    certificate: Proofs = None,
-    seed: Seed = 0,
-    json: Json = False,
+    output: Annotated[int | None, option(help="One output, counted from 0; by default each.")] = None,
+    around: Around,
+    asking: Asking,
 ) -> int:
     """Prove that outputs rise or fall with an input, the others fixed, or find inputs where they do both."""
-    started, subject = began(), Subject.named(network)
-    columns = {"target": target, "weight_column": weight_column, "drop": drop}
-    read, regions = asked(subject, where, norm=norm, radius=radius, rows=rows, **columns)
+    subject = Subject.named(network)
+    read, regions = asked(subject, where, around)
     inputs = input_names(subject.read, feature)
     outputs = [int(C[0].argmax()) for _, C, _ in functions_of(read.outputs, output, None) if len(C) == 1]
 
@@ -150,15 +123,13 @@ def monotonicity(
             (line, {"region": label or None, "input": inputs[j], "output": k, **found.to_dict()})
         ], found.certificate
 
-    report = {"network": subject.name, "where": where}
-    call = Call("monotonicity", report, started, time_limit, certificate, json, seed)
     questions = {
         f"{label} y_{k} in x_{j}".lstrip(): partial(ask, region, label, j, k)
         for label, region in regions.items()
         for j in inputs
         for k in outputs
     }
-    return call.answer(read, questions, _directions)
+    return asking.answer("monotonicity", read, questions, _directions, network=subject.name, where=where)
 
 
 def _functions(outputs: int, output: int | None, pair: str | None, weights: str | None) -> tuple[list[str], FloatArray]:

@@ -3,31 +3,27 @@
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import typer
 from rich.markup import escape
 from rich.table import Table
 
 from certificates.certificate import FLOAT32
 from certnet.cli.limits import began, job_seconds, positive_numbers, seconds_or_none
 from certnet.cli.options import (
+    Columns,
     Data,
-    Drop,
-    Json,
     Network,
-    NoFeature,
     Norm,
-    Quiet,
     Scheduler,
     Semantics,
-    Target,
+    Shown,
     Workers,
     out_folder,
 )
 from certnet.cli.output import Exit, csv_text, deliver, head, place_for, say
+from certnet.cli.parsing import option
 from certnet.cli.rows import Subject
 from certnet.cli.show import Live
 from certnet.io import Split, load
@@ -49,40 +45,38 @@ Part = Literal["test", "train", "validation", "all"]
 
 def audit(
     network: Network,
-    norm: Annotated[Norm, typer.Option(help="The norm of the disturbance.")],
-    radii: Annotated[str, typer.Option(metavar="R,R,...", help="Its sizes, positive.")],
+    norm: Annotated[Norm, option(help="The norm of the disturbance.")],
+    radii: Annotated[str, option(metavar="R,R,...", help="Its sizes, positive.")],
     data: Data = None,
+    *,
     part: Annotated[
         Part | None,
-        typer.Option(help="Rows to audit: by default test, or all of data that NETWORK's run was not trained on."),
+        option(help="Rows to audit: by default test, or all of data that NETWORK's run was not trained on."),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="The first so many of these rows; all by default.")] = None,
+    limit: Annotated[int | None, option(least=1, help="The first so many of these rows; all by default.")] = None,
     certified_radii: Annotated[
-        bool, typer.Option("--certified-radii", help="Search for the largest certified radius of each input too.")
+        bool, option("--certified-radii", help="Search for the largest certified radius of each input too.")
     ] = False,
     certificates: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="Where the proof of each input and radius is written.")
+        str | None, option(metavar="FOLDER", help="Where the proof of each input and radius is written.")
     ] = None,
     semantics: Semantics = "real",
-    target: Target = None,
-    weight_column: NoFeature = None,
-    drop: Drop = None,
+    columns: Columns,
     seed: Annotated[
         int | None,
-        typer.Option(help="Seed of the split and of the attacks; by default the run's, else 0.", show_default=False),
+        option(help="Seed of the split and of the attacks; by default the run's, else 0.", show_default=False),
     ] = None,
-    time_limit: Annotated[float, typer.Option(help="Seconds for the whole audit; 0 for no limit.")] = 0.0,
-    input_limit: Annotated[float, typer.Option(help="Seconds for each input; 0 for no limit.")] = 60.0,
+    time_limit: Annotated[float, option(help="Seconds for the whole audit; 0 for no limit.")] = 0.0,
+    input_limit: Annotated[float, option(help="Seconds for each input; 0 for no limit.")] = 60.0,
     workers: Workers = 1,
     scheduler: Scheduler = None,
     out: Annotated[str | None, out_folder("runs/audit/NETWORK-DATA")] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew, also where a journal is in the folder.")] = False,
-    json: Json = False,
-    quiet: Quiet = False,
+    fresh: Annotated[bool, option("--fresh", help="Start anew, also where a journal is in the folder.")] = False,
+    shown: Shown,
 ) -> int:
     """Certified and attacked accuracy of NETWORK on DATA; goes on where the same audit was cut short."""
     from certnet.jobs import audit as work
-    from certnet.jobs.audit_journal import Journal, audit_fingerprint
+    from certnet.jobs.audit_journal import AuditJournal, audit_fingerprint
 
     started = began()
     sizes = tuple(sorted(positive_numbers(radii, "--radii", "0.01,0.03,0.1")))
@@ -91,8 +85,8 @@ def audit(
     subject = Subject.named(network)
     data = subject.data(data)
     read, other = subject.read, subject.knows_other(data)
-    given = {"target": target, "weight_column": weight_column, "seed": seed, "split": False if other else None}
-    recipe = subject.recipe(data, **given, drop=drop, task="classification", loss="squared", raw=True)
+    given = {**vars(columns), "seed": seed, "split": False if other else None}
+    recipe = subject.recipe(data, **given, task="classification", loss="squared", raw=True)
     seed, part = recipe.seed, part or ("all" if other else "test")
     split = load(recipe.asked_by(read.columns), Outputs(read.scores, read.classes))
     X, Y = _part(split, part)
@@ -108,12 +102,12 @@ def audit(
     place = Path(out or subject.place("audit", split.name))
     with output_folder(place, files=(*FILES.values(), JOURNAL), command="audit") as folder:
         proofs = None if certificates is None else place_for(certificates, "--certificates", folder=True)
-        journal = Journal(place / JOURNAL, identity, proofs)
-        known = {} if fresh else journal.read(rows, relu.inputs, sizes[-1])
-        if fresh and journal.path.exists():
-            journal.begin()
+        journal = AuditJournal(place / JOURNAL, identity, proofs)
+        if fresh:
+            journal.restart()
+        known = journal.known(rows, relu.inputs, sizes[-1])
         remaining = job_seconds(seconds, started)
-        with Live(enabled=not quiet, time_limit=remaining) as live:
+        with Live(enabled=not shown.quiet, time_limit=remaining) as live:
             result = work.audit(
                 relu,
                 X,
@@ -167,7 +161,7 @@ def audit(
         for row in report["radii"]
     ]
     return say(
-        SimpleNamespace(quiet=quiet, json=json),
+        shown,
         report,
         audit_table(report),
         [*lines, *(report["files"][name] for name in reversed(FILES) if name in report["files"])],

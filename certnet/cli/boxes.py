@@ -5,9 +5,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
-from certnet.cli.options import Norm
+from certnet.cli.options import Around
+from certnet.cli.parsing import argument, refuse
 from certnet.cli.rows import Subject, parse_rows, read_features
 from certnet.io.packed import ending
 from certnet.io.vnnlib import read_vnnlib
@@ -17,51 +16,44 @@ from formulations.robustness import InputRegion, region_maker
 
 Box = Annotated[
     str,
-    typer.Argument(
+    argument(
         metavar="BOX|DATA",
         help="An interval such as '[0,1]' for all inputs, or one for each, '[0,1],[-2,2]'; a VNN-LIB file, whose boxes "
         "count; or data as for certnet verify: the smallest box of their rows, or with --radius R what is around each.",
     ),
 ]
-Around = Annotated[float | None, typer.Option("--radius", help="With DATA: how far around each row, 0 or more.")]
-AroundNorm = Annotated[Norm | None, typer.Option("--norm", help="With --radius: in which norm; linf by default.")]
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?"
 INTERVAL = re.compile(rf"\[\s*({NUMBER})\s*,\s*({NUMBER})\s*\]")
 
 
-def asked(
-    subject: Subject, text: str, *, norm: str | None, radius: float | None, rows: str | None, **columns: str | None
-) -> tuple[ReluNetwork, dict[str, InputRegion]]:
+def asked(subject: Subject, text: str, around: Around) -> tuple[ReluNetwork, dict[str, InputRegion]]:
     """The network of raw features, and what an argument BOX|DATA stands for: regions by name, the only one by none.
-
-    ``columns`` are options about the columns of data.
 
     Raises:
         InputError: it cannot be read, does not fit the network, or goes not with the options.
     """
-    data = not text.lstrip().startswith("[") and ending(Path(text)) != ".vnnlib"
-    if not data:
-        for name, value in {"norm": norm, "radius": radius, "rows": rows, **columns}.items():
-            if value is not None:
-                raise InputError(
-                    f"--{name.replace('_', '-')} goes with data; {text[:40]!r} says which inputs are meant."
-                )
+    is_box = text.lstrip().startswith("[")
+    if is_box or ending(Path(text)) == ".vnnlib":
+        refuse(around, f"it goes with data; {text[:40]!r} says which inputs are meant")
         network = subject.read.on()
-        if text.lstrip().startswith("["):
-            return (network, {"": _box(text, network.inputs)})
-        boxes = list(dict.fromkeys(case.region for case in read_vnnlib(text, network).cases))
+        if is_box:
+            return network, {"": _box(text, network.inputs)}
+        cases = read_vnnlib(text, network).cases
+        boxes = list(dict.fromkeys(case.region for case in cases if not case.is_impossible))
+        if not boxes:
+            raise InputError(f"{text} is about no input at all, as what it states is contradictory; give another box.")
         if any(box.inputs != network.inputs for box in boxes):
             raise InputError(f"{text} makes inputs equal; give a box for each input, such as '[0,1],[0,1]'.")
-        return (network, {f"box {k}" if len(boxes) > 1 else "": box for k, box in enumerate(boxes)})
-    network, X = read_features(subject, subject.recipe(text, **columns))
-    chosen = parse_rows(rows, len(X))
-    if radius is None:
-        if norm is not None:
+        return network, {f"box {k}" if len(boxes) > 1 else "": box for k, box in enumerate(boxes)}
+    network, X = read_features(subject, subject.recipe(text, **vars(around.columns)))
+    chosen = parse_rows(around.rows, len(X))
+    if around.radius is None:
+        if around.norm is not None:
             raise InputError("--norm goes with --radius R, which says how far around each row the inputs are.")
         X = X[chosen.start : chosen.stop]
-        return (network, {"": InputRegion(X.min(axis=0), X.max(axis=0))})
-    make = region_maker(norm or "linf")
-    return (network, {f"row {row}": make(X[row], radius) for row in chosen})
+        return network, {"": InputRegion(X.min(axis=0), X.max(axis=0))}
+    make = region_maker(around.norm or "linf")
+    return network, {f"row {row}": make(X[row], around.radius) for row in chosen}
 
 
 def _box(text: str, inputs: int) -> InputRegion:

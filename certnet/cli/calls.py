@@ -1,80 +1,105 @@
 """Commands that ask questions of one network: time for each, a line and a proof of each, and what they say together."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Any
-
-import typer
 
 from certificates import Certificate, Verdict
 from certificates.container import MAX_CASES
-from certnet.cli.limits import seconds_or_none, shares
+from certnet.cli.limits import began, seconds_or_none, shares
+from certnet.cli.options import Json
 from certnet.cli.output import BY_VERDICT, SEVERITY, head, place_for, with_headline, write_proof
+from certnet.cli.parsing import option
 from certnet.cli.query import tell_notes
+from certnet.cli.rows import median_radius
 from certnet.cli.show import Live, first_line, stderr_console
 from certnet.io.output import print_result
+from certnet.runtime.clock import Event
 from certnet.runtime.wording import printable
 from formulations.network import ReluNetwork
 
-Seconds = Annotated[float, typer.Option("--time-limit", help="Seconds for the whole command; 0 for no limit.")]
-Proofs = Annotated[
-    str | None,
-    typer.Option("--certificate", metavar="FILE", help="Where the proof is written; of several questions a folder."),
-]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the attacks.")]
 Entries = Sequence[Mapping[str, Any]]
-Answer = tuple[list[tuple[str, dict[str, Any]]], Certificate | None]
+Answer = tuple[Sequence[tuple[str, Mapping[str, Any]]], Certificate | None]
 """Lines with what JSON says of each, and the proof of all."""
 Question = Callable[..., Answer]
 """Takes time_limit, random_state, provenance and progress."""
 
 
 @dataclass(frozen=True)
-class Call:
-    """One call of a command, with what all answers have in common."""
+class Asking:
+    """Options of these commands, and how they are answered.
 
-    command: str
-    report: Mapping[str, Any]
-    started: float
-    time_limit: float
-    certificate: str | None
-    json: bool
-    seed: int
+    Attributes:
+        started: when the command began.
+    """
 
-    def answer(self, network: ReluNetwork, questions: Mapping[str, Question], summary: Callable[[Entries], str]) -> int:
-        """Ask each question, write its proof, and say what was found; a single question may have no name."""
-        alone, limit = len(questions) == 1, seconds_or_none(self.time_limit)
+    time_limit: Annotated[float, option(help="Seconds for the whole command; 0 for no limit.")] = 50.0
+    certificate: Annotated[
+        str | None, option(metavar="FILE", help="Where the proof is written; of several questions a folder.")
+    ] = None
+    seed: Annotated[int, option(least=0, help="Seed of everything random.")] = 0
+    json: Json = False
+    started: float = field(init=False, default_factory=began)
+
+    def answer(
+        self,
+        command: str,
+        network: ReluNetwork,
+        questions: Mapping[str, Question],
+        summary: Callable[[Entries], str],
+        /,
+        *,
+        input_limit: float | None = None,
+        folder: bool = False,
+        titles: Iterable[str] = (),
+        more: Callable[[Entries], Mapping[str, Any]] = lambda _: {},
+        **about: Any,
+    ) -> int:
+        """Ask each question, write its proof, and say what was found; the exit code is that of the worst verdict.
+
+        Args:
+            command: its name.
+            network: with notes.
+            questions: by name; a single one may have none.
+            summary: one sentence about all entries.
+            input_limit: seconds for each question at most, or None.
+            folder: whether the proof of a single question goes to a folder too.
+            titles: lines that come first.
+            more: what JSON says besides of all entries.
+            about: what JSON and the certificates say of the command.
+        """
+        alone, limit = len(questions) == 1 and not folder, seconds_or_none(self.time_limit)
         place = None if self.certificate is None else place_for(self.certificate, "--certificate", folder=not alone)
         notes, file = tell_notes(network), dict[str, Any]()
-        entries: list[dict[str, Any]] = []
+        entries: list[Mapping[str, Any]] = []
+        self._print(titles)
         with Live(enabled=True, time_limit=limit) as live:
-            seconds = shares(limit, self.started, len(questions))
-            for (label, ask), share in zip(questions.items(), seconds, strict=True):
-                rows, proof = ask(
-                    time_limit=share,
-                    random_state=self.seed,
-                    provenance={"command": self.command, **self.report, "question": label},
-                    progress=live.part(label or self.command, self.started),
-                )
+            seconds = shares(limit, self.started, len(questions), input_limit)
+            for number, ((label, ask), share) in enumerate(zip(questions.items(), seconds, strict=True), start=1):
+                count = f" ({number} of {len(questions)})" if len(questions) > 1 else ""
+                tell = live.part(f"{label or command}{count}", self.started, _so_far(entries))
+                tell(Event("begins", 0.0))
+                provenance = {"command": command, **about, "question": label}
+                rows, proof = ask(time_limit=share, random_state=self.seed, provenance=provenance, progress=tell)
                 file = {}
                 if place is not None and proof is not None:
-                    if len(proof.cases) > MAX_CASES:
-                        notes.append(f"{label} has a proof of {len(proof.cases)} cases, and a file holds {MAX_CASES}.")
+                    if len(proof.proofs) > MAX_CASES:
+                        notes.append(f"{label} has a proof of {len(proof.proofs)} cases, and a file holds {MAX_CASES}.")
                         stderr_console().print(f"certnet: {notes[-1]}", markup=False, soft_wrap=True)
                     else:
                         path = place if alone else place / f"{label.replace(' ', '-')}.cert"
                         write_proof(path, proof)
                         file = {"certificate": str(path)}
-                for line, entry in rows:
-                    entries.append({**entry, **file})
-                    if not self.json:
-                        print_result({}, [printable(line)], as_json=False)
+                entries += [{**entry, **file} for _, entry in rows]
+                self._print(line for line, _ in rows)
         verdict = min((Verdict(entry["verdict"]) for entry in entries), key=SEVERITY.index)
         report = {
-            **head(self.command, None, summary(entries)),
+            **head(command, None, summary(entries)),
             "verdict": str(verdict),
-            **self.report,
+            **about,
+            **more(entries),
             "results": entries,
             "files": file if alone else {},
             "seconds": time.perf_counter() - self.started,
@@ -83,3 +108,15 @@ class Call:
         report = with_headline(report)
         print_result(report, [first_line(report)], as_json=self.json)
         return BY_VERDICT[verdict]
+
+    def _print(self, lines: Iterable[str]) -> None:
+        for line in () if self.json else lines:
+            print_result({}, [printable(line)], as_json=False)
+
+
+def _so_far(entries: Entries) -> str | None:
+    """What is known of the questions that are done."""
+    radii = [entry["certified_radius"] for entry in entries if "certified_radius" in entry]
+    counts = Counter(str(entry.get("result", entry["verdict"])) for entry in entries if "certified_radius" not in entry)
+    known = [f"{count} {word}" for word, count in counts.items()]
+    return ", ".join([*known, *filter(None, [median_radius(radii)])]) or None

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import click
 import numpy as np
-import typer
 
 from certificates import Lipschitz, Training, Verdict, checker, read_certificate
 from certificates.arithmetic.matrix import Arithmetic
@@ -15,6 +15,7 @@ from certificates.findings import proved, stated
 from certnet.cli.limits import seconds_or_none
 from certnet.cli.options import Json
 from certnet.cli.output import SEVERITY, Exit, exit_code, failure, head, with_headline
+from certnet.cli.parsing import argument, option
 from certnet.cli.show import Live, first_line
 from certnet.io.output import print_result
 from certnet.runtime.clock import Event
@@ -45,15 +46,15 @@ SHOWN, SHOWN_TERMS = 3, 40
 def check(
     certificates: Annotated[
         list[str],
-        typer.Argument(metavar="CERTIFICATE...", help="Certificates, or folders of runs with certificates in them."),
+        argument(metavar="CERTIFICATE...", help="Certificates, or folders of runs with certificates in them."),
     ],
     data: Annotated[
         str | None,
-        typer.Option(metavar="DATA", help="Data the certificates must be about; else those inside them are used."),
+        option(metavar="DATA", help="Data the certificates must be about; else those inside them are used."),
     ] = None,
     networks: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
             "--network",
             metavar="NETWORK",
             help="Network that robustness certificates must be about; NAME=FILE for each one that --property declares.",
@@ -61,19 +62,22 @@ def check(
     ] = None,
     property_file: Annotated[
         str | None,
-        typer.Option("--property", metavar="FILE", help="VNN-LIB file that robustness certificates must be about."),
+        option("--property", metavar="FILE", help="VNN-LIB file that robustness certificates must be about."),
     ] = None,
     arithmetic: Annotated[
-        Arithmetic,
-        typer.Option(help="How to compute: rational, ball or verified floating point; auto aims at about a second."),
-    ] = Arithmetic.AUTO,
+        str,
+        option(
+            type=click.Choice([*map(str, Arithmetic)]),
+            help="How to compute: rational, ball or verified floating point; auto aims at about a second.",
+        ),
+    ] = str(Arithmetic.AUTO),
     time_limit: Annotated[
-        float, typer.Option(help="Seconds for each file, after which its proof is given up as UNKNOWN; 0 for no limit.")
+        float, option(help="Seconds for each file, after which its proof is given up as UNKNOWN; 0 for no limit.")
     ] = 600.0,
     json: Json = False,
 ) -> int:
     """Prove the bounds of certificates again, with no solver."""
-    how = {"arithmetic": arithmetic, "time_limit": seconds_or_none(time_limit)}
+    how = {"arithmetic": Arithmetic(arithmetic), "time_limit": seconds_or_none(time_limit)}
     results: list[dict[str, Any]] = []
     files = [file for given in certificates for file in _files(given)]
     started = time.perf_counter()

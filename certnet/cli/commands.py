@@ -2,14 +2,13 @@
 
 import functools
 import importlib
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-import typer
-from typer.core import TyperGroup
+import click
 
 from certnet.cli.exits import CODES
+from certnet.cli.parsing import argument, command
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ COMMANDS = {
 """In the order in which ``certnet --help`` lists them."""
 
 
-class Commands(TyperGroup):
+class Commands(click.Group):
     """The group of these commands."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -93,30 +92,18 @@ class Commands(TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """List names and summaries, without importing any."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, command.summary) for name, command in COMMANDS.items()])
+            formatter.write_dl([(name, known.summary) for name, known in COMMANDS.items()])
 
 
 @functools.cache
-def load(name: str) -> Any:
+def load(name: str) -> click.Command:
     """The parser of a command."""
-    command = COMMANDS[name]
-    work = _help if name == "help" else getattr(importlib.import_module(f"certnet.cli.{command.module}"), name)
-    alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-    settings = {"ignore_unknown_options": command.options_are_arguments}
-    alone.command(name, epilog=f"Example: {command.example}\n\n{CODES}", context_settings=settings)(_parsed(work))
-    return typer.main.get_command(alone)
+    known = COMMANDS[name]
+    work = _help if name == "help" else getattr(importlib.import_module(f"certnet.cli.{known.module}"), name)
+    settings = {"ignore_unknown_options": known.options_are_arguments}
+    return command(name, work, epilog=f"Example: {known.example}\n\n{CODES}", context_settings=settings)
 
 
-def _parsed(command: Callable[..., int]) -> Callable[..., Callable[[], int]]:
-    """The command as the parser calls it: the work is only put together, to be done when parsing has ended well."""
-
-    @functools.wraps(command)
-    def put_together(**options: Any) -> Callable[[], int]:
-        return functools.partial(command, **options)
-
-    return put_together
-
-
-def _help(command: str | None = typer.Argument(None, help="Name of a command.")) -> int:
+def _help(name: Annotated[str | None, argument(metavar="COMMAND", help="Name of a command.")] = None) -> int:
     """The help of certnet, or of a command."""
-    raise AssertionError(f"help {command} is read before the arguments are parsed")
+    raise AssertionError(f"help {name} is read before the arguments are parsed")

@@ -11,7 +11,7 @@ from certnet.cli.output import Exit, head
 from certnet.runtime.machine import blas, cpus, gpu, physical_memory, version, versions
 from certnet.runtime.streams import standard_output, strict_json
 
-PACKAGES = "numpy scipy cvxpy picos clarabel scs mosek networkx scikit-learn typer rich python-flint onnx torch"
+PACKAGES = "numpy scipy cvxpy picos clarabel scs mosek networkx scikit-learn click rich python-flint onnx torch"
 
 
 def doctor(json: Json = False) -> int:

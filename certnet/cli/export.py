@@ -4,20 +4,19 @@ import json as _json
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
-import typer
-
 from certnet.cli.options import Json, Network
+from certnet.cli.parsing import option
 from formulations import InputError
 
 
 def export(
     network: Network,
-    onnx: Annotated[str | None, typer.Option(metavar="FILE", help="Write an ONNX graph, FILE.onnx.")] = None,
+    onnx: Annotated[str | None, option(metavar="FILE", help="Write an ONNX graph, FILE.onnx.")] = None,
     torch: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Write tensors for PyTorch, FILE.safetensors; no pickle.")
+        str | None, option(metavar="FILE", help="Write tensors for PyTorch, FILE.safetensors; no pickle.")
     ] = None,
-    numpy: Annotated[str | None, typer.Option(metavar="FILE", help="Write NumPy arrays, FILE.npz.")] = None,
-    single: Annotated[bool, typer.Option("--float32", help="Numbers of 32 bits instead of 64.")] = False,
+    numpy: Annotated[str | None, option(metavar="FILE", help="Write NumPy arrays, FILE.npz.")] = None,
+    single: Annotated[bool, option("--float32", help="Numbers of 32 bits instead of 64.")] = False,
     json: Json = False,
 ) -> int:
     """Write NETWORK for other tools, with standardisation, and compare it with this network before it is written."""

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from certnet.cli.options import Json, Runs, run_names
+from certnet.cli.parsing import argument
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 def show(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", autocompletion=run_names, help="A run's folder, or its name in runs.")
+        Path, argument(metavar="RUN", shell_complete=run_names, help="A run's folder, or its name in runs.")
     ],
     json: Json = False,
 ) -> int:

@@ -3,17 +3,21 @@
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from certnet.cli.limits import job_seconds
-from certnet.cli.output import Exit, deliver, head, place_for, say, write_proof
+from certnet.cli.options import Shown
+from certnet.cli.output import Exit, deliver, head, place_for, say
 from certnet.cli.show import Live, figures_table
 from certnet.io.instances import Instance, read_instances, results_csv, with_expected
 from certnet.io.output import output_folder, print_result, require_named, text_writer
 from certnet.io.runs import HOME
 from certnet.runtime.version import __version__
+from certnet.runtime.wording import printable
 from formulations import InputError
+
+if TYPE_CHECKING:
+    from certnet.cli.verify import OfList
 
 FILES = {"results": "results.csv", "report": "report.json"}
 JOURNAL = "journal.jsonl"
@@ -22,60 +26,49 @@ JOURNAL = "journal.jsonl"
 def run_instances(
     source: str,
     network: str | None,
+    listed: "OfList",
     started: float,
     *,
-    expected: str | None,
     time_limit: float | None,
     input_limit: float | None,
-    semantics: str,
     how: Mapping[str, Any],
-    workers: int,
     certificates: str | None,
-    out: str | None,
-    fresh: bool,
     json: bool,
 ) -> int:
     """Decide all instances of a list, a folder or a pattern, and print a line for each and a summary.
 
     Args:
         source, network: as in ``read_instances``.
+        listed: options.
         started: when the command began.
-        expected: a file of verdicts, or None.
         time_limit: seconds of the command, or None.
         input_limit: seconds for an instance whose list names none, or None.
-        semantics: "real" or "float32".
-        how: options of ``certnet.verify``.
-        workers: processes.
+        how: options of ``certnet.verify``, semantics too.
         certificates: folder for the proofs, or None.
-        out: folder for table, report and journal.
-        fresh: whether a journal is put aside.
         json: whether the report is printed.
     """
-    require_named(out)
+    require_named(listed.out)
     instances = read_instances(source, network)
-    if expected is not None:
-        instances = with_expected(instances, expected)
+    if listed.expected is not None:
+        instances = with_expected(instances, listed.expected)
     named = Path(source) if Path(source).is_dir() else Path(source).parent
     category = named.resolve().name or "all"
-    place = Path(out or HOME / "verify" / category)
+    place = Path(listed.out or HOME / "verify" / category)
 
     from certnet.jobs.batch import Answer, BatchJournal, counts, decide_all
 
     with output_folder(place, files=(*FILES.values(), JOURNAL), command="verify") as folder:
         proofs = None if certificates is None else place_for(certificates, "--certificate", folder=True)
         places = _places(instances, proofs)
-        journal = BatchJournal(place / JOURNAL, {"certnet": __version__, "semantics": semantics, **how})
-        if fresh and journal.file.path.exists():
-            journal.file.begin()
-        claims = journal.read(instances)
+        journal = BatchJournal(place / JOURNAL, {"certnet": __version__, **how})
+        if listed.fresh:
+            journal.restart()
+        claims = journal.claims(instances)
 
         def finished(number: int, answer: Answer, certificate: Any) -> None:
-            target = places[number]
-            if target is not None and certificate is not None:
-                write_proof(target, certificate)
-            journal.add(instances[number], answer, certificate)
+            journal.add(instances[number], answer, certificate, places[number])
             if not json:
-                print_result({}, [_line(instances[number], answer)], as_json=False)
+                print_result({}, [printable(_line(instances[number], answer))], as_json=False)
 
         limit = job_seconds(time_limit, started)
         with Live(enabled=True, time_limit=limit) as live:
@@ -83,8 +76,7 @@ def run_instances(
                 instances,
                 time_limit=limit,
                 input_limit=input_limit,
-                workers=workers,
-                semantics=semantics,
+                workers=listed.workers,
                 how=how,
                 claims=claims,
                 certificates=places,
@@ -115,7 +107,7 @@ def run_instances(
                 "resumed": sum(answer.resumed for answer in answers),
                 "results": results,
                 "seconds": time.perf_counter() - started,
-                "files": {name: str(path) for name, path in {**files, "journal": journal.file.path}.items()}
+                "files": {name: str(path) for name, path in {**files, "journal": journal.path}.items()}
                 | {"certificates": certificates},
                 "notes": [*journal.notes, *remarks, *failures],
             }
@@ -131,7 +123,7 @@ def run_instances(
         ],
     )
     return say(
-        SimpleNamespace(quiet=False, json=json),
+        Shown(json=json),
         report,
         table,
         [report["files"][name] for name in reversed(FILES) if name in report["files"]],

@@ -6,10 +6,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
+import click
 
 from certnet.cli import options as common
 from certnet.cli.limits import began, job_seconds, seconds_or_none
+from certnet.cli.parsing import argument, given_names, option
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,10 +20,10 @@ TORCH = "In PyTorch's terms, whose weight_decay λ adds λ/2·(sum of squared pa
 
 
 def optimality(
-    context: typer.Context,
+    context: click.Context,
     network: Annotated[
         str,
-        typer.Argument(
+        argument(
             metavar="NETWORK",
             help="A run's folder, whose objective and treatment of data then hold too; or a two-layer ReLU network: "
             ".npz of certnet's or with U (d×m), V (c×m) and optionally b (m), .onnx, or "
@@ -30,9 +31,10 @@ def optimality(
         ),
     ],
     data: common.Data = None,
+    *,
     loss: Annotated[
         str | None,
-        typer.Option(
+        option(
             metavar="NAME",
             help="The loss, a sum over rows: squared, cross-entropy, logistic, hinge, squared-hinge, huber:DELTA, "
             "absolute, quantile:TAU, poisson. By default squared for numbers, cross-entropy for classes, logistic for "
@@ -40,50 +42,54 @@ def optimality(
         ),
     ] = None,
     gamma: Annotated[
-        float | None, typer.Option(help="Weight decay γ of (sum of the loss) + γ/2·(sum of squared weights).")
+        float | None, option(help="Weight decay γ of (sum of the loss) + γ/2·(sum of squared weights).")
     ] = None,
     torch_loss: Annotated[
         str | None,
-        typer.Option(
+        option(
             metavar="NAME",
             help=f"{TORCH}: cross_entropy, bce_with_logits, soft_margin, mse, l1, huber:DELTA, smooth_l1:BETA, "
             "poisson_nll. γ is worked out and printed; for AdamW, which minimises no objective, give --gamma as well.",
         ),
     ] = None,
-    reduction: Annotated[Literal["mean", "sum"], typer.Option(help="Of --torch-loss.")] = "mean",
-    weight_decay: Annotated[float | None, typer.Option(help="λ of --torch-loss.")] = None,
-    optimizer: Annotated[str | None, typer.Option(metavar="NAME", help="Of --torch-loss; SGD and Adam agree.")] = None,
+    reduction: Annotated[Literal["mean", "sum"], option(help="Of --torch-loss.")] = "mean",
+    weight_decay: Annotated[float | None, option(help="λ of --torch-loss.")] = None,
+    optimizer: Annotated[str | None, option(metavar="NAME", help="Of --torch-loss; SGD and Adam agree.")] = None,
     hidden_bias: Annotated[
         common.Bias | None,
-        typer.Option(help="Where it has one, by default penalised with --torch-loss, as there, and else free."),
+        option(help="Where it has one, by default penalised with --torch-loss, as there, and else free."),
     ] = None,
-    output_bias: Annotated[common.Bias | None, typer.Option(help="The same for the outputs.")] = None,
+    output_bias: Annotated[common.Bias | None, option(help="The same for the outputs.")] = None,
     class_weight: common.ClassWeight = None,
     weight_column: common.WeightColumn = None,
     drop: common.Drop = None,
     target: common.Target = None,
     task: common.Task = None,
     raw: Annotated[
-        bool, typer.Option("--raw", help="The network was trained on the features as they are; else standardised.")
+        bool, option("--raw", help="The network was trained on the features as they are; else standardised.")
     ] = False,
+<<<<<<< HEAD
     no_split: Annotated[
-        bool, typer.Option("--no-split", help="It was trained on all rows; else on 60 % as certnet train does.")
+        bool, option("--no-split", help="It was trained on all rows; else on 60 % as certnet train does.")
     ] = False,
+=======
+    no_split: Annotated[bool, typer.Option("--no-split", help="It was trained on all rows; else on 60 %.")] = False,
+    refit: Annotated[
+        bool | None,
+        typer.Option("--refit/--no-refit", help="It was trained on 80 %, as by certnet train where γ is chosen."),
+    ] = None,
+>>>>>>> scores19
     seed: common.SplitSeed = 0,
     gap: Annotated[
-        float, typer.Option(help="Relative distance from the best known network at which branching stops.")
+        float, option(help="Relative distance from the best known network at which branching stops.")
     ] = 1e-3,
     time_limit: common.JobLimit = 50.0,
-    nodes: common.Nodes = None,
-    workers: common.Workers = 1,
-    scheduler: common.Scheduler = None,
-    circuits: common.Circuits = False,
+    branching: common.Branching,
     no_train: Annotated[
-        bool, typer.Option("--no-train", help="Do not look for a better network; the bound may be poor then.")
+        bool, option("--no-train", help="Do not look for a better network; the bound may be poor then.")
     ] = False,
     out: Annotated[str | None, common.out_folder("runs/optimality/NETWORK-DATA")] = None,
-    json: common.Json = False,
-    quiet: common.Quiet = False,
+    shown: common.Shown,
 ) -> int:
     """Prove how far NETWORK is from globally optimal on DATA, and say what would lower its objective."""
     from certificates import write_certificate
@@ -104,14 +110,26 @@ def optimality(
     started, limit, options = began(), seconds_or_none(time_limit), SimpleNamespace(**context.params)
     if gamma is not None:
         as_positive("gamma", gamma)
-    closing_of(GLOBAL, gap, nodes, workers, scheduler)
+    closing_of(GLOBAL, gap, branching.nodes, branching.workers, branching.scheduler)
     require_named(out)
     subject = Subject.named(network)
     data = subject.data(data)
     read, recipe = subject.read, training.recipe_of(options, data)
     if subject.run is not None:
         # What is not given is as it was in training: data, objective, and the scale of features.
-        names = common.given_names(context) & {"target", "task", "seed", "raw", "class_weight", "weight_column"}
+<<<<<<< HEAD
+        names = given_names(context) & {"target", "task", "seed", "raw", "class_weight", "weight_column"}
+=======
+        names = common.given_names(context) & {
+            "target",
+            "task",
+            "seed",
+            "raw",
+            "refit",
+            "class_weight",
+            "weight_column",
+        }
+>>>>>>> scores19
         changes = {name: getattr(options, name) for name in names} | ({"split": False} if no_split else {})
         recipe, own_terms = subject.run.recipe_for(data, **changes), subject.run.objective
         if torch_loss is None:
@@ -146,16 +164,16 @@ def optimality(
         Path(out or subject.place("optimality", split.name)), files=tuple(FILES.values()), command="optimality"
     ) as folder:
         limit = job_seconds(limit, started)
-        with Live(enabled=not quiet, time_limit=limit) as live:
+        with Live(enabled=not shown.quiet, time_limit=limit) as live:
             result = job.optimality(
                 given.program,
                 *given.weights(),
                 gap=gap,
                 time_limit=limit,
-                max_nodes=nodes,
-                workers=workers,
-                scheduler=scheduler,
-                circuits=circuits,
+                max_nodes=branching.nodes,
+                workers=branching.workers,
+                scheduler=branching.scheduler,
+                circuits=branching.circuits,
                 train=not no_train,
                 random_state=seed,
                 progress=live,

@@ -1,74 +1,101 @@
 """Options that several commands have, each with its help text."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import typer
+import click
+
+from certnet.cli.parsing import argument, option
 
 Norm = Literal["linf", "l2"]
 Semantics = Annotated[
     Literal["real", "float32"],
-    typer.Option(help="Decide for real arithmetic, or for every evaluation in float32; weights must be float32."),
+    option(help="Decide for real arithmetic, or for every evaluation in float32; weights must be float32."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table on stderr.")]
-Target = Annotated[str | None, typer.Option(help="Target column of a table; the last one by default.")]
+Json = Annotated[bool, option("--json", help="Print one JSON object on stdout and nothing else there.")]
+Quiet = Annotated[bool, option("--quiet", "-q", help="No progress and no table on stderr.")]
+Target = Annotated[str | None, option(help="Target column of a table; the last one by default.")]
 Features = Annotated[
     str | None,
-    typer.Option(metavar="A,B,...", help="Columns of a table that are inputs; by default all that look useful."),
+    option(metavar="A,B,...", help="Columns of a table that are inputs; by default all that look useful."),
 ]
-Drop = Annotated[str | None, typer.Option(metavar="A,B,...", help="Columns of a table that are no inputs.")]
+Drop = Annotated[str | None, option(metavar="A,B,...", help="Columns of a table that are no inputs.")]
 Categorical = Annotated[
-    str | None, typer.Option(metavar="A,B,...", help="Columns of a table whose numbers are names, such as codes.")
+    str | None, option(metavar="A,B,...", help="Columns of a table whose numbers are names, such as codes.")
 ]
 Impute = Annotated[
     Literal["median", "mean", "most-frequent", "none"],
-    typer.Option(help="What missing values of a table count as, by the training rows; none refuses them."),
+    option(help="What missing values of a table count as, by the training rows; none refuses them."),
 ]
 Task = Annotated[
     Literal["classification", "regression"] | None,
-    typer.Option(help="What the targets are; else text and few whole numbers are classes, others quantities."),
+    option(help="What the targets are; else text and few whole numbers are classes, others quantities."),
 ]
-SplitSeed = Annotated[int, typer.Option(help="Seed of the split and of everything random.")]
+SplitSeed = Annotated[int, option(help="Seed of the split and of everything random.")]
 Bias = Literal["none", "penalised", "free"]
 Loss = Annotated[
     str,
-    typer.Option(
+    option(
         metavar="NAME",
         help="Loss: squared, cross-entropy, logistic, hinge, squared-hinge, huber:DELTA, absolute, quantile:TAU or "
         "poisson; auto is logistic for two classes, cross-entropy for more, squared for numbers.",
     ),
 ]
-HiddenBias = Annotated[Bias, typer.Option(help="Bias of the hidden neurons: penalised like weights, or free.")]
-OutputBias = Annotated[Bias, typer.Option(help="Bias of the outputs, likewise.")]
-NoBias = Annotated[bool, typer.Option("--no-bias", help="Neither of the biases.")]
-ClassWeight = Annotated[Literal["balanced"] | None, typer.Option(help="Weigh rows so that every class counts as much.")]
+HiddenBias = Annotated[Bias, option(help="Bias of the hidden neurons: penalised like weights, or free.")]
+OutputBias = Annotated[Bias, option(help="Bias of the outputs, likewise.")]
+NoBias = Annotated[bool, option("--no-bias", help="Neither of the biases.")]
+ClassWeight = Annotated[Literal["balanced"] | None, option(help="Weigh rows so that every class counts as much.")]
 WeightColumn = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Column of a table with the weight of each row in the loss.")
+    str | None, option(metavar="NAME", help="Column of a table with the weight of each row in the loss.")
 ]
 NoFeature = Annotated[
-    str | None, typer.Option("--weight-column", metavar="NAME", help="Column of a table with weights: no feature.")
+    str | None, option("--weight-column", metavar="NAME", help="Column of a table with weights: no feature.")
 ]
-Solver = Annotated[str, typer.Option(help="Solver of the relaxation; see certnet doctor.")]
-JobLimit = Annotated[
-    float, typer.Option(help="Seconds for the whole job; 0 for no limit. More time gives a better bound.")
-]
-Nodes = Annotated[int | None, typer.Option(help="Most relaxations that branching may solve.")]
-Workers = Annotated[int, typer.Option(min=1, help="Processes that may be used.")]
-Scheduler = Annotated[
-    str | None, typer.Option(metavar="ADDRESS", help="Dask scheduler, tcp://HOST:PORT, to use instead.")
-]
-Rows = Annotated[str | None, typer.Option(metavar="A:B", help="Of the data, rows A to B-1; all by default.")]
+
+
+Solver = Annotated[str, option(help="Solver of the relaxation; see certnet doctor.")]
+JobLimit = Annotated[float, option(help="Seconds for the whole job; 0 for no limit. More time gives a better bound.")]
+Nodes = Annotated[int | None, option(help="Most relaxations that branching may solve.")]
+Workers = Annotated[int, option(least=1, help="Processes that may be used.")]
+Scheduler = Annotated[str | None, option(metavar="ADDRESS", help="Dask scheduler, tcp://HOST:PORT, to use instead.")]
+Rows = Annotated[str | None, option(metavar="A:B", help="Of the data, rows A to B-1; all by default.")]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Of data that a network is asked about."""
+
+    target: Target = None
+    weight_column: NoFeature = None
+    drop: Drop = None
+
+
+NO_COLUMNS = Columns()
+
+
+@dataclass(frozen=True)
+class Around:
+    """Of data around whose rows something is asked."""
+
+    radius: Annotated[float | None, option(help="With data: how far around each row, 0 or more.")] = None
+    norm: Annotated[
+        Norm | None, option(help="With --radius: in which norm; by default linf, of certnet lipschitz l2.")
+    ] = None
+    rows: Rows = None
+    columns: Columns = NO_COLUMNS
+
+
 Circuits = Annotated[
     bool,
-    typer.Option(
+    option(
         "--circuits",
         help="Let relaxations use circuit inequalities: tighter, slower, rarely worth it, never resumed.",
     ),
 ]
 
 
-def run_names(incomplete: str) -> list[str]:
+def run_names(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
     """For the shell: names of the runs here that begin so."""
     from certnet.io.runs import runs_here
 
@@ -77,9 +104,9 @@ def run_names(incomplete: str) -> list[str]:
 
 Network = Annotated[
     str,
-    typer.Argument(
+    argument(
         metavar="NETWORK",
-        autocompletion=run_names,
+        shell_complete=run_names,
         help="A run's folder or its name in runs, whose treatment of data then holds too; or a two-layer ReLU network: "
         ".onnx, .npz or .safetensors.",
     ),
@@ -88,24 +115,36 @@ Network = Annotated[
 
 Data = Annotated[
     str | None,
-    typer.Argument(metavar="DATA", help="As for certnet train; by default what the run was trained on."),
+    argument(metavar="DATA", help="As for certnet train; by default what the run was trained on."),
 ]
 Runs = Annotated[
     list[Path],
-    typer.Argument(
+    argument(
         metavar="RUN...",
-        autocompletion=run_names,
+        shell_complete=run_names,
         help="Folders of runs, or their names in runs; of a path, all of it.",
     ),
 ]
 
 
-def given_names(context: typer.Context) -> set[str]:
-    """Names of the parameters that are on the command line, and not left at their defaults."""
-    sources = {name: context.get_parameter_source(name) for name in context.params}
-    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
-
-
 def out_folder(default: str) -> Any:
     """The option that names the output folder."""
-    return typer.Option(metavar="FOLDER", help=f"Output folder; {default} by default.")
+    return option(metavar="FOLDER", help=f"Output folder; {default} by default.")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What people see."""
+
+    json: Json = False
+    quiet: Quiet = False
+
+
+@dataclass(frozen=True)
+class Branching:
+    """How relaxations are branched on."""
+
+    nodes: Nodes = None
+    workers: Workers = 1
+    scheduler: Scheduler = None
+    circuits: Circuits = False

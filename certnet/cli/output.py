@@ -21,6 +21,8 @@ from formulations import InputError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from certnet.cli.options import Shown
+
 BY_VERDICT = {verdict: Exit(code) for verdict, code in findings.EXIT_CODES.items() if verdict is not None}
 SEVERITY = tuple(findings.EXIT_CODES)
 """Of several verdicts, the first of these is that of the whole; None is bad input."""
@@ -104,14 +106,14 @@ def deliver(
     return folder.deliver(described)
 
 
-def say_notes(options: SimpleNamespace, notes: Sequence[str]) -> None:
+def say_notes(shown: "Shown | SimpleNamespace", notes: Sequence[str]) -> None:
     """Print sentences on stderr, unless nothing is to be."""
-    for note in () if options.quiet else notes:
+    for note in () if shown.quiet else notes:
         stderr_console().print(note, markup=False)
 
 
 def say(
-    options: SimpleNamespace,
+    shown: "Shown | SimpleNamespace",
     report: Mapping[str, Any],
     table: "Table",
     lines: Sequence[str],
@@ -126,16 +128,16 @@ def say(
     What it means comes first, then the figures, and last the theorem and where it is.
     """
     console = stderr_console()
-    if not options.json:
+    if not shown.json:
         print_result(report, [first_line(report)], as_json=False)
-    if not options.quiet:
+    if not shown.quiet:
         console.print(table)
-    say_notes(options, remarks)
+    say_notes(shown, remarks)
     if report.get("interrupted"):
         console.print(f"certnet: {interrupted}", markup=False)
     if failure is not None:
         console.print(f"certnet: {failure}", markup=False, soft_wrap=True)
-    print_result(report, lines, as_json=options.json)
+    print_result(report, lines, as_json=shown.json)
     if report.get("interrupted"):
         return Exit.INTERRUPTED
     return exit_code(report["verdict"]) if code is None else code

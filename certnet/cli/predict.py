@@ -5,9 +5,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
-from certnet.cli.options import Json, Network, Norm, Quiet
+from certnet.cli.options import Network, Norm, Shown
+from certnet.cli.parsing import argument, option
 from formulations import InputError
 
 if TYPE_CHECKING:
@@ -19,24 +18,22 @@ def predict(
     network: Network,
     new: Annotated[
         str,
-        typer.Argument(metavar="NEW", help="Rows: a CSV or Parquet file, its columns found by name; or .npz."),
+        argument(metavar="NEW", help="Rows: a CSV or Parquet file, its columns found by name; or .npz."),
     ],
+    *,
     out: Annotated[
-        str | None, typer.Option("--out", "-o", metavar="FILE", help="Write a CSV file instead of stdout.")
+        str | None, option("--out", "-o", metavar="FILE", help="Write a CSV file instead of stdout.")
     ] = None,
     radius_norm: Annotated[
         Norm | None,
-        typer.Option(help="Also prove for each row a radius, in units of the features, within which its class stays."),
+        option(help="Also prove for each row a radius, in units of the features, within which its class stays."),
     ] = None,
     largest_radius: Annotated[
         float | None,
-        typer.Option(metavar="R", help="With --radius-norm: look no farther; 4 deviations of the widest feature."),
+        option(metavar="R", help="With --radius-norm: look no farther; 4 deviations of the widest feature."),
     ] = None,
-    input_limit: Annotated[
-        float, typer.Option(help="With --radius-norm: seconds for each row; 0 for no limit.")
-    ] = 10.0,
-    json: Json = False,
-    quiet: Quiet = False,
+    input_limit: Annotated[float, option(help="With --radius-norm: seconds for each row; 0 for no limit.")] = 10.0,
+    shown: Shown,
 ) -> int:
     """Predict NEW rows: classes with their probabilities, or numbers. A target column may be there or missing."""
     from certnet.cli.limits import seconds_or_none
@@ -60,23 +57,23 @@ def predict(
     interrupted = False
     columns = answers(subject.read, subject.loss, X)
     if radius_norm is not None:
-        columns |= _radii(subject, X, radius_norm, largest_radius, each, quiet)
+        columns |= _radii(subject, X, radius_norm, largest_radius, each, quiet=shown.quiet)
         interrupted = None in columns[f"certified radius ({radius_norm})"]
         notes = (*notes, *subject.read.with_scores().notes)
     if table is not None:
         notes = (*notes, *against_targets(subject.read, table, columns))
-    for note in () if quiet else notes:
+    for note in () if shown.quiet else notes:
         stderr_console().print(note, markup=False, soft_wrap=True)
     text = csv_text(columns, zip(*columns.values(), strict=True))
-    if json:
+    if shown.json:
         results = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         files = {} if out is None else {"predictions": out}
         report = {**head("predict", None, f"{len(X)} rows were predicted"), "network": subject.name, "data": new}
         report |= {"results": results, "seconds": time.perf_counter() - started, "files": files, "notes": list(notes)}
     if place is not None:
         write_file(place, text.encode())
-    if json or place is not None:
-        print_result(report if json else {}, [str(place)], as_json=json)
+    if shown.json or place is not None:
+        print_result(report if shown.json else {}, [str(place)], as_json=shown.json)
     else:
         print_result({}, [text.rstrip("\n")], as_json=False)
     if interrupted:
@@ -85,7 +82,7 @@ def predict(
 
 
 def _radii(
-    subject: "Subject", X: "FloatArray", norm: str, largest: float | None, each: float | None, quiet: bool
+    subject: "Subject", X: "FloatArray", norm: str, largest: float | None, each: float | None, *, quiet: bool
 ) -> dict[str, Sequence[Any]]:
     """A proved radius for each row, and one within which another class was found, None where none was."""
     import math

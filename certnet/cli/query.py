@@ -1,22 +1,23 @@
 """What ``certnet verify`` does with a VNN-LIB file: its networks, and the answer as the file's version wants it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from decimal import Context, Decimal, Inexact, localcontext
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from certificates.certificate import FLOAT32, REAL
 from certificates.container import MAX_CASES
 from certnet.cli.limits import job_seconds
 from certnet.cli.output import BY_VERDICT, head, place_for, with_headline, write_proof
 from certnet.cli.show import Live, stderr_console
+from certnet.io.clauses import holds
 from certnet.io.declared import serialised
 from certnet.io.output import OutputFolder, print_result
 from certnet.io.query import Query, named_files, read_query
-from certnet.io.vnnlib2 import Tensor
 from certnet.runtime.wording import down, up
 from formulations import InputError
 from formulations.network import ReluNetwork
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from certnet.jobs.verify import VerificationResult
     from certnet.search.counterexample import Counterexample
 
+SHORT, LONG = 17, 1100
+"""Digits of inputs that are printed; the latter hold every float64 number."""
 TIMED_OUT = {"timeout": "timed-out"}
 """The words of VNN-LIB 2.0 where they are others than those of VNN-COMP."""
 
@@ -88,14 +91,15 @@ def answer(
         write_proof(place, result.certificate)
         files["certificate"] = str(certificate)
     if serialise is not None and result.counterexample is not None:
-        found = _assignment(query, result.counterexample)
+        values = _point(result.counterexample), [Fraction(value) for value in result.counterexample.y.tolist()]
+        parts = {tensor: values[tensor.kind != "input"][tensor.start :][: tensor.size] for tensor in query.tensors}
         OutputFolder.prepare(Path(serialise)).write(
-            {f"{tensor.name}.pb": serialised(tensor, values) for tensor, values in found}
+            {f"{tensor.name}.pb": serialised(tensor, part) for tensor, part in parts.items()}
         )
         files["assignments"] = serialise
     notes = {"notes": tell_notes(query.network)}
     report = {**head("verify", None, result.reason), **result.to_dict(), **names, "files": files, **notes}
-    lines = _version_2(query, result, serialise) if query.networks else [result.status, *_version_1(result)]
+    lines = _version_2(query, result, serialise) if query.networks else [result.status, *_version_1(query, result)]
     print_result(with_headline(report), lines, as_json=json)
     return BY_VERDICT[result.verdict]
 
@@ -109,41 +113,59 @@ def tell_notes(network: ReluNetwork) -> list[str]:
 
 def _version_2(query: Query, result: "VerificationResult", serialise: str | None) -> list[str]:
     """The word on a line of its own, and the values of a satisfying assignment unless they are in files."""
-    lines = [TIMED_OUT.get(result.status, result.status)]
-    if result.counterexample is None:
+    lines, found = [TIMED_OUT.get(result.status, result.status)], result.counterexample
+    if found is None:
         stderr_console().print(f"certnet: {_because(result)}", markup=False, soft_wrap=True)
     elif serialise is None:
-        for tensor, values in _assignment(query, result.counterexample):
-            shape = ",".join(map(str, tensor.shape))
-            lines += [f"{tensor.name} {tensor.written} [{shape}]", *(_value(tensor, value) for value in values)]
+        values = _texts(query, found), [repr(value) for value in found.y.tolist()]
+        if any(text.startswith("(") for text in values[0]):
+            said = "certnet: a satisfying input is no decimal number, and is rounded here; --json has the fraction."
+            stderr_console().print(said, markup=False, soft_wrap=True)
+            values = [repr(value) for value in found.x.tolist()], values[1]
+        for tensor in query.tensors:
+            lines.append(f"{tensor.name} {tensor.written} [{','.join(map(str, tensor.shape))}]")
+            texts = values[tensor.kind != "input"][tensor.start : tensor.start + tensor.size]
+            lines += [str(np.float32(text)) for text in texts] if tensor.element == FLOAT32 else texts
     return lines
 
 
-def _assignment(query: Query, found: "Counterexample") -> Iterator[tuple[Tensor, Sequence[Fraction]]]:
-    """All declared tensors in order, with the values of their entries row by row."""
-    x, y = _point(found), [Fraction(value) for value in found.y.tolist()]
-    for tensor in query.tensors:
-        values = x if tensor.kind == "input" else y
-        yield tensor, values[tensor.start : tensor.start + tensor.size]
-
-
-def _value(tensor: Tensor, value: Fraction) -> str:
-    """A number in the digits of its type; of real numbers, one that has no short decimals is rounded to float64."""
-    if tensor.element == "float32":
-        return str(np.float32(float(value)))
-    return exact if (exact := _decimal(value)) is not None else repr(float(value))
-
-
-def _version_1(result: "VerificationResult") -> list[str]:
+def _version_1(query: Query, result: "VerificationResult") -> list[str]:
     """What follows the first line: the counterexample as VNN-COMP wants it, or a sentence."""
-    from certnet.jobs.verify import float_or
-
     found = result.counterexample
     if found is None:
         return [_because(result)]
-    lines = [f"(X_{i} {float_or(value, _exact_text(value))})" for i, value in enumerate(_point(found))]
+    lines = [f"(X_{i} {text})" for i, text in enumerate(_texts(query, found))]
     lines += [f"(Y_{j} {value!r})" for j, value in enumerate(found.y.tolist())]
     return [f"({chr(10).join(lines)})"]
+
+
+def _texts(query: Query, found: "Counterexample") -> list[str]:
+    """The inputs, declared as they are, in digits that satisfy the property as they are read.
+
+    The shortest ones that mean a float64 number mean another real number than that as a rule. They will do if the
+    property holds at that one as well, which exact arithmetic decides; else all digits are written, and what has no end
+    of them is rounded into the box. If that fails too, it is a quotient in the syntax of SMT-LIB.
+    """
+    x, region = _point(found), query.cases[found.case].region
+    texts = [_decimal(value, SHORT) or repr(float(value)) for value in x]
+    if query.semantics == REAL and not _reads(query, texts, x):
+        texts, ends = [], (region.lower.tolist(), region.upper.tolist())
+        for value, place in zip(x, query.places, strict=True):
+            rises = value - Fraction(ends[0][place]) < Fraction(ends[1][place]) - value
+            texts.append(_decimal(value, LONG) or str(_rounded(value, 40, ROUND_CEILING if rises else ROUND_FLOOR)))
+        if not _reads(query, texts, x):
+            return [_decimal(value, LONG) or f"(/ {value.numerator} {value.denominator})" for value in x]
+    return texts
+
+
+def _reads(query: Query, texts: Sequence[str], x: Sequence[Fraction]) -> bool:
+    """Whether texts of the inputs mean these or others at which the property holds too, exactly."""
+    from certnet.search.counterexample import exact_outputs
+
+    read = [Fraction(text) for text in texts]
+    inputs = dict(zip(query.places, read, strict=True))
+    at = [inputs[place] for place in range(len(inputs))]
+    return read == x or holds(query.formula, read, exact_outputs(query.network, at))
 
 
 def _because(result: "VerificationResult") -> str:
@@ -153,17 +175,15 @@ def _because(result: "VerificationResult") -> str:
     return result.reason + shown
 
 
-def _point(found: "Counterexample") -> Sequence[Fraction]:
-    return [Fraction(value) for value in found.x.tolist()] if found.exact is None else found.exact
+def _point(found: "Counterexample") -> list[Fraction]:
+    return [Fraction(value) for value in (found.x.tolist() if found.exact is None else found.exact)]
 
 
-def _exact_text(value: Fraction) -> str:
-    """A number as a decimal if it is a short one, else as a quotient in the syntax of SMT-LIB."""
-    return _decimal(value) or f"(/ {value.numerator} {value.denominator})"
+def _decimal(value: Fraction, digits: int) -> str | None:
+    """A number as a decimal of at most so many digits, None where it has no such."""
+    rounded = _rounded(value, digits, ROUND_FLOOR)
+    return str(rounded) if Fraction(rounded) == value else None
 
 
-def _decimal(value: Fraction) -> str | None:
-    """A number as a decimal of at most 40 digits, None where it has no such."""
-    with localcontext(Context(prec=40, traps=[])) as context:
-        decimal = Decimal(value.numerator) / Decimal(value.denominator)
-        return None if context.flags[Inexact] else str(decimal)
+def _rounded(value: Fraction, digits: int, rounding: str) -> Decimal:
+    return Context(prec=digits, rounding=rounding).divide(Decimal(value.numerator), Decimal(value.denominator))

@@ -3,20 +3,17 @@
 import time
 from typing import Annotated
 
-import typer
-
 from certnet.cli.options import Json, Runs
+from certnet.cli.parsing import option
 from formulations import InputError
 
 
 def report(
     runs: Runs,
     html: Annotated[
-        str | None, typer.Option(metavar="FILE", help="The page, complete in itself: no request, no script.")
+        str | None, option(metavar="FILE", help="The page, complete in itself: no request, no script.")
     ] = None,
-    time_limit: Annotated[
-        float, typer.Option(help="Seconds for proving each certificate again; 0 for no limit.")
-    ] = 60.0,
+    time_limit: Annotated[float, option(help="Seconds for proving each certificate again; 0 for no limit.")] = 60.0,
     json: Json = False,
 ) -> int:
     """Make one page of runs of train, optimality and audit; their certificates are proved again for it."""

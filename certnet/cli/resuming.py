@@ -25,7 +25,7 @@ STORED: dict[str, tuple[type, ...]] = {
         ("data", "source", "solver", "device", "method", "loss", "hidden_bias", "output_bias", "impute"), (str,)
     ),
     **dict.fromkeys(("target", "task", "class_weight", "weight_column", *LISTS), (str, type(None))),
-    **dict.fromkeys(("raw", "no_split", "circuits"), (bool,)),
+    **dict.fromkeys(("raw", "no_split", "refit", "circuits"), (bool,)),
     **dict.fromkeys(("gamma", "tolerance"), (float,)),
     **dict.fromkeys(("time_limit", "gap"), (float, type(None))),
     **{"seed": (int,), "workers": (int,), "nodes": (int, type(None))},

@@ -20,8 +20,16 @@ WORST, SHOWN, MOST_CLASSES = 10, 300, 50
 """Rows named as the worst, pairs of target and prediction that are kept, and most classes of a confusion matrix."""
 
 
-def evaluate(split: Split, program: TrainingProgram, network: TrainingProof) -> dict[str, Any]:
+Judged = tuple[FloatArray, FloatArray]
+"""Outputs for rows, of networks of the choice of γ that had not learned them, and targets of these rows."""
+
+
+def evaluate(
+    split: Split, program: TrainingProgram, network: TrainingProof, judged: Judged | None = None
+) -> dict[str, Any]:
     """Figures on training, validation and test rows; every row counts once, whatever its weight.
+
+    Where no rows are set aside for validation, ``judged`` are that part, but name no worst rows.
 
     Of classes ``accuracy``, ``balanced_accuracy`` and ``f1`` (of the second of two classes, else the mean over them),
     with ``log_loss`` where the loss makes probabilities; of numbers ``accuracy``, which is null, ``r2`` and errors.
@@ -32,17 +40,21 @@ def evaluate(split: Split, program: TrainingProgram, network: TrainingProof) -> 
     by_class = split.task == "classification"
     names = list(OF_CLASSES) if by_class else ["accuracy", *OF_NUMBERS]
     scores: dict[str, Any] = {name: {} for name in (*names, "confusion" if by_class else "fitted")}
+    kind = program.loss.kind
     for part, X, Y in split.parts():
         figures: dict[str, float] = {}
-        if X is not None and Y is not None:
-            # Rows far from the training rows may overflow; what is not finite becomes null in the report.
-            with np.errstate(all="ignore"), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+        outputs = None
+        if X is None and part == "validation" and judged is not None:
+            outputs, Y = judged
+        # Rows far from the training rows may overflow; what is not finite becomes null in the report.
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if X is not None and Y is not None:
                 inputs = np.hstack([X, np.ones((len(X), 1))]) if program.has_ones else X
                 outputs = np.maximum(inputs @ network.U, 0.0) @ network.V.T + network.output
-                kind = program.loss.kind
-                figures = _of_classes(outputs, Y, kind.name) if by_class else _of_numbers(outputs, Y, kind.name)
                 scores["worst"] = {"part": part, "rows": _worst(outputs, Y, kind, split.classes)}
+            if outputs is not None and Y is not None:
+                figures = _of_classes(outputs, Y, kind.name) if by_class else _of_numbers(outputs, Y, kind.name)
                 if by_class:
                     scores["confusion"][part] = _confusion(outputs, Y)
                 elif Y.shape[1] == 1:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from certnet.runtime.headline import headline, is_weak
 from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS, bounds, down, figure, percent, printable, up
@@ -58,7 +58,7 @@ def first_line(report: Mapping[str, Any]) -> str:
     text = printable(found.text)
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
         return text
-    return typer.style(text, fg=COLOURS[found.level], bold=True)
+    return click.style(text, fg=COLOURS[found.level], bold=True)
 
 
 def _verdict(report: Mapping[str, Any]) -> str:

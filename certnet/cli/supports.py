@@ -4,9 +4,8 @@ import importlib.util
 from collections.abc import Callable
 from typing import Annotated
 
-import typer
-
 from certnet.cli.output import Exit
+from certnet.cli.parsing import argument
 from certnet.io.output import print_result
 from formulations import InputError
 
@@ -51,7 +50,7 @@ CAPABILITIES: dict[str, list[str] | Callable[[], list[str]]] = {
 
 
 def supports(
-    capability: Annotated[str, typer.Argument(metavar="CAPABILITY", help=f"What is asked: {', '.join(CAPABILITIES)}.")],
+    capability: Annotated[str, argument(metavar="CAPABILITY", help=f"What is asked: {', '.join(CAPABILITIES)}.")],
 ) -> int:
     """Say what certnet can verify, as VNN-LIB's solver interface asks."""
     lines = CAPABILITIES.get(capability)

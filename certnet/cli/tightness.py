@@ -3,13 +3,11 @@
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Annotated, Any
 
-import typer
-
 from certnet.cli.limits import began, job_seconds, seconds_or_none
-from certnet.cli.options import Json, Quiet, Solver, run_names
+from certnet.cli.options import Shown, Solver, run_names
+from certnet.cli.parsing import argument, option
 
 SHOWN_VALUES = 8
 """Eigenvalues in the table."""
@@ -18,18 +16,18 @@ SHOWN_VALUES = 8
 def tightness(
     run: Annotated[
         Path,
-        typer.Argument(
+        argument(
             metavar="RUN",
-            autocompletion=run_names,
+            shell_complete=run_names,
             help="Output folder of certnet train, or a certificate that it wrote.",
         ),
     ],
+    *,
     solver: Solver = "auto",
-    time_limit: Annotated[float, typer.Option(help="Seconds for everything, about; 0 for no limit.")] = 50.0,
-    tolerance: Annotated[float, typer.Option(help="Relative difference of objective and bound that is none.")] = 1e-4,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    json: Json = False,
-    quiet: Quiet = False,
+    time_limit: Annotated[float, option(help="Seconds for everything, about; 0 for no limit.")] = 50.0,
+    tolerance: Annotated[float, option(help="Relative difference of objective and bound that is none.")] = 1e-4,
+    seed: Annotated[int, option(help="Seed of everything random.")] = 0,
+    shown: Shown,
 ) -> int:
     """Say how tight the relaxation behind a run is: bound against objective, rank, complete positivity."""
     from certificates import Training, read_certificate
@@ -50,7 +48,7 @@ def tightness(
     certificate = read_certificate(path, Training)
     n, d, c = certificate.shape
     limit = job_seconds(limit, started)
-    with Live(enabled=not quiet, time_limit=limit) as live:
+    with Live(enabled=not shown.quiet, time_limit=limit) as live:
         found = measure_tightness(
             certificate, solver=solver, time_limit=limit, tolerance=tolerance, random_state=seed, progress=live
         )
@@ -63,12 +61,7 @@ def tightness(
         "seconds": time.perf_counter() - started,
         "files": {"certificate": str(path)},
     }
-    return say(
-        SimpleNamespace(quiet=quiet, json=json),
-        with_headline(report),
-        _table(report),
-        [f"{found.verdict}: {found.reason}"],
-    )
+    return say(shown, with_headline(report), _table(report), [f"{found.verdict}: {found.reason}"])
 
 
 def _table(report: Mapping[str, Any]) -> Any:

@@ -4,23 +4,25 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Literal
 
-import typer
+import click
 
 from certnet.cli import options as common
 from certnet.cli.limits import gamma_or_none, positive_numbers, seconds_or_none
+from certnet.cli.parsing import argument, given_names, option
 from formulations import InputError
 
 
 def train(
-    context: typer.Context,
+    context: click.Context,
     data: Annotated[
         str | None,
-        typer.Argument(
+        argument(
             metavar="DATA",
             help="iris, wine, breast_cancer, digits or spiral; a CSV or Parquet file with column names; or an .npz "
             "file with X_train, Y_train and optionally X_val, Y_val, X_test, Y_test.",
         ),
     ] = None,
+    *,
     target: common.Target = None,
     features: common.Features = None,
     drop: common.Drop = None,
@@ -28,10 +30,17 @@ def train(
     impute: common.Impute = "median",
     weight_column: common.WeightColumn = None,
     task: common.Task = None,
-    raw: Annotated[bool, typer.Option("--raw", help="Leave the features as they are; else standardise them.")] = False,
+    raw: Annotated[bool, option("--raw", help="Leave the features as they are; else standardise them.")] = False,
     no_split: Annotated[
-        bool, typer.Option("--no-split", help="Train on all rows; else 60/20/20 training, validation, test.")
+        bool, option("--no-split", help="Train on all rows; else 60/20/20 training, validation, test.")
     ] = False,
+    refit: Annotated[
+        bool | None,
+        typer.Option(
+            "--refit/--no-refit",
+            help="Train on the validation rows too; by default where γ is chosen, by cross-validation then.",
+        ),
+    ] = None,
     seed: common.SplitSeed = 0,
     loss: common.Loss = "auto",
     hidden_bias: common.HiddenBias = "free",
@@ -39,39 +48,35 @@ def train(
     no_bias: common.NoBias = False,
     class_weight: common.ClassWeight = None,
     gamma: Annotated[
-        str, typer.Option(metavar="G", help="Weight decay, or auto: chosen by validation, never on test rows.")
+        str, option(metavar="G", help="Weight decay, or auto: chosen by validation, never on test rows.")
     ] = "auto",
     gammas: Annotated[
         str | None,
-        typer.Option(metavar="G,G,...", help="Several weight decays, each in a folder of its own, with a table."),
+        option(metavar="G,G,...", help="Several weight decays, each in a folder of its own, with a table."),
     ] = None,
     solver: common.Solver = "auto",
     time_limit: common.JobLimit = 50.0,
-    tolerance: Annotated[float, typer.Option(help="Relative residual at which the solver stops.")] = 1e-5,
+    tolerance: Annotated[float, option(help="Relative residual at which the solver stops.")] = 1e-5,
     out: Annotated[str | None, common.out_folder("runs/NAME")] = None,
     resume: Annotated[
         str | None,
-        typer.Option(metavar="FOLDER", help="Go on with the job that was cut short there; takes no DATA."),
+        option(metavar="FOLDER", help="Go on with the job that was cut short there; takes no DATA."),
     ] = None,
-    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where the ADMM computes.")] = "cpu",
+    device: Annotated[Literal["cpu", "cuda"], option(help="Where the ADMM computes.")] = "cpu",
     method: Annotated[
         Literal["sdp", "global"],
-        typer.Option(help="sdp solves the relaxation; global trains without it and proves by branching."),
+        option(help="sdp solves the relaxation; global trains without it and proves by branching."),
     ] = "sdp",
     gap: Annotated[
         float | None,
-        typer.Option(help="Relative gap to prove by branching, 1e-3 for 0.1 %; with --method global 1e-3 by default."),
+        option(help="Relative gap to prove by branching, 1e-3 for 0.1 %; with --method global 1e-3 by default."),
     ] = None,
-    nodes: common.Nodes = None,
-    workers: common.Workers = 1,
-    scheduler: common.Scheduler = None,
-    circuits: common.Circuits = False,
-    json: common.Json = False,
-    quiet: common.Quiet = False,
+    branching: common.Branching,
+    shown: common.Shown,
 ) -> int:
     """Train on DATA; write network.npz, optimality.cert and report.json."""
     options = SimpleNamespace(**context.params)
-    given = common.given_names(context)
+    given = given_names(context)
     if data is None and resume is None:
         raise InputError("Name the data to train on, for example: certnet train iris.")
     if no_bias:
@@ -81,6 +86,7 @@ def train(
         given |= {"hidden_bias", "output_bias"}
     given -= {"no_bias"}
     options.gamma = gamma_or_none(gamma)
+    options.refit = (options.gamma is None and gammas is None) if refit is None else refit
     options.time_limit, options.source, options.checkpoint = seconds_or_none(time_limit), data, None
     if gammas is None:
         from certnet.cli.resuming import resumed

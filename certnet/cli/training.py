@@ -12,7 +12,7 @@ from certificates import write_certificate
 from certnet.cli.limits import began, column_names, job_seconds
 from certnet.cli.output import deliver, finite, head, say, say_notes
 from certnet.cli.resuming import CHECKPOINT, LISTS, Keeper, about
-from certnet.cli.scores import evaluate
+from certnet.cli.scores import Judged, evaluate
 from certnet.cli.show import Live, summary, training_table
 from certnet.io import Recipe, Split, load
 from certnet.io.network import TwoLayerNetwork
@@ -114,8 +114,7 @@ def run_train(options: SimpleNamespace) -> int:
 
         def report_of(files: Mapping[str, Path], notes: Sequence[str]) -> dict[str, Any]:
             return {
-                **training_report(result, split, files, (*remarks, *notes), time.perf_counter() - started),
-                "selection": None if chosen is None else chosen.to_dict(),
+                **training_report(result, split, files, (*remarks, *notes), time.perf_counter() - started, chosen),
                 "earlier_seconds": None if resume is None else finite(resume.seconds),
             }
 
@@ -151,7 +150,7 @@ def check_options(options: SimpleNamespace) -> None:
 
 def recipe_of(options: SimpleNamespace, source: str) -> Recipe:
     """How the data are made."""
-    names = ("target", "task", "seed", "raw", "loss", "class_weight", "weight_column", "impute")
+    names = ("target", "task", "seed", "raw", "loss", "class_weight", "weight_column", "impute", "refit")
     given = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
     lists = {name: getattr(options, name, None) for name in LISTS}
     given |= {name: column_names(text, f"--{name}") for name, text in lists.items() if text is not None}
@@ -182,7 +181,7 @@ def objective_of(split: Split, options: SimpleNamespace) -> dict[str, Any]:
 def choose_gamma(
     split: Split, options: SimpleNamespace, limit: float | None, progress: Callable[[Event], None]
 ) -> Selection:
-    """The weight decay by the validation rows, or where there are none by some of the training rows."""
+    """The weight decay by the validation rows, or where there are none by folds of the training rows."""
     X, Y = split.X_val, split.Y_val
     return selection.select_gamma(
         split.X_train,
@@ -232,8 +231,9 @@ def job_report(
     files: Mapping[str, Path],
     notes: Sequence[str],
     seconds: float,
+    judged: Judged | None = None,
 ) -> dict[str, Any]:
-    """The fields of every job that ends in a certificate of optimality."""
+    """The fields of every job that ends in a certificate of optimality; ``judged`` as for ``evaluate``."""
     from certnet.jobs.predictions import prediction_range, sentences
 
     own = result.to_dict()
@@ -258,12 +258,19 @@ def job_report(
         "files": {name: str(path) for name, path in files.items()},
         "notes": [*split.notes, *result.notes, *notes],
         "predictions": list(sentences(prediction_range(result.certificate, result.report))),
-        **evaluate(split, result.program, result.certificate.proofs[0]),
+        **evaluate(split, result.program, result.certificate.proofs[0], judged),
     }
 
 
 def training_report(
-    result: job.TrainingResult, split: Split, files: Mapping[str, Path], notes: Sequence[str], seconds: float
+    result: job.TrainingResult,
+    split: Split,
+    files: Mapping[str, Path],
+    notes: Sequence[str],
+    seconds: float,
+    chosen: Selection | None = None,
 ) -> dict[str, Any]:
-    """The object that ``certnet train`` writes for a γ."""
-    return {**job_report("train", result, split, files, notes, seconds), "earlier_seconds": None}
+    """The object that ``certnet train`` writes for a γ, which may have been chosen."""
+    judged = None if chosen is None else chosen.judged
+    report = job_report("train", result, split, files, notes, seconds, judged)
+    return {**report, "selection": None if chosen is None else chosen.to_dict(), "earlier_seconds": None}

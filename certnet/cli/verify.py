@@ -1,39 +1,34 @@
 """``certnet verify``: a property of a file, or the classes of rows of data within a radius."""
 
-import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import typer
 
 from certificates import Verdict
 from certificates.certificate import FLOAT32
-from certnet.cli.limits import began, seconds_or_none, shares
+from certnet.cli.calls import Answer, Asking, Entries
+from certnet.cli.limits import began, seconds_or_none
 from certnet.cli.options import (
+    NO_COLUMNS,
     Circuits,
-    Drop,
+    Columns,
     Json,
-    NoFeature,
     Norm,
     Rows,
     Semantics,
-    Target,
     Workers,
     out_folder,
     run_names,
 )
-from certnet.cli.output import BY_VERDICT, SEVERITY, Exit, head, place_for, with_headline, write_proof
-from certnet.cli.query import answer, asked_of, tell_notes
-from certnet.cli.rows import Subject, median_radius, parse_rows, read_rows
-from certnet.cli.show import Live, first_line
+from certnet.cli.parsing import argument, option, refuse
+from certnet.cli.query import answer, asked_of
+from certnet.cli.rows import Subject, parse_rows, read_rows
 from certnet.io.float32 import require_plain
-from certnet.io.output import print_result
 from certnet.io.packed import ending
-from certnet.runtime.clock import Event
-from certnet.runtime.wording import down, up
+from certnet.runtime.wording import down
 from formulations import InputError
 from formulations._validation import as_positive
 from formulations.properties import keeps_class
@@ -45,86 +40,97 @@ MISCLASSIFIED = "misclassified"
 UNREACHED = "the time limit was reached before this row"
 
 
+@dataclass(frozen=True)
+class OfData:
+    """Options that go with data."""
+
+    norm: Annotated[Norm | None, option(help="With DATA: the norm of the disturbance.")] = None
+    radius: Annotated[float | None, option(help="With DATA: its largest size, 0 or more.")] = None
+    largest_radius: Annotated[
+        float | None,
+        option(metavar="R", help="With DATA, instead of --radius: search for the radius of each row, up to R."),
+    ] = None
+    rows: Rows = None
+    columns: Columns = NO_COLUMNS
+
+
+@dataclass(frozen=True)
+class OfQuery:
+    """Options that go with a property."""
+
+    networks: Annotated[
+        list[str] | None,
+        option("--network", metavar="NAME=FILE", help="With QUERY: the file of a network that it declares."),
+    ] = None
+    serialise_assignments: Annotated[
+        str | None, option(metavar="DIR", help="With QUERY: write satisfying values there, as NAME.pb, not to stdout.")
+    ] = None
+    tree: Annotated[
+        str | None, option(metavar="FILE", help="With a property: splits that another verifier found, as JSON.")
+    ] = None
+
+
+@dataclass(frozen=True)
+class OfList:
+    """Options that go with a list."""
+
+    expected: Annotated[
+        str | None, option(metavar="FILE", help="With --instances: verdicts, in lines property,verdict.")
+    ] = None
+    workers: Workers = 1
+    out: Annotated[str | None, out_folder("with --instances runs/verify/FOLDER-OF-LIST")] = None
+    fresh: Annotated[bool, option("--fresh", help="With --instances: start anew, also where a journal is.")] = False
+
+
 def verify(
     network: Annotated[
         str | None,
-        typer.Argument(
+        argument(
             metavar="NETWORK|QUERY",
-            autocompletion=run_names,
+            shell_complete=run_names,
             help="A network: a run, or a file that ends in .onnx, .npz or .safetensors. Or, alone, a VNN-LIB file, "
             "whose networks --network names.",
-            show_default=False,
         ),
     ] = None,
     subject: Annotated[
         str | None,
-        typer.Argument(
+        argument(
             metavar="PROPERTY|DATA",
             help="A VNN-LIB file, which states what is unsafe; or data as for certnet train, whose classes are to "
             "be kept (test rows where the file has them; features as they are in the file).",
-            show_default=False,
         ),
     ] = None,
-    networks: Annotated[
-        list[str] | None,
-        typer.Option("--network", metavar="NAME=FILE", help="With QUERY: the file of a network that it declares."),
-    ] = None,
+    *,
     instances: Annotated[
         str | None,
-        typer.Option(
+        option(
             metavar="LIST",
             help="Instead of PROPERTY: a CSV file of lines network,property,seconds,expected; or, after NETWORK, a "
             "folder of properties or a pattern such as 'boxes/*.vnnlib'.",
         ),
     ] = None,
-    expected: Annotated[
-        str | None, typer.Option(metavar="FILE", help="With --instances: verdicts, in lines property,verdict.")
-    ] = None,
-    norm: Annotated[Norm | None, typer.Option(help="With DATA: the norm of the disturbance.")] = None,
-    radius: Annotated[float | None, typer.Option(help="With DATA: its largest size, 0 or more.")] = None,
-    largest_radius: Annotated[
-        float | None,
-        typer.Option(metavar="R", help="With DATA, instead of --radius: search for the radius of each row, up to R."),
-    ] = None,
-    rows: Rows = None,
-    target: Target = None,
-    weight_column: NoFeature = None,
-    drop: Drop = None,
+    listed: OfList,
+    asked: OfData,
+    about: OfQuery,
     time_limit: Annotated[
         float | None,
-        typer.Option(
+        option(
             help="Seconds for the whole command; 0 for no limit. By default 60 for a property and none with DATA.",
-            show_default=False,
         ),
     ] = None,
     input_limit: Annotated[
-        float, typer.Option(help="Seconds for each row of DATA, or each instance that names none; 0 for no limit.")
+        float, option(help="Seconds for each row of DATA, or each instance that names none; 0 for no limit.")
     ] = 60.0,
     timeout: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="Another name of --time-limit, that of VNN-LIB.")
-    ] = None,
-    serialise_assignments: Annotated[
-        str | None,
-        typer.Option(metavar="DIR", help="With QUERY: write satisfying values there, as NAME.pb, not to stdout."),
+        float | None, option(metavar="SECONDS", help="Another name of --time-limit, that of VNN-LIB.")
     ] = None,
     certificate: Annotated[
         str | None,
-        typer.Option(
-            metavar="FILE", help="Where the proof is written, if there is one; with DATA or --instances a folder."
-        ),
-    ] = None,
-    tree: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="With a property: splits that another verifier found, as JSON."),
+        option(metavar="FILE", help="Where the proof is written, if there is one; with DATA or --instances a folder."),
     ] = None,
     semantics: Semantics = "real",
     circuits: Circuits = False,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the attack.")] = 0,
-    workers: Workers = 1,
-    out: Annotated[str | None, out_folder("with --instances runs/verify/FOLDER-OF-LIST")] = None,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="With --instances: start anew, also where a journal is.")
-    ] = False,
+    seed: Annotated[int, option(least=0, help="Seed of the attack.")] = 0,
     json: Json = False,
 ) -> int:
     """Prove that no input is unsafe (unsat), find one (sat), or say unknown or timeout, on the first line."""
@@ -135,162 +141,130 @@ def verify(
     time_limit = timeout if time_limit is None else time_limit
     limit = None if time_limit is None else seconds_or_none(time_limit)
     how: dict[str, Any] = {"circuits": circuits, "random_state": seed}
-    of_data = {"--norm": norm, "--radius": radius, "--largest-radius": largest_radius, "--rows": rows}
-    of_data |= {"--target": target, "--weight-column": weight_column, "--drop": drop}
-    of_query = {"--network": networks or None, "--serialise-assignments": serialise_assignments, "--tree": tree}
-    of_list = {"--expected": expected, "--workers": None if workers == 1 else workers, "--out": out}
-    of_list |= {"--fresh": fresh or None}
     if instances is not None:
-        _refuse({"a property or data": subject, **of_query, **of_data}, "--instances names its properties")
-        files: dict[str, Any] = {"expected": expected, "certificates": certificate, "out": out, "fresh": fresh}
+        if subject is not None:
+            raise InputError("Leave the property or data out: --instances names its properties.")
+        for options in (about, asked):
+            refuse(options, "--instances names its properties")
         from certnet.cli.instances import run_instances
 
+        how |= {"semantics": semantics}
+        limits = {"time_limit": limit, "input_limit": each}
         return run_instances(
-            instances,
-            network,
-            started,
-            time_limit=limit,
-            input_limit=each,
-            semantics=semantics,
-            how=how,
-            workers=workers,
-            json=json,
-            **files,
+            instances, network, listed, started, **limits, how=how, certificates=certificate, json=json
         )
-    _refuse(of_list, "it goes with --instances")
+    refuse(listed, "it goes with --instances")
     if network is None:
         raise InputError("Name a network and a property, or --instances LIST; certnet verify --help has an example.")
-    if subject is None or networks or ending(Path(subject)) == ".vnnlib":
-        _refuse(of_data, "it goes with data; the property file says which inputs are meant")
+    if subject is None or about.networks or ending(Path(subject)) == ".vnnlib":
+        refuse(asked, "it goes with data; the property file says which inputs are meant")
         how["time_limit"] = PROPERTY_SECONDS if time_limit is None else limit
-        query = asked_of(network, subject, networks or [], semantics)
-        if tree is not None:
+        query = asked_of(network, subject, about.networks or [], semantics)
+        if about.tree is not None:
             from certnet.io.split_tree import read_split_tree
 
-            how["tree"] = read_split_tree(tree, query[0].network)
-        return answer(*query, how, started, certificate=certificate, serialise=serialise_assignments, json=json)
-    _refuse(of_query, "it goes with a property of VNN-LIB")
-    about = Subject.named(network)
-    names = {"network": about.name, "property": Path(subject).name}
+            how["tree"] = read_split_tree(about.tree, query[0].network)
+        serialise = about.serialise_assignments
+        return answer(*query, how, started, certificate=certificate, serialise=serialise, json=json)
+    refuse(about, "it goes with a property of VNN-LIB")
+    asking = Asking(limit or 0.0, certificate, seed, json)
+    return _rows_kept(Subject.named(network), network, subject, asked, asking, each, semantics, circuits=circuits)
+
+
+def _rows_kept(
+    subject: Subject,
+    file: str,
+    data: str,
+    asked: OfData,
+    asking: Asking,
+    each: float | None,
+    semantics: str,
+    *,
+    circuits: bool,
+) -> int:
+    """Decide whether rows of data keep their class."""
     if semantics == FLOAT32:
-        require_plain(network, about.read)
-    if norm is None or (radius is None and largest_radius is None):
+        require_plain(file, subject.read)
+    norm, radius, largest = asked.norm, asked.radius, asked.largest_radius
+    if norm is None or (radius is None and largest is None):
         raise InputError(
-            f"{subject!r} is no .vnnlib file, so it is read as data; then --norm linf or l2 and --radius R or "
+            f"{data!r} is no .vnnlib file, so it is read as data; then --norm linf or l2 and --radius R or "
             "--largest-radius R are needed."
         )
-    if radius is not None and largest_radius is not None:
+    if radius is not None and largest is not None:
         raise InputError("--radius and --largest-radius exclude each other; give one of them.")
-    if largest_radius is not None:
-        as_positive("--largest-radius", largest_radius)
-    given = {"target": target, "weight_column": weight_column, "task": "classification", "loss": "squared"}
-    read, X, Y = read_rows(about, about.recipe(subject, **given, drop=drop))
-    labels, chosen, make = Y.argmax(axis=1).tolist(), parse_rows(rows, len(X)), region_maker(norm)
+    if largest is not None:
+        as_positive("--largest-radius", largest)
+    recipe = subject.recipe(data, **vars(asked.columns), task="classification", loss="squared")
+    network, X, Y = read_rows(subject, recipe)
+    labels, make = Y.argmax(axis=1).tolist(), region_maker(norm)
     if radius is not None:
         make(X[0], radius)
-    folder = None if certificate is None else place_for(certificate, "--certificate", folder=True)
 
-    from certnet.jobs.radius import CertifiedRadius, certified_radius
-    from certnet.jobs.verify import VerificationResult, misclassified
-    from certnet.jobs.verify import verify as decide
+    def ask(row: int, *, time_limit: float | None, progress: Any, **how: Any) -> Answer:
+        from certnet.jobs.radius import CertifiedRadius, certified_radius
+        from certnet.jobs.verify import VerificationResult, misclassified
+        from certnet.jobs.verify import verify as decide
 
-    results: list[dict[str, Any]] = []
-    with Live(enabled=True, time_limit=limit) as live:
-        for row, seconds in zip(chosen, shares(limit, started, len(chosen), each), strict=True):
-            x, label = X[row], labels[row]
-            found: CertifiedRadius | VerificationResult
-            entry: dict[str, Any] = {"row": row, "label": label}
-            how |= {"semantics": semantics, "provenance": {**names, "row": row}}
-            tell = live.part(f"row {row} ({len(results) + 1} of {len(chosen)})", started, _so_far(results))
-            tell(Event("begins", 0.0))
-            if seconds == 0 and largest_radius is not None:
-                found = CertifiedRadius(0.0, np.inf, None, None, True, 0.0)
-            elif seconds == 0:
-                found = VerificationResult(Verdict.UNKNOWN, UNREACHED, -np.inf, np.inf, (0, 0), 0.0, timed_out=True)
-            elif misclassified(read, x, label, semantics):
-                found, entry["result"] = CertifiedRadius(0.0, 0.0, None, None, False, 0.0), MISCLASSIFIED
-            elif largest_radius is not None:
-                found = certified_radius(read, x, label, norm=norm, largest=largest_radius, time_limit=seconds, **how)
-            else:
-                found = decide(
-                    read, keeps_class(read, make(x, radius or 0.0), label), time_limit=seconds, progress=tell, **how
-                )
-            entry = {**found.to_dict(), **entry}
-            if folder is not None and found.certificate is not None:
-                entry["certificate"] = str(folder / f"row-{row}.cert")
-                write_proof(folder / f"row-{row}.cert", found.certificate)
-            results.append(entry)
-            if not json:
-                print_result(entry, [f"{row} {_words(entry)}"], as_json=False)
-    sentence, summary, code = _counts(results) if largest_radius is None else _radii(results)
-    report = with_headline(
-        {
-            **head("verify", None, sentence),
-            **summary,
-            "network": names["network"],
-            "data": subject,
-            "semantics": semantics,
-            "norm": norm,
-            "radius": radius,
-            "largest_radius": largest_radius,
-            "results": results,
-            "seconds": time.perf_counter() - started,
-            "notes": tell_notes(read),
-        }
+        x, label = X[row], labels[row]
+        how |= {"time_limit": time_limit, "semantics": semantics, "circuits": circuits}
+        how["provenance"] |= {"property": Path(data).name, "row": row}
+        found: CertifiedRadius | VerificationResult
+        entry: dict[str, Any] = {"row": row, "label": label}
+        if time_limit == 0 and largest is not None:
+            found = CertifiedRadius(0.0, np.inf, None, None, True, 0.0)
+        elif time_limit == 0:
+            found = VerificationResult(Verdict.UNKNOWN, UNREACHED, -np.inf, np.inf, (0, 0), 0.0, timed_out=True)
+        elif misclassified(network, x, label, semantics):
+            found = CertifiedRadius(0.0, 0.0, None, None, False, 0.0)
+            entry |= {"result": MISCLASSIFIED} | ({"verdict": str(Verdict.REFUTED)} if largest is None else {})
+        elif largest is not None:
+            found = certified_radius(network, x, label, norm=norm, largest=largest, **how)
+        else:
+            found = decide(network, keeps_class(network, make(x, radius or 0.0), label), progress=progress, **how)
+        entry = {**found.to_dict(), **entry}
+        word = (
+            found.enclosure if entry["result"] == "radius" and isinstance(found, CertifiedRadius) else entry["result"]
+        )
+        return [(f"{row} {word}", entry)], found.certificate
+
+    return asking.answer(
+        "verify",
+        network,
+        {f"row {row}": partial(ask, row) for row in parse_rows(asked.rows, len(X))},
+        _counted if largest is None else _radii,
+        input_limit=each,
+        folder=True,
+        more=_counts if largest is None else lambda _: {},
+        network=subject.name,
+        data=data,
+        semantics=semantics,
+        norm=norm,
+        radius=radius,
+        largest_radius=largest,
     )
-    print_result(report, [first_line(report)], as_json=json)
-    return code
 
 
-def _refuse(options: Mapping[str, Any], why: str) -> None:
-    """Refuse options that are given, and not None.
-
-    Raises:
-        InputError: for the first of them.
-    """
-    for name, value in options.items():
-        if value is not None:
-            raise InputError(f"Leave {name} out: {why}.")
+def _counts(entries: Entries) -> dict[str, Any]:
+    """How often each word is the result."""
+    words = ("unsat", "sat", "unknown", "timeout", MISCLASSIFIED)
+    return {"counts": {word: sum(entry["result"] == word for entry in entries) for word in words}}
 
 
-def _words(entry: Mapping[str, Any]) -> str:
-    """The line of a row, after its number."""
-    if entry["result"] != "radius":
-        return str(entry["result"])
-    attacked = entry["attacked_radius"]
-    end = "" if attacked is None else f" <= attacked {up(attacked)}"
-    return f"certified {down(entry['certified_radius'])} <= true{end}{'; open' if entry['open'] else ''}"
-
-
-def _so_far(results: Sequence[Mapping[str, Any]]) -> str | None:
-    """What is known of the rows that are done."""
-    counts = Counter(str(entry["result"]) for entry in results if entry["result"] != "radius")
-    radii = [entry["certified_radius"] for entry in results if entry["result"] == "radius"]
-    median = median_radius(radii)
-    return ", ".join([*(f"{count} {word}" for word, count in counts.items()), *filter(None, [median])]) or None
-
-
-def _counts(results: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, Any], Exit]:
-    """(the last line, what JSON says beside the rows, the exit code) of rows at one radius."""
-    counts = dict.fromkeys(("unsat", "sat", "unknown", "timeout", MISCLASSIFIED), 0)
-    for entry in results:
-        counts[entry["result"]] += 1
-    sentence = (
-        f"{counts['unsat']} of {len(results)} rows are proved to keep their class, {counts['sat']} are refuted, "
+def _counted(entries: Entries) -> str:
+    counts = _counts(entries)["counts"]
+    return (
+        f"{counts['unsat']} of {len(entries)} rows are proved to keep their class, {counts['sat']} are refuted, "
         f"{counts['unknown'] + counts['timeout']} are open, {counts[MISCLASSIFIED]} are misclassified"
     )
-    verdicts = [Verdict(entry["verdict"] or Verdict.REFUTED) for entry in results]
-    verdict = min(verdicts, key=SEVERITY.index)
-    return sentence, {"verdict": str(verdict), "counts": counts}, BY_VERDICT[verdict]
 
 
-def _radii(results: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, Any], Exit]:
-    """The same of searches, which have no verdict; it is unknown where one ended before the two radii met."""
-    unfinished = sum(entry["open"] for entry in results)
-    wrong = sum(entry["result"] == MISCLASSIFIED for entry in results)
-    median = float(np.median([entry["certified_radius"] for entry in results]))
-    sentence = (
-        f"the median certified radius of {len(results)} rows is {down(median)}, {wrong} are misclassified, "
+def _radii(entries: Entries) -> str:
+    """The same of searches, which are unknown where one ended before the two radii met."""
+    unfinished = sum(entry["open"] for entry in entries)
+    wrong = sum(entry["result"] == MISCLASSIFIED for entry in entries)
+    median = float(np.median([entry["certified_radius"] for entry in entries]))
+    return (
+        f"the median certified radius of {len(entries)} rows is {down(median)}, {wrong} are misclassified, "
         f"{unfinished} searches are open"
     )
-    return sentence, {"verdict": None}, Exit.UNKNOWN if unfinished else Exit.OK

@@ -69,7 +69,7 @@ class CertifiedMLP(BaseEstimator):  # type: ignore[misc]
         """
         data, targets, loss, weight = self._read(X, y, sample_weight, reset=True)
         problem = distinct_rows(data, targets, weight)
-        seed, left = self._seed(), self.time_limit
+        seed, left, known = self._seed(), self.time_limit, None
         for name in ("certificate_", "report_", "lower_bound_", "gap_"):
             if hasattr(self, name):
                 delattr(self, name)
@@ -77,8 +77,10 @@ class CertifiedMLP(BaseEstimator):  # type: ignore[misc]
         if isinstance(alpha, str) and alpha == AUTO:
             chosen = self._choose_alpha(problem, loss, seed)
             alpha, left = chosen.gamma, None if left is None else max(left - chosen.seconds, 0.0)
+            known = chosen.network
         program = self._program(problem, loss, alpha)
-        start = self._start(program)
+        starts = [one for one in (self._start(program), known) if one is not None]
+        start = min(starts, key=lambda network: program.objective(*network), default=None)
         if self.certify:
             result = train(
                 program,

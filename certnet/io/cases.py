@@ -9,9 +9,10 @@ Proofs use float64 numbers that enclose what is meant: boxes are rounded outward
 outputs. Counterexamples are held against the rational numbers (``InputRegion.sides``, ``UnsafeCase.stated``).
 """
 
+import functools
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -19,63 +20,70 @@ import numpy as np
 
 from certificates.arithmetic.floating import inflate
 from certificates.robustness import preactivation_bounds
-from certnet.io.clauses import Clause, Row, Terms, moved
+from certnet.io.clauses import Clause, Row, Terms, moved, short
 from formulations import InputError
+from formulations._validation import FloatArray
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, OutputRow, UnsafeCase
 from formulations.rounding import below, nearest
 
 MOST_NUMBERS = 1 << 27
 """Coefficients of all rows on outputs, and of all outputs that are added."""
+BESIDE = Fraction(1, 2**60)
+"""How far from a side that is excluded rational points are, as a part of the width."""
 FAR = Fraction(2) ** 900
 """What is beyond it is too large for an output that is added."""
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
-    """What a property asks.
+class Property:
+    """What a property file asks: unsafe cases over d inputs and c outputs.
 
     Attributes:
-        network: of which the cases are: the one that was given, or with inputs that are one and outputs that are added.
-        cases: a disjunction; where no point is unsafe whatever the network is, one impossible case stands for that.
-        places: which input of the network each declared input is.
+        inputs, outputs: how many the file declares.
+        cases: a disjunction; where no point is unsafe whatever the network is, an impossible case stands for that.
+        network: the network that the cases are about, where one was given. It is that one unless the file relates
+            several inputs, or inputs and outputs: then it has outputs more, or inputs less that are equal to others.
+        places: which of its inputs each declared input is.
+        formula: the same disjunction as it is stated, of rows over the declared inputs and the outputs of the network
+            before a function at its end.
     """
 
-    network: ReluNetwork | None
+    inputs: int
+    outputs: int
     cases: tuple[UnsafeCase, ...]
+    network: ReluNetwork | None
     places: tuple[int, ...]
+    formula: list[Clause]
 
 
 def asked(
-    formula: list[Clause], inputs: int, outputs: int, network: ReluNetwork | None, spell: Callable[[int], str]
-) -> Asked:
-    """The cases of a disjunction over so many inputs and outputs; ``spell`` names an input in complaints.
+    stated: list[Clause], sizes: tuple[int, int], network: ReluNetwork | None, spell: Callable[[int], str]
+) -> Property:
+    """The property of a disjunction over so many inputs and outputs; ``spell`` names an input in complaints.
 
     Raises:
         InputError: an input without bounds, rows that need the network where there is none, or numbers out of range.
     """
-    places, network = _one_for_equal(formula, inputs, network)
-    if network is not None and network.inputs != inputs:
+    places, network = _one_for_equal(stated, sizes[0], network)
+    inputs, outputs = sizes if network is None else (network.inputs, network.outputs)
+    formula = stated
+    if inputs != sizes[0]:
         known: dict[int, Row] = {}
         numbered = dict(enumerate(places))
-        formula = [[known.setdefault(id(row), moved(row, numbered)) for row in clause] for clause in formula]
-        inputs = network.inputs
+        formula = [[known.setdefault(id(row), moved(row, numbered)) for row in clause] for clause in stated]
     formula = [clause for clause in formula if not any(row.is_impossible for row in clause)]
     regions = list(_regions(formula, inputs, spell))
     pairs = [(clause, region) for clause, region in zip(formula, regions, strict=True) if region is not None]
-    if not pairs:
-        nowhere = UnsafeCase(InputRegion(*np.zeros((2, inputs))), np.zeros((1, _outputs(network, outputs))), np.ones(1))
-        return Asked(network, (nowhere,), places)
-    pairs, network = _outputs_alone(pairs, outputs, network)
-    outputs = _outputs(network, outputs)
-    if outputs * sum(not row.x for clause, _ in pairs for row in clause) > MOST_NUMBERS:
-        raise InputError(f"the property has more than {MOST_NUMBERS} coefficients when it is expanded; split it.")
-    cases = tuple(_case(region, [row for row in clause if row.y], outputs, network) for clause, region in pairs)
-    return Asked(network, cases, places)
-
-
-def _outputs(network: ReluNetwork | None, outputs: int) -> int:
-    return outputs if network is None else network.outputs
+    if pairs:
+        pairs, network = _outputs_alone(pairs, outputs, network)
+        outputs = outputs if network is None else network.outputs
+        if outputs * sum(not row.x for clause, _ in pairs for row in clause) > MOST_NUMBERS:
+            raise InputError(f"the property has more than {MOST_NUMBERS} coefficients when it is expanded; split it.")
+        cases = [_case(region, [row for row in clause if row.y], outputs, network) for clause, region in pairs]
+    else:
+        cases = [UnsafeCase(InputRegion(*np.zeros((2, inputs))), np.zeros((1, outputs)), np.ones(1))]
+    return Property(*sizes, tuple(cases), network, places, stated)
 
 
 def _one_for_equal(
@@ -134,7 +142,7 @@ def _regions(formula: list[Clause], inputs: int, spell: Callable[[int], str]) ->
 def _box(
     rows: list[Row], inputs: int, spell: Callable[[int], str]
 ) -> tuple[tuple[Bound, ...], tuple[Bound, ...]] | None:
-    """(lower, upper) of rows over inputs; None if those over single ones contradict each other."""
+    """(lower, upper) of rows over inputs; None if they contradict each other."""
     lower: dict[int, Bound] = {}
     upper: dict[int, Bound] = {}
     for row in rows:
@@ -144,11 +152,11 @@ def _box(
                 upper[i] = min(upper.get(i, (bound, True)), (bound, not row.strict))
             else:
                 lower[i] = max(lower.get(i, (bound, False)), (bound, row.strict))
-    if any(lower[i][0] > upper[i][0] for i in lower.keys() & upper.keys()):
-        return None
-    if any(lower[i][0] == upper[i][0] and lower[i][1] >= upper[i][1] for i in lower.keys() & upper.keys()):
-        return None
     _implied(rows, lower, upper)
+    for i in lower.keys() & upper.keys():
+        (low, excluded), (high, included) = lower[i], upper[i]
+        if low > high or (low == high and (excluded or not included)):
+            return None
     missing = next((i for i in range(inputs) if i not in lower or i not in upper), None)
     if missing is not None:
         raise InputError(f"{spell(missing)} has no lower or no upper bound; certnet verifies on bounded boxes.")
@@ -164,10 +172,12 @@ def _implied(rows: list[Row], lower: dict[int, Bound], upper: dict[int, Bound]) 
         for row in joint:
             for i, factor in row.x:
                 mine = upper if factor > 0 else lower
+                if i in mine:
+                    continue
                 least = [(value, (lower if value > 0 else upper).get(j)) for j, value in row.x if j != i]
-                if i not in mine and all(bound is not None for _, bound in least):
+                if all(bound is not None for _, bound in least):
                     rest = sum((value * bound[0] for value, bound in least if bound is not None), row.constant)
-                    mine[i] = (-rest / factor, factor > 0)
+                    mine[i] = (short(-rest / factor), factor > 0)
 
 
 def _region(lower: Sequence[Bound], upper: Sequence[Bound]) -> InputRegion:
@@ -176,20 +186,26 @@ def _region(lower: Sequence[Bound], upper: Sequence[Bound]) -> InputRegion:
     if not any(excluded for _, excluded in lower) and all(included for _, included in upper):
         return region
     least, largest = (np.array(side) for side in region.inner or (region.lower, region.upper))
+    sides: tuple[list[Fraction], list[Fraction]] = ([], [])
     for i, ((low, excluded), (high, included)) in enumerate(zip(lower, upper, strict=True)):
-        if excluded and least[i] == low:
+        if excluded and Fraction(float(least[i])) == low:
             least[i] = math.nextafter(least[i], math.inf)
-        if not included and largest[i] == high:
+        if not included and Fraction(float(largest[i])) == high:
             largest[i] = math.nextafter(largest[i], -math.inf)
-    return replace(region, inner=(least, largest), sides=None)
+        # Where a side is excluded, rational points are looked for beside it.
+        sides[0].append(low + excluded * (high - low) * BESIDE)
+        sides[1].append(high - (not included) * (high - low) * BESIDE)
+    return replace(region, inner=(least, largest), sides=(tuple(sides[0]), tuple(sides[1])))
 
 
 Pairs = list[tuple[Clause, InputRegion]]
+Form = tuple[tuple[int, float], ...]
+"""Numbers of inputs and coefficients."""
 
 
 def _outputs_alone(pairs: Pairs, outputs: int, network: ReluNetwork | None) -> tuple[Pairs, ReluNetwork | None]:
     """The same rows over outputs alone, of the network with an output for each form of inputs that they hold."""
-    forms: dict[tuple[tuple[int, float], ...], int] = {}
+    forms: dict[Form, int] = {}
     changed: dict[int, Row] = {}
     for row in itertools.chain.from_iterable(clause for clause, _ in pairs):
         if id(row) not in changed and row.x and (row.y or len(row.x) > 1):
@@ -204,12 +220,13 @@ def _outputs_alone(pairs: Pairs, outputs: int, network: ReluNetwork | None) -> t
         )
     if len(forms) * (network.inputs + network.width + network.outputs) > MOST_NUMBERS:
         raise InputError(f"the property relates inputs in {len(forms)} ways, which is too many; split it.")
-    regions = {id(region): region for _, region in pairs}.values()
-    added_network = with_forms(network, list(forms), [_shift(form, regions) for form in forms])
+    lower = functools.reduce(np.minimum, (region.lower for _, region in pairs))
+    upper = functools.reduce(np.maximum, (region.upper for _, region in pairs))
+    added_network = with_forms(network, list(forms), [_shift(form, lower, upper) for form in forms])
     return [([changed.get(id(row), row) for row in clause], region) for clause, region in pairs], added_network
 
 
-def _form(x: Terms) -> tuple[tuple[tuple[int, float], ...], Fraction]:
+def _form(x: Terms) -> tuple[Form, Fraction]:
     """Float64 coefficients, the first of them positive, and what these are times the given ones."""
     factor = _factor([weight for _, weight in x])
     if factor is None:
@@ -219,22 +236,18 @@ def _form(x: Terms) -> tuple[tuple[tuple[int, float], ...], Fraction]:
     return tuple(sorted((i, float(scale * weight)) for i, weight in x)), scale
 
 
-def _shift(form: tuple[tuple[int, float], ...], regions: Iterable[InputRegion]) -> float:
-    """A power of two, or 0, that makes a·x + shift ≥ 0 on all regions, with room for what rounding does to bounds."""
-    terms = (
-        [Fraction(a) * Fraction(float((region.lower if a > 0 else region.upper)[i])) for i, a in form]
-        for region in regions
-    )
-    need = max(-sum(products, Fraction(0)) for products in terms)
-    if need > FAR:
+def _shift(form: Form, lower: FloatArray, upper: FloatArray) -> float:
+    """A power of two, or 0, that makes a·x + shift ≥ 0 on the box, with room for what rounding does to bounds."""
+    least = sum((Fraction(a) * Fraction(float((lower if a > 0 else upper)[i])) for i, a in form), Fraction(0))
+    if least >= 0:
+        return 0.0
+    if -least > FAR:
         raise InputError("the numbers of an assertion are too large together.")
-    room = need + abs(need) / 2**20
-    return 2.0 ** math.ceil(math.log2(room)) if room > 2.0**-900 else 0.0
+    room = max(-least * (1 + Fraction(1, 2**20)), 1 / FAR)
+    return 2.0 ** math.ceil(math.log2(room))
 
 
-def with_forms(
-    network: ReluNetwork, forms: Sequence[Sequence[tuple[int, float]]], shifts: Sequence[float]
-) -> ReluNetwork:
+def with_forms(network: ReluNetwork, forms: Sequence[Form], shifts: Sequence[float]) -> ReluNetwork:
     """x ↦ (f(x), (a·x + s)₊ − s for each form a with its shift s)."""
     rows = np.zeros((len(forms), network.inputs))
     for number, form in enumerate(forms):

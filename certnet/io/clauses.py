@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -16,6 +16,8 @@ Declared = dict[str, set[int] | range]
 """The numbers of the X and of the Y that are declared."""
 MOST_CASES = 10_000
 """Of a property when it is expanded."""
+MOST_ROWS = 1 << 24
+"""Of all its cases together."""
 LONGEST_NUMBER = 1000
 LARGEST_EXPONENT = 999
 """Of 10, in a number of a file."""
@@ -39,7 +41,7 @@ _COMPARISONS: dict[str, tuple[tuple[tuple[bool, bool], ...], ...]] = {
 def shown(expression: Any) -> str:
     """An expression in a sentence."""
     parts = isinstance(expression, list)
-    text = f"({' '.join(shown(part) for part in expression)})" if parts else str(expression)
+    text = f"({' '.join(shown(part) for part in expression)})" if parts else " ".join(str(expression).split())
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
@@ -75,6 +77,19 @@ Clause = list[Row]
 """A conjunction."""
 
 
+def holds(formula: list[Clause], x: Sequence[Fraction], y: Sequence[Fraction]) -> bool:
+    """Whether a disjunction holds at inputs and outputs, exactly."""
+    known: dict[int, bool] = {}
+
+    def met(row: Row) -> bool:
+        if id(row) not in known:
+            value = sum((a * x[i] for i, a in row.x), row.constant) + sum(b * y[j] for j, b in row.y)
+            known[id(row)] = value < 0 or (value == 0 and not row.strict)
+        return known[id(row)]
+
+    return any(all(map(met, clause)) for clause in formula)
+
+
 def clauses(expression: Expression, declared: Declared) -> list[Clause]:
     """A formula as a disjunction of conjunctions of rows.
 
@@ -90,7 +105,7 @@ def clauses(expression: Expression, declared: Declared) -> list[Clause]:
             result = both(result, clauses(part, declared))
         return result
     if head == "or":
-        return [clause for part in parts for clause in clauses(part, declared)]
+        return either(clauses(part, declared) for part in parts)
     if head in _COMPARISONS and len(parts) == 2:
         left, right = (_term(part, declared) for part in parts)
         return [
@@ -100,16 +115,30 @@ def clauses(expression: Expression, declared: Declared) -> list[Clause]:
     raise InputError(f"{shown(expression)} is not understood; certnet reads and, or, and comparisons such as <=.")
 
 
+def either(parts: Iterable[list[Clause]]) -> list[Clause]:
+    """The disjunction of disjunctions."""
+    result: list[Clause] = []
+    for part in parts:
+        result += part
+        _require_few(len(result), 0)
+    return result
+
+
 def both(left: list[Clause], right: list[Clause]) -> list[Clause]:
     """The conjunction of two disjunctions."""
-    if len(left) * len(right) > MOST_CASES:
-        raise InputError(f"the property has more than {MOST_CASES} cases when it is expanded; split it.")
+    _require_few(len(left) * len(right), len(left) * sum(map(len, right)) + len(right) * sum(map(len, left)))
     if len(right) == 1:
         # The usual case, one row after another; copies would take time with the square of their number.
         for clause in left:
             clause.extend(right[0])
         return left
     return [a + b for a, b in itertools.product(left, right)]
+
+
+def _require_few(cases: int, rows: int) -> None:
+    if cases > MOST_CASES or rows > MOST_ROWS:
+        most = f"{MOST_CASES} cases" if cases > MOST_CASES else f"{MOST_ROWS} rows"
+        raise InputError(f"the property has more than {most} when it is expanded; split it.")
 
 
 Linear = dict[str, Fraction]
@@ -121,7 +150,7 @@ def _term(expression: Expression, declared: Declared) -> Linear:
     if isinstance(expression, str):
         found = VARIABLE.fullmatch(expression)
         if found is None:
-            return {"": _number(expression)}
+            return {"": number(expression)}
         if int(found[2]) not in declared[found[1]]:
             raise InputError(f"{expression} is not declared.")
         return {expression: Fraction(1)}
@@ -146,14 +175,27 @@ def _sum(*parts: tuple[Fraction, Linear]) -> Linear:
     total: Linear = {}
     for factor, term in parts:
         for name, value in term.items():
-            total[name] = total.get(name, Fraction(0)) + factor * value
-            if max(total[name].numerator.bit_length(), total[name].denominator.bit_length()) > MOST_BITS:
-                raise InputError("the numbers of an assertion are too large together.")
+            total[name] = short(total.get(name, Fraction(0)) + factor * value)
     return total
 
 
-def _number(text: str) -> Fraction:
-    """A decimal number, exactly."""
+def short(value: Fraction) -> Fraction:
+    """The same number.
+
+    Raises:
+        InputError: it has too many digits.
+    """
+    if max(value.numerator.bit_length(), value.denominator.bit_length()) > MOST_BITS:
+        raise InputError("the numbers of an assertion are too large together.")
+    return value
+
+
+def number(text: str) -> Fraction:
+    """A decimal number, exactly.
+
+    Raises:
+        InputError: it is none, or has too many digits.
+    """
     found = _NUMBER.fullmatch(text)
     if found is None:
         raise InputError(f"{shown(text)!r} is neither a number nor a variable X_i or Y_j.")

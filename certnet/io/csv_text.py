@@ -111,7 +111,7 @@ def _decode(path: Path) -> str:
 
 def _delimiter(text: str) -> str:
     """The delimiter of most cells in the header."""
-    header = next(line for line in io.StringIO(text) if line.strip())[: csv.field_size_limit()]
+    header = next((line for line in io.StringIO(text) if line.strip()), "")[: csv.field_size_limit()]
     return max(_DELIMITERS, key=lambda delimiter: len(next(csv.reader([header], delimiter=delimiter), [])))
 
 

@@ -25,6 +25,8 @@ class Recipe:
         seed: of the split, at least 0.
         raw: leave the features as they are instead of standardising them.
         split: set rows aside for validation and test when the source brings no such arrays.
+        refit: train on the rows that would be set aside for validation too, because the weight decay was chosen by
+            folds of them all.
         loss: name of the loss to train with, which decides how classes become targets: a one-hot row, or for the
             losses of signs −1 for the first of two classes and 1 for the second. "auto" becomes logistic for two
             classes, cross-entropy for more, and squared for numbers.
@@ -44,6 +46,7 @@ class Recipe:
     seed: int = 0
     raw: bool = False
     split: bool = True
+    refit: bool = False
     loss: str = "squared"
     weight_column: str | None = None
     class_weight: str | None = None

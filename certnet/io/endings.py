@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from certnet.io.clauses import MOST_CASES, Clause, Row, Terms, both
+from certnet.io.clauses import Clause, Row, Terms, both, either
 from certnet.io.links import ENDINGS
 from formulations import InputError
 from formulations._validation import FloatArray
@@ -38,7 +38,10 @@ def before_ending(formula: list[Clause], ending: str, outputs: int) -> list[Clau
     """
     if ending not in (*_RANGES, "ArgMax"):
         raise InputError(f"the network ends in {ending}, after which certnet reads no property; export it without.")
-    found: list[Clause] = []
+    return either(_clauses_before(formula, ending, outputs))
+
+
+def _clauses_before(formula: list[Clause], ending: str, outputs: int) -> Iterator[list[Clause]]:
     for clause in formula:
         mine = [row for row in clause if row.y]
         if any(row.x for row in mine):
@@ -49,10 +52,7 @@ def before_ending(formula: list[Clause], ending: str, outputs: int) -> list[Clau
         else:
             for row in mine:
                 result = both(result, [list(part) for part in _before(row, ending, outputs)])
-        found += result
-        if len(found) > MOST_CASES:
-            raise InputError(f"the property has more than {MOST_CASES} cases when it is expanded; split it.")
-    return found
+        yield result
 
 
 def after_ending(ending: str | None, y: FloatArray) -> FloatArray:

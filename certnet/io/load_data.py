@@ -91,7 +91,7 @@ def load(recipe: Recipe, outputs: Outputs | None = None) -> Split:
     """Read, split, weigh and standardise, with the targets that the loss takes; ``outputs`` as for ``read_source``.
 
     A source with validation or test arrays of its own is not split: all its training rows are trained on. Others
-    are split 60/20/20 (stratified for classes) unless ``recipe.split`` is False. What is learned from the columns of a
+    are split 60/20/20 (stratified for classes), with ``recipe.refit`` 80/0/20, unless ``recipe.split`` is False. What is learned from the columns of a
     table, such as fill values and categories, is learned from training rows.
 
     Raises:
@@ -105,6 +105,9 @@ def load(recipe: Recipe, outputs: Outputs | None = None) -> Split:
     weight_val, parts = None, None
     if recipe.split and data.X_val is None and data.X_test is None:
         parts = split_rows(data, recipe.seed)
+        if recipe.refit:
+            none = np.zeros(0, dtype=np.int64)
+            parts = parts._replace(train=np.union1d(parts.train, parts.val), val=none)
     if isinstance(found, Tabular):
         train = np.arange(len(data.Y)) if parts is None else parts.train
         counted = train if data.sample_weight is None else train[data.sample_weight[train] > 0]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from certificates.certificate import FLOAT32, REAL
+from certnet.io.cases import Property
 from certnet.io.declared import declared_network
 from certnet.io.float32 import require_plain
 from certnet.io.joint import side_by_side
@@ -13,31 +14,24 @@ from certnet.io.vnnlib import Stated, in_file, read_text, stated
 from certnet.io.vnnlib2 import Declaration, Tensor
 from formulations import InputError
 from formulations.network import ReluNetwork
-from formulations.robustness import UnsafeCase
 
 GUARANTEED = (REAL, FLOAT32)
 """Element types for which answers hold: of real numbers, and whatever evaluates float32."""
 
 
 @dataclass(frozen=True, eq=False)
-class Query:
-    """What is asked, of which network.
+class Query(Property):
+    """What is asked, of which network: that of all networks of the query, with outputs for what the query relates.
 
     Attributes:
-        network: all networks of the query as one, with outputs that stand for what the query relates.
-        cases: the disjunction; ``verify`` takes both.
+        network: its first outputs are the declared entries of hidden nodes and outputs.
         networks: as version 2.0 declares them; none for a file of version 1.0.
-        places: which input of ``network`` each declared entry of an input is.
-        outputs: how many entries of hidden nodes and outputs are declared; the first outputs of ``network`` are these.
         semantics: "real" or "float32".
         scores: how many outputs the networks have, before a function at the end of the one.
     """
 
     network: ReluNetwork
-    cases: tuple[UnsafeCase, ...]
     networks: tuple[Declaration, ...]
-    places: tuple[int, ...]
-    outputs: int
     semantics: str
     scores: int
 
@@ -102,9 +96,7 @@ def named_files(texts: Sequence[str]) -> dict[str, str] | str:
 
 
 def _query(found: Stated, network: ReluNetwork, semantics: str) -> Query:
-    asked = found.of(network)
-    assert asked.network is not None
-    return Query(asked.network, asked.cases, found.networks, asked.places, found.outputs, semantics, network.outputs)
+    return Query(**vars(found.of(network)), networks=found.networks, semantics=semantics, scores=network.outputs)
 
 
 def _require_named(networks: tuple[Declaration, ...], files: Mapping[str, str]) -> None:

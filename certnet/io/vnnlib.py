@@ -12,40 +12,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from certnet.io.cases import Asked, asked
+from certnet.io.cases import Property, asked
 from certnet.io.clauses import VARIABLE, Clause, Declared, Expression, both, clauses, shown
 from certnet.io.endings import before_ending
 from certnet.io.packed import read_bytes, unreadable
-from certnet.io.vnnlib2 import Declaration, is_version_2, spelled, version_2, without_comments
+from certnet.io.vnnlib2 import MOST_NESTED, Declaration, is_version_2, spelled, version_2
 from formulations import InputError
 from formulations.arguments import accepts, location
 from formulations.network import ReluNetwork
-from formulations.robustness import UnsafeCase
 
 __all__ = ["read_vnnlib"]
 
 LARGEST_FILE = 1 << 26
 """Bytes, unpacked."""
-_TOKEN = re.compile(r"[()]|[^\s()]+", re.ASCII)
-
-
-@dataclass(frozen=True, eq=False)
-class Property:
-    """A property file: unsafe cases over d inputs and c outputs.
-
-    Attributes:
-        inputs, outputs: how many the file declares.
-        cases: a disjunction; where no point is unsafe whatever the network is, an impossible case stands for that.
-        network: the network that the cases are about, where one was given. It is that one unless the file relates
-            several inputs, or inputs and outputs: then it has outputs more, or inputs less that are equal to others.
-        places: which of its inputs each declared input is.
-    """
-
-    inputs: int
-    outputs: int
-    cases: tuple[UnsafeCase, ...]
-    network: ReluNetwork | None = None
-    places: tuple[int, ...] = ()
+_TOKEN = re.compile(r""";[^\r\n]*|[()]|"[^"]*"|\|[^|]*\||[^\s()";|]+|["|]""", re.ASCII)
+"""A comment, a bracket, a string or a quoted symbol, which may hold brackets, a word, or a quote that is not closed."""
 
 
 @accepts(path=location, network=ReluNetwork)
@@ -108,24 +89,23 @@ class Stated:
     formula: list[Clause]
     networks: tuple[Declaration, ...] = ()
 
-    def of(self, network: ReluNetwork | None) -> Asked:
+    def of(self, network: ReluNetwork | None) -> Property:
         """What is asked of a network with these inputs and outputs.
 
         Raises:
             InputError: it has others, or numbers are out of range.
         """
-        formula, outputs = self.formula, self.outputs
+        formula = self.formula
         if network is not None:
             own = 1 if network.ending == "ArgMax" else network.outputs
-            if (network.inputs, own) != (self.inputs, outputs):
+            if (network.inputs, own) != (self.inputs, self.outputs):
                 raise InputError(
-                    f"it declares {self.inputs} inputs and {outputs} outputs, but the network has {network.inputs} "
-                    f"and {own}; give the network it was made for."
+                    f"it declares {self.inputs} inputs and {self.outputs} outputs, but the network has "
+                    f"{network.inputs} and {own}; give the network it was made for."
                 )
-            outputs = network.outputs
             if network.ending is not None:
-                formula = before_ending(formula, network.ending, outputs)
-        return asked(formula, self.inputs, outputs, network, lambda number: spelled(self.networks, number))
+                formula = before_ending(formula, network.ending, network.outputs)
+        return asked(formula, (self.inputs, self.outputs), network, lambda number: spelled(self.networks, number))
 
 
 def stated(text: str) -> Stated:
@@ -154,20 +134,24 @@ def parse_vnnlib(text: str, network: ReluNetwork | None = None) -> Property:
     found = stated(text)
     if len(found.networks) > 1:
         raise InputError(f"it declares {len(found.networks)} networks; certnet verify --network NAME=FILE takes each.")
-    what = found.of(network)
-    return Property(found.inputs, found.outputs, what.cases, what.network, what.places)
+    return found.of(network)
 
 
 def _version_1(text: str, declared: Declared) -> Iterator[Expression]:
     """The assertions of a 1.0 text, with what is ``declared`` before each."""
+    over = False
     for command in _expressions(text):
         if not command or not isinstance(command[0], str):
             raise InputError("a command is expected, such as (assert (<= Y_0 Y_1)).")
+        if over and command[0] in ("declare-const", "assert"):
+            raise InputError(f"{shown(command)} comes after the question, so it is no part of it; put it before.")
         if command[0] == "declare-const":
             _declare(command, declared)
         elif command[0] == "assert" and len(command) == 2:
             yield command[1]
-        elif command[0] not in ("set-logic", "set-info", "check-sat", "exit"):
+        elif command[0] in ("check-sat", "exit"):
+            over = True
+        elif command[0] not in ("set-logic", "set-info"):
             raise InputError(f"{shown(command)} is not understood; certnet reads declare-const and assert.")
     for letter, kind in (("X", "input"), ("Y", "output")):
         if not declared[letter] or declared[letter] != set(range(len(declared[letter]))):
@@ -177,21 +161,26 @@ def _version_1(text: str, declared: Declared) -> Iterator[Expression]:
 def _expressions(text: str) -> Iterator[list[Expression]]:
     """Top-level S-expressions; iterative, so that nesting cannot exhaust the stack."""
     stack: list[list[Expression]] = []
-    for number, line in enumerate(without_comments(text).split("\n"), start=1):
-        for token in _TOKEN.findall(line):
-            if token == "(":
-                stack.append([])
-                if len(stack) > 200:
-                    raise InputError(f"line {number} is nested too deeply.")
-            elif not stack:
-                wrong = "closes a bracket that is not open" if token == ")" else f"has {token!r} outside brackets"
-                raise InputError(f"line {number} {wrong}.")
-            elif token != ")":
-                stack[-1].append(token)
-            elif len(stack) == 1:
-                yield stack.pop()
-            else:
-                stack[-2].append(stack.pop())
+    for found in _TOKEN.finditer(text.removeprefix("\ufeff")):
+        token, wrong = found[0], None
+        if token[0] == ";":
+            continue
+        if token == "(":
+            stack.append([])
+            wrong = "is nested too deeply" if len(stack) > MOST_NESTED else None
+        elif token in ('"', "|"):
+            wrong = f"has a {token} that is not closed"
+        elif not stack:
+            wrong = "closes a bracket that is not open" if token == ")" else f"has {shown(token)} outside brackets"
+        elif token != ")":
+            stack[-1].append(token)
+        elif len(stack) == 1:
+            yield stack.pop()
+        else:
+            stack[-2].append(stack.pop())
+        if wrong is not None:
+            line = found.string.count("\n", 0, found.start()) + 1
+            raise InputError(f"line {line} {wrong}.")
     if stack:
         raise InputError("a bracket is not closed at the end.")
 

@@ -8,6 +8,7 @@ The package's parser works by recursion in compiled code, which deep nesting wou
 in some places. Both are ruled out before a text reaches it.
 """
 
+import functools
 import importlib
 import itertools
 import json
@@ -16,10 +17,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
-from certnet.io.clauses import Declared, Expression, shown
+import numpy as np
+
+from certnet.io.clauses import Declared, Expression, number, shown
 from formulations import InputError
+from formulations.rounding import nearest
 
 MOST_NESTED = 200
 MOST_ENTRIES = 1 << 26
@@ -195,11 +200,17 @@ def _formula(node: Any, places: Mapping[str, tuple[str, int]]) -> Expression:
         return [kind.lower(), *(_formula(part, places) for part in node.args)]
     if kind not in _SIGNS:
         raise InputError(f"{shown(node)} is not understood; certnet reads and, or, and comparisons such as <=.")
-    return [_SIGNS[kind], _term(node.lhs, places), _term(node.rhs, places)]
+    single = _is_single(node)
+    return [_SIGNS[kind], _term(node.lhs, places, single), _term(node.rhs, places, single)]
 
 
-def _term(node: Any, places: Mapping[str, tuple[str, int]]) -> Expression:
-    kind = type(node).__name__
+def _is_single(node: Any) -> bool:
+    """Whether a comparison is one of float32 numbers; then its constants are such numbers too."""
+    return (type(node).__name__ == "Var" and node.dtype.name == "F32") or any(map(_is_single, node.children()))
+
+
+def _term(node: Any, places: Mapping[str, tuple[str, int]], single: bool) -> Expression:
+    kind, below = type(node).__name__, functools.partial(_term, places=places, single=single)
     if kind == "Var":
         position = 0
         for index, size in zip(node.indices, node.shape, strict=True):
@@ -207,11 +218,23 @@ def _term(node: Any, places: Mapping[str, tuple[str, int]]) -> Expression:
         letter, start = places[node.name]
         return f"{letter}_{start + position}"
     if kind in ("Float", "Int", "IntExpr"):
-        return str(node.lexeme)
+        return str(Decimal(_single(node.lexeme))) if single else str(node.lexeme)
     if kind == "Negate":
-        return ["-", _term(node.expr, places)]
+        return ["-", below(node.expr)]
     if kind == "Minus":
-        return ["-", _term(node.head, places), *(_term(part, places) for part in node.rest)]
+        return ["-", below(node.head), *map(below, node.rest)]
     if kind in ("Plus", "Multiply"):
-        return ["+" if kind == "Plus" else "*", *(_term(part, places) for part in node.args)]
+        return ["+" if kind == "Plus" else "*", *map(below, node.args)]
     raise InputError(f"{shown(node)} is no linear term.")
+
+
+def _single(text: str) -> float:
+    """The float32 number nearest to a decimal one."""
+    value = number(text)
+    with np.errstate(over="ignore"):
+        near = np.float32(nearest(value))
+    if not np.isfinite(near):
+        raise InputError(f"{shown(text)} is beyond the range of float32.")
+    # It may have been rounded twice, and beyond its neighbour then.
+    around = (near, np.nextafter(near, np.float32(-np.inf)), np.nextafter(near, np.float32(np.inf)))
+    return min((float(one) for one in around if np.isfinite(one)), key=lambda one: abs(Fraction(one) - value))

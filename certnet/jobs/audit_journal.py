@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from certificates import Certificate, Robustness, fingerprint, read_certificate, write_certificate
+import msgspec
+
+from certificates import Certificate, fingerprint
 from certificates.certificate import CaseProof
 from certnet.jobs.audit_input import LARGEST_SHARE
 from certnet.jobs.audit_result import InputAudit
-from certnet.jobs.journal import JournalFile, pack, unpack
-from formulations import InputError
+from certnet.jobs.journal import Journal, pack, recalled
 from formulations._validation import FloatArray
 from formulations.network import ReluNetwork
 
@@ -28,24 +29,26 @@ def audit_fingerprint(network: ReluNetwork, X: FloatArray, Y: FloatArray, option
     return digest.hexdigest()
 
 
-class Journal:
-    """Keeps finished inputs: their certificates in a folder if there is one, and a line in a file for each.
+class Finished(msgspec.Struct, forbid_unknown_fields=True):
+    """What a line says of an input: its certified radius with the proof, and a counterexample where one is known."""
 
-    Attributes:
-        path: the file.
-        notes: what could not be written, in a sentence. The next input is tried again.
-    """
+    row: int
+    certified_radius: float
+    counterexample: tuple[float, ...] | None
+    seconds: float
+    proof: Any
+
+
+class AuditJournal(Journal[Finished]):
+    """Keeps finished inputs, and their certificates in a folder if there is one."""
 
     def __init__(self, path: Path, identity: str, certificates: Path | None) -> None:
-        self.path, self._certificates = path, certificates
         about = "another network, other data or other options"
-        self._file = JournalFile(path, {"format": FORMAT, "audit": identity}, "an audit", about)
-        self._proofs: dict[int, Any] = {}
-        self.notes: list[str] = []
-        self.begin = self._file.begin
+        super().__init__(path, {"format": FORMAT, "audit": identity}, Finished, "an audit", about)
+        self._folder, self._proofs = certificates, dict[int, Any]()
 
-    def read(self, rows: int, inputs: int, largest: float) -> dict[int, InputAudit]:
-        """What it says of finished inputs, by row; nothing if there is no file. What was cut short is removed from it.
+    def known(self, rows: int, inputs: int, largest: float) -> dict[int, InputAudit]:
+        """What it says of finished inputs, by row.
 
         Only certified radius, counterexample and seconds are of use in the records; the other fields are empty.
 
@@ -57,51 +60,42 @@ class Journal:
         Raises:
             InputError: the journal is of another audit, or damaged.
         """
-        entries = self._file.read(lambda value: self._entry(value, rows, inputs, LARGEST_SHARE * largest))
-        return {entry.row: entry for entry in entries}
+
+        def fits(one: Finished) -> bool:
+            size = inputs if one.counterexample is None else len(one.counterexample)
+            radius = 0 <= one.certified_radius <= LARGEST_SHARE * largest
+            return 0 <= one.row < rows and radius and one.seconds >= 0 and size == inputs
+
+        found = self.read(fits)
+        self._proofs = {one.row: one.proof for one in found}
+        return {
+            one.row: InputAudit(
+                one.row,
+                0,
+                0,
+                0.0,
+                (),
+                one.certified_radius,
+                math.inf,
+                True,
+                one.seconds,
+                one.counterexample,
+                resumed=True,
+            )
+            for one in found
+        }
 
     def recall(self, entry: InputAudit) -> Sequence[CaseProof] | None:
-        """The stored proof of the certified radius: the certificate if there are to be such, else the line's."""
-        if self._certificates is None:
-            return unpack(self._proofs.get(entry.row))
-        try:
-            return read_certificate(self._certificate(entry.row, entry.certified_radius), Robustness).proofs
-        except (InputError, OSError):
-            return None
+        """The stored proof of the certified radius."""
+        return recalled(self._certificate(entry.row, entry.certified_radius), self._proofs.get(entry.row))
 
     def add(self, entry: InputAudit, certificates: Mapping[float, Certificate]) -> None:
-        """Keep one input: certificates first, so that no line speaks of one that is missing."""
-        try:
-            for radius, certificate in certificates.items() if self._certificates is not None else ():
-                write_certificate(self._certificate(entry.row, radius), certificate)
-            best = certificates.get(entry.certified_radius)
-            names = ("row", "certified_radius", "counterexample", "seconds")
-            proof = {"proof": None if best is None else pack(best.proofs)}
-            self._file.append({name: getattr(entry, name) for name in names} | proof)
-        except OSError as error:
-            self.notes[:] = [
-                f"Journal or certificates could not be written ({error.strerror or error}); make room and run the same "
-                "command again."
-            ]
+        """Keep one input."""
+        best = certificates.get(entry.certified_radius)
+        proof = pack(None if best is None else best.proofs)
+        places = {self._certificate(entry.row, radius): one for radius, one in certificates.items()}
+        kept = {place: one for place, one in places.items() if place is not None}
+        self.keep(Finished(entry.row, entry.certified_radius, entry.counterexample, entry.seconds, proof), kept)
 
-    def _certificate(self, row: int, radius: float) -> Path:
-        return (self._certificates or Path()) / f"row-{row}-radius-{radius!r}.cert"
-
-    def _entry(self, value: dict[str, Any], rows: int, inputs: int, largest: float) -> InputAudit:
-        """The record of a line; raises ValueError, KeyError, TypeError or OverflowError if it is none."""
-        row, found, proof = (value.pop(name) for name in ("row", "counterexample", "proof"))
-        radius, seconds = (_number(value.pop(name)) for name in ("certified_radius", "seconds"))
-        if value or type(row) is not int or not (0 <= row < rows and 0 <= radius <= largest and seconds >= 0):
-            raise ValueError(value)
-        if found is not None:
-            found = tuple(map(_number, found))
-            if len(found) != inputs:
-                raise ValueError(found)
-        self._proofs[row] = proof
-        return InputAudit(row, 0, 0, 0.0, (), radius, math.inf, True, seconds, found, resumed=True)
-
-
-def _number(value: Any) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value):
-        raise ValueError(value)
-    return float(value)
+    def _certificate(self, row: int, radius: float) -> Path | None:
+        return None if self._folder is None else self._folder / f"row-{row}-radius-{radius!r}.cert"

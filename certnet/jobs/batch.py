@@ -7,18 +7,19 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 import numpy as np
 from joblib import delayed
 
-from certificates import Certificate, Robustness, Verdict, check, fingerprint, read_certificate
-from certificates.certificate import REAL, CaseProof
+from certificates import Certificate, Robustness, Verdict, check, fingerprint
+from certificates.certificate import REAL
 from certificates.failure import Deadline
 from certnet.io.instances import Instance
 from certnet.io.query import Query, read_query
 from certnet.jobs.audit import KILLED
-from certnet.jobs.journal import JournalFile, pack, unpack
+from certnet.jobs.journal import Journal, pack, recalled
 from certnet.jobs.verify import VerificationResult, as_declared, counterexample_fields, in_float32, verify
 from certnet.runtime.clock import Clock, Event
 from certnet.runtime.numerics import computing
@@ -45,7 +46,7 @@ class Answer:
         counterexample: as JSON says it, in the declared inputs and outputs; None without one.
         x, case: the same as the network has it, to be confirmed again.
         digest: of network and property.
-        limit: seconds that there were for it.
+        limit: seconds that there were for it, None without end.
         resumed: whether it is an earlier run's, confirmed now.
     """
 
@@ -81,7 +82,6 @@ class Work:
     number: int
     instance: Instance
     limit: float | None
-    semantics: str
     how: Mapping[str, Any]
     claim: Claim | None = None
     certificate: Path | None = None
@@ -93,7 +93,6 @@ def decide_all(
     time_limit: float | None,
     input_limit: float | None,
     workers: int,
-    semantics: str,
     how: Mapping[str, Any],
     claims: Mapping[Instance, Claim],
     certificates: Sequence[Path | None],
@@ -107,8 +106,7 @@ def decide_all(
         time_limit: seconds for everything, or None.
         input_limit: seconds for an instance that names none itself, or None.
         workers: processes.
-        semantics: as in ``read_query``.
-        how: options of ``verify``.
+        how: options of ``verify``, semantics too.
         claims: what an earlier run says of them; proofs are checked and counterexamples evaluated again.
         certificates: where the proof of each is, or will be.
         finished: told of each that is done, here.
@@ -118,7 +116,7 @@ def decide_all(
     answers: dict[int, Answer] = {}
     until = math.inf if time_limit is None else time.time() + time_limit
     works = [
-        Work(number, one, one.seconds or input_limit, semantics, how, claims.get(one), certificates[number])
+        Work(number, one, one.seconds or input_limit, how, claims.get(one), certificates[number])
         for number, one in enumerate(instances)
     ]
     interrupted, failure = False, None
@@ -133,12 +131,15 @@ def decide_all(
         interrupted = True
     except BrokenExecutor:
         failure = KILLED
-    missing = Answer("timeout", UNREACHED)
+    missing = Answer("timeout", "the run ended before this instance" if interrupted or failure else UNREACHED)
     return [answers.get(number, missing) for number in range(len(works))], interrupted, failure
 
 
 def settled(work: Work, until: float) -> tuple[int, Answer, Certificate | None]:
-    """One instance, until ``time.time()`` is ``until``; a file that cannot be read is the answer "error"."""
+    """One instance, until ``time.time()`` is ``until``; a file that cannot be read is the answer "error".
+
+    So is what certnet fails at: one of many instances is not to end the others, in this run and whenever it goes on.
+    """
     network, path = work.instance.files
     left = until - time.time()
     if left <= 0:
@@ -146,19 +147,24 @@ def settled(work: Work, until: float) -> tuple[int, Answer, Certificate | None]:
     with computing(), np.errstate(all="ignore"):
         begin = time.perf_counter()
         try:
-            query = read_query(path, network, semantics=work.semantics)
+            query = read_query(path, network, semantics=work.how["semantics"])
             digest = _digest(query, Path(path))
             prepared = time.perf_counter() - begin
-            limit = min(left - prepared, math.inf if work.limit is None else work.limit)
-            deadline = Deadline.after(None if limit == math.inf else limit)
+            most = min(left - prepared, math.inf if work.limit is None else work.limit)
+            limit = None if most == math.inf else most
+            deadline = Deadline.after(limit)
             held = None if work.claim is None else _confirmed(query, work, digest, deadline)
             if held is not None:
                 return work.number, held, None
-            how = {**work.how, "provenance": {"network": Path(network).name, "property": Path(path).name}}
-            found = verify(query.network, query.cases, semantics=query.semantics, time_limit=deadline.limit, **how)
-        except InputError as error:
-            return work.number, Answer(ERROR, str(error), limit=work.limit), None
-    return work.number, _answer(query, found, prepared=prepared, digest=digest, limit=work.limit), found.certificate
+            provenance = {"network": Path(network).name, "property": Path(path).name}
+            how = {**work.how, "semantics": query.semantics, "provenance": provenance}
+            found = verify(query.network, query.cases, time_limit=deadline.limit, **how)
+        except (InputError, OSError) as error:
+            return work.number, Answer(ERROR, str(error)), None
+        except Exception as error:  # noqa: BLE001 - it becomes a sentence, and decides nothing
+            why = f"unexpected {type(error).__name__}; verify this instance alone with --debug"
+            return work.number, Answer(ERROR, f"{why} for the traceback."), None
+    return work.number, _answer(query, found, prepared=prepared, digest=digest, limit=limit), found.certificate
 
 
 def _answer(query: Query, found: VerificationResult, **more: Any) -> Answer:
@@ -198,22 +204,12 @@ def _confirmed(query: Query, work: Work, digest: str, deadline: Deadline) -> Ans
         if unsafe is None:
             return None
         return replace(answer, counterexample=counterexample_fields(as_declared(query, unsafe)))
-    proofs = _proofs(work)
+    proofs = recalled(work.certificate, work.claim.proof)
     if proofs is None or len(proofs) != len(query.cases):
         return None
     certificate = Certificate(Robustness(query.network, query.cases, query.semantics), tuple(proofs))
     verdict = check(certificate, time_limit=deadline.limit).verdict
     return answer if verdict is Verdict.PROVED else None
-
-
-def _proofs(work: Work) -> Sequence[CaseProof] | None:
-    assert work.claim is not None
-    if work.certificate is None:
-        return unpack(work.claim.proof)
-    try:
-        return read_certificate(work.certificate, Robustness).proofs
-    except (InputError, OSError):
-        return None
 
 
 def _so_far(answers: Mapping[int, Answer]) -> str:
@@ -225,63 +221,47 @@ def counts(answers: Sequence[Answer]) -> dict[str, int]:
     return {word: sum(answer.result == word for answer in answers) for word in WORDS}
 
 
-class BatchJournal:
-    """Keeps answers, but for errors, which may be gone next time.
+class Said(msgspec.Struct, forbid_unknown_fields=True):
+    """What a line says of an instance, by its files."""
 
-    Attributes:
-        notes: what could not be written, in a sentence. The next answer is tried again.
-    """
+    files: tuple[str, str]
+    result: Literal["unsat", "sat", "unknown", "timeout"]
+    reason: str
+    prepared: float
+    seconds: float
+    x: tuple[float, ...] | None
+    case: int
+    digest: str
+    limit: float | None
+    proof: Any
+
+
+class BatchJournal(Journal[Said]):
+    """Keeps answers, but for errors, which may be gone next time."""
 
     def __init__(self, path: Path, options: Mapping[str, Any]) -> None:
-        self.file = JournalFile(path, {"format": FORMAT, **options}, "a batch", "other options")
-        self.notes: list[str] = []
+        super().__init__(path, {"format": FORMAT, **options}, Said, "a batch", "other options")
 
-    def read(self, instances: Sequence[Instance]) -> dict[Instance, Claim]:
+    def claims(self, instances: Sequence[Instance]) -> dict[Instance, Claim]:
         """What it says of these instances, the last word of each.
 
         Raises:
             InputError: it is of other options, or damaged.
         """
-        claims = dict(self.file.read(_claim))
-        return {one: claims[one.files] for one in instances if one.files in claims}
+        found = {said.files: said for said in self.read(lambda _: True)}
+        return {one: _claim(found[one.files]) for one in instances if one.files in found}
 
-    def add(self, instance: Instance, answer: Answer, certificate: Certificate | None) -> None:
-        """Keep one."""
+    def add(self, instance: Instance, answer: Answer, certificate: Certificate | None, place: Path | None) -> None:
+        """Keep one, and its certificate where it has a place."""
         if answer.resumed or answer.result == ERROR or not answer.digest:
             return
-        proof = None if certificate is None else pack(certificate.proofs)
-        value = {name: getattr(answer, name) for name in _KINDS}
-        try:
-            self.file.append({"files": instance.files, **value, "proof": proof})
-        except OSError as error:
-            self.notes[:] = [
-                f"The journal could not be written ({error.strerror or error}); make room and run the same command "
-                "again."
-            ]
+        said = {name: getattr(answer, name) for name in Said.__struct_fields__ if name not in ("files", "proof")}
+        proof = pack(None if certificate is None else certificate.proofs)
+        kept = {} if place is None or certificate is None else {place: certificate}
+        self.keep(Said(files=instance.files, proof=proof, **said), kept)
 
 
-_KINDS: dict[str, tuple[type, ...]] = {
-    "result": (str,),
-    "reason": (str,),
-    "prepared": (float,),
-    "seconds": (float,),
-    "x": (list, type(None)),
-    "case": (int,),
-    "digest": (str,),
-    "limit": (float, int, type(None)),
-}
-"""What a line holds, and of which types."""
-
-
-def _claim(value: dict[str, Any]) -> tuple[tuple[str, str], Claim]:
-    """The claim of a line; raises ValueError, KeyError or TypeError if it is none."""
-    (network, query), proof = value.pop("files"), value.pop("proof")
-    fits = value.keys() == _KINDS.keys() and all(type(value[name]) in kinds for name, kinds in _KINDS.items())
-    if not fits or value["result"] not in (*DECIDED, *OPEN):
-        raise ValueError(value)
-    x = value.pop("x")
-    if not all(
-        math.isfinite(number) for number in [*(x or []), value["prepared"], value["seconds"], value["limit"] or 0]
-    ):
-        raise ValueError(x)
-    return (network, query), Claim(Answer(**value, x=None if x is None else tuple(map(float, x)), resumed=True), proof)
+def _claim(said: Said) -> Claim:
+    fields = msgspec.structs.asdict(said)
+    del fields["files"]
+    return Claim(proof=fields.pop("proof"), answer=Answer(**fields, resumed=True))

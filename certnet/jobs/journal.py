@@ -9,15 +9,16 @@ in question, and has the checker decide.
 
 import base64
 import hashlib
-import json
 import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 
+import msgspec
 import numpy as np
 
+from certificates import Certificate, Robustness, read_certificate, write_certificate
 from certificates.certificate import CaseProof
 from certificates.container import CASE_PROOF, MAX_CASES, Array, made_of, members
 from certificates.files import write_atomically
@@ -29,24 +30,29 @@ LARGEST_PROOF, LARGEST_TEXT = 1 << 25, 1 << 20
 T = TypeVar("T")
 
 
-class JournalFile:
-    """The file.
+class Journal(Generic[T]):
+    """The file of a job.
 
     Args:
         path: where it is.
         head: its first line: the format, and whatever decides what the other lines mean.
-        kind: of the job, as in "an audit".
+        kind: of a line.
+        job: as in "an audit".
         about: what another head is about, in words.
+
+    Attributes:
+        notes: what could not be written, in a sentence. The next line is tried again.
     """
 
-    def __init__(self, path: Path, head: Mapping[str, Any], kind: str, about: str) -> None:
-        self.path, self._head, self._kind, self._about = path, head, kind, about
+    def __init__(self, path: Path, head: Mapping[str, Any], kind: type[T], job: str, about: str) -> None:
+        self.path, self._head, self._kind, self._job, self._about = path, head, kind, job, about
+        self.notes: list[str] = []
 
-    def read(self, entry: Callable[[dict[str, Any]], T]) -> list[T]:
-        """What ``entry`` makes of each line; nothing if there is no file. What was cut short is removed from it.
+    def read(self, fits: Callable[[T], bool]) -> list[T]:
+        """The lines; none if there is no file. What was cut short is removed from it.
 
         Args:
-            entry: may raise ValueError, KeyError, TypeError or OverflowError where a line does not fit.
+            fits: whether a line of the right kind is one of this job.
 
         Raises:
             InputError: the journal has another head, or is damaged.
@@ -54,42 +60,61 @@ class JournalFile:
         if not self.path.exists():
             return []
         instead = "choose another --out, or add --fresh to replace it"
-        damaged = InputError(f"{self.path} is damaged or no journal of {self._kind}; {instead}.")
+        damaged = InputError(f"{self.path} is damaged or no journal of {self._job}; {instead}.")
         try:
             if not self.path.is_file() or self.path.stat().st_size > LARGEST_BYTES:
                 raise damaged
-            whole, end, rest = self.path.read_text(encoding="utf-8").rpartition("\n")
+            whole, end, rest = self.path.read_bytes().rpartition(b"\n")
             if rest:
-                self._replace((whole + end).encode())
+                self._replace(whole + end)
             if not end:
                 return []
-            first, *lines = whole.split("\n")
-            if _value(first) != self._head:
+            first, *lines = whole.split(b"\n")
+            if _value(first, dict) != self._head:
                 raise InputError(
-                    f"{self.path} is the journal of {self._kind} of {self._about}, or of another version of certnet; "
+                    f"{self.path} is the journal of {self._job} of {self._about}, or of another version of certnet; "
                     f"{instead}."
                 )
-            return [entry(_value(line)) for line in lines]
+            found = [_value(line, self._kind) for line in lines]
         except OSError as error:
             raise InputError(f"{self.path} cannot be read: {error.strerror or error}.") from None
         except InputError:
             raise
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        except (ValueError, RecursionError):
             raise damaged from None
+        if not all(map(fits, found)):
+            raise damaged
+        return found
 
     def begin(self) -> None:
         """Start an empty journal in place of whatever is there."""
         self._replace(_line(self._head))
 
-    def append(self, value: Mapping[str, Any]) -> None:
-        """Add a line. The file comes with the first one, so that a job that cannot start leaves none.
+    def restart(self) -> None:
+        """The same where there is a journal, so that a job that cannot start leaves none."""
+        if self.path.exists():
+            self.begin()
+
+    def keep(self, value: T, certificates: Mapping[Path, Certificate]) -> None:
+        """Keep a line, and certificates first, so that no line speaks of one that is missing."""
+        try:
+            for place, certificate in certificates.items():
+                write_certificate(place, certificate)
+            self._append(_line(value))
+        except OSError as error:
+            self.notes[:] = [
+                f"Journal or certificates could not be written ({error.strerror or error}); make room and run the same "
+                "command again."
+            ]
+
+    def _append(self, line: bytes) -> None:
+        """Add a line. The file comes with the first one.
 
         Raises:
             OSError: it cannot be written; the file is as it was.
         """
         if not self.path.exists() or not self.path.stat().st_size:
             self.begin()
-        line = _line(value)
         with self.path.open("ab", buffering=0) as file:
             size = file.tell()
             try:
@@ -108,34 +133,47 @@ class JournalFile:
         write_atomically(self.path, write)
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def _digest(text: bytes) -> bytes:
+    return hashlib.sha256(text).hexdigest()[:16].encode()
 
 
-def _line(value: Mapping[str, Any]) -> bytes:
-    text = json.dumps(value, allow_nan=False)
-    return f"{text}\t{_digest(text)}\n".encode()
+def _line(value: object) -> bytes:
+    text = msgspec.json.encode(value)
+    return b"%s\t%s\n" % (text, _digest(text))
 
 
-def _value(line: str) -> dict[str, Any]:
-    text, _, digest = line.rpartition("\t")
-    value = json.loads(text) if digest == _digest(text) else None
-    if not isinstance(value, dict):
-        raise TypeError(line)
-    return value
+def _value(line: bytes, kind: type[T]) -> T:
+    """The value of a line; raises ValueError if it is none of this kind."""
+    text, _, digest = line.rpartition(b"\t")
+    if digest != _digest(text):
+        raise ValueError(line)
+    return msgspec.json.decode(text, type=kind)
 
 
-def pack(proofs: Sequence[CaseProof]) -> dict[str, Any] | None:
-    """A JSON object of shapes by name and of bytes, or None where it would be too large."""
+def pack(proofs: Sequence[CaseProof] | None) -> dict[str, Any] | None:
+    """A JSON object of shapes by name and of bytes, or None without proofs, or where it would be too large."""
     cases = [
         {name: np.asarray(value, dtype) for name, (dtype, _), value in members(CASE_PROOF, proof, "")}
-        for proof in proofs
+        for proof in proofs or ()
     ]
     raw = b"".join(array.tobytes() for case in cases for array in case.values())
     text = base64.b64encode(zlib.compress(raw)).decode()
-    if len(raw) > LARGEST_PROOF or len(text) > LARGEST_TEXT or len(cases) > MAX_CASES:
+    if proofs is None or len(raw) > LARGEST_PROOF or len(text) > LARGEST_TEXT or len(cases) > MAX_CASES:
         return None
     return {"shapes": [{name: list(array.shape) for name, array in case.items()} for case in cases], "data": text}
+
+
+def recalled(place: Path | None, packed: Any) -> Sequence[CaseProof] | None:
+    """The proofs of a certificate that was kept at a place, or without one those of a line; None where there are none.
+
+    Nothing in them is believed.
+    """
+    if place is None:
+        return unpack(packed)
+    try:
+        return read_certificate(place, Robustness).proofs
+    except (InputError, OSError):
+        return None
 
 
 def unpack(packed: Any) -> tuple[CaseProof, ...] | None:

@@ -190,12 +190,12 @@ class _Statement:
         if region is not None:
             self.stable = stable_signs(*preactivation_bounds(network, region))
         try:
-            self.neurons = open_neurons(network, C, np.flatnonzero(self.stable == 0))
+            self.kept, self.B, self.lost = open_neurons(network, C, np.flatnonzero(self.stable == 0))
         except OverflowError:
             raise InputError("a weight of these functions of the outputs overflows; scale them down.") from None
         active = self.stable == ACTIVE
         J = C @ network.output[:, active] @ network.hidden[active]
-        self.gradients = Gradients(network.hidden[self.neurons.kept], self.neurons.B, J)
+        self.gradients = Gradients(network.hidden[self.kept], self.B, J)
 
     def norm_product(self) -> float:
         """Of the neurons that are not inactive, or of the unstable ones beside the gradient of the active ones."""
@@ -226,7 +226,7 @@ class _Statement:
         """What is there when time was over before anything was proved."""
         reason = "the time limit was reached before the proof was complete"
         report = Report(Verdict.UNKNOWN, reason, Arithmetic.FLOAT.value, 0.0)
-        return self._certificate(LARGEST, np.zeros(len(self.neurons.kept))), report
+        return self._certificate(LARGEST, np.zeros(len(self.kept))), report
 
     def with_products(self, theta: FloatArray, best: _Proof, seconds: float | None, seed: int) -> _Proof:
         """A proof by products of signs of a smaller constant than that of ``best``, or ``best``.
@@ -236,7 +236,7 @@ class _Statement:
         """
         clock = Clock(seconds)
         bound = max(self.gradients.bound(theta, 1.0 / theta), SMALLEST)
-        solved = solve(self.gradients, self.neurons.B[:, 0], bound, time_limit=seconds, seed=seed)
+        solved = solve(self.gradients, self.B[:, 0], bound, time_limit=seconds, seed=seed)
         if solved is None:
             raise OutOfTimeError
 
@@ -256,7 +256,7 @@ class _Statement:
         """Of a proof, or of one with these complementarity multipliers alone."""
         if not isinstance(proof, LiftedProof):
             proof = build(LeafProof.plain(proof), len(proof))
-        constant = float(np.nextafter(constant * (1.0 + 1e-15) + float(self.neurons.lost), np.inf))
+        constant = float(np.nextafter(constant * (1.0 + 1e-15) + float(self.lost), np.inf))
         proved = LipschitzProof(self.stable, proof, np.zeros(0) if halfspace is None else halfspace)
         statement = Lipschitz(self.network, self.C, self.region)
         return Certificate(statement, (proved,), {"constant": constant}, self.provenance)

@@ -17,6 +17,7 @@ from certificates.certificate import REAL
 from certificates.failure import Deadline
 from certnet.jobs.verify import counterexample_fields, verify
 from certnet.runtime.display import Result
+from certnet.runtime.wording import down, up
 from certnet.search.counterexample import Counterexample
 from formulations._validation import FloatArray, as_positive
 from formulations.arguments import accepts, array, count, json_object, real, seconds, several
@@ -66,7 +67,7 @@ class CertifiedRadius(Result):
     def to_dict(self) -> dict[str, Any]:
         """What JSON says of it."""
         return {
-            "verdict": None,
+            "verdict": str(Verdict.UNKNOWN if self.open else Verdict.PROVED),
             "result": "radius",
             "certified_radius": self.certified,
             "attacked_radius": self.attacked if math.isfinite(self.attacked) else None,
@@ -74,6 +75,12 @@ class CertifiedRadius(Result):
             "counterexample": counterexample_fields(self.counterexample),
             "seconds": self.seconds,
         }
+
+    @property
+    def enclosure(self) -> str:
+        """The true radius between the two, in words."""
+        end = f" <= attacked {up(self.attacked)}" if math.isfinite(self.attacked) else ""
+        return f"certified {down(self.certified)} <= true{end}{'; open' if self.open else ''}"
 
 
 @np.errstate(all="ignore")

@@ -6,16 +6,17 @@ log-loss for cross-entropy and logistic, half the squared error for squared.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from certificates.failure import Deadline
 from certificates.findings import finite
+from certnet.jobs.folds import Fold, Rows, divided, unseen
 from certnet.jobs.results import Pictured
 from certnet.runtime.clock import Clock, Event, announce
 from certnet.runtime.numerics import computing
@@ -23,7 +24,7 @@ from certnet.training.directions import drawn, largest_prices, normalised
 from certnet.training.polish import Network, descend, joined, network_dual, prune
 from certnet.training.pricing import values
 from formulations import InputError, TrainingProgram
-from formulations._validation import FloatArray, IntArray, as_matrix
+from formulations._validation import FloatArray, as_matrix
 from formulations.arguments import accepts, count, seconds
 from formulations.losses import Kind
 
@@ -73,7 +74,7 @@ class Settings:
     share: float = 0.3
     """Share of a job's time limit that the choice may take. Not measured."""
     folds: int = 5
-    """One in so many rows is set apart, where the caller gives none. Not measured."""
+    """Parts that the rows are divided into, where the caller gives none to judge by. Not measured."""
 
 
 SETTINGS = Settings()
@@ -87,11 +88,14 @@ class Selection(Pictured):
         gammas: in the order in which they were tried, from the largest.
         losses: the validation loss at each, a mean over the rows set apart.
         gamma: the choice, the larger one in doubt.
-        rows: how many rows were set apart, each counted once.
+        rows: how many rows judged, each counted once.
+        folds: into how many parts the rows were divided, each of which judged networks of the others; 1 where one part
+            alone did.
         complete: False where time or Ctrl-C ended the path.
         interrupted: it was Ctrl-C.
         seconds: for all of it.
-        network: U and V at the choice, for the rows that were not set apart; a start for training.
+        network: U and V at the choice, of the first part; a start for training.
+        judged: outputs of the networks at the choice for the rows that judged them, and their targets.
     """
 
     PICTURE = "selection"
@@ -100,14 +104,16 @@ class Selection(Pictured):
     losses: tuple[float, ...]
     gamma: float
     rows: int
+    folds: int
     complete: bool
     interrupted: bool
     seconds: float
     network: Network | None = field(default=None, compare=False)
+    judged: tuple[FloatArray, FloatArray] | None = field(default=None, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, as ``report.json`` has it under ``selection``; losses that are no numbers are None."""
-        shown = {name: value for name, value in vars(self).items() if name != "network"}
+        shown = {name: value for name, value in vars(self).items() if name not in ("network", "judged")}
         fields = {name: list(value) if isinstance(value, tuple) else value for name, value in shown.items()}
         return {**fields, "losses": [finite(loss) for loss in self.losses]}
 
@@ -133,8 +139,9 @@ def select_gamma(
         X, Y: training data (n×d) and targets (n×c) as for ``TrainingProgram``.
         loss, sample_weight, hidden_bias, output_bias: as for ``TrainingProgram``.
         validation: features, targets and weights (or None for ones) of rows to judge by; those whose features occur
-            among the training rows are left out. Without it one in five training rows is set apart, of each class
-            where the targets are classes, and rows with equal features stay together.
+            among the training rows are left out. Without it the choice is by cross-validation in five folds, of each
+            class alike where the targets are classes, and rows with equal features stay together; the choice is for
+            training on all of them. Of more than 600 rows one fold alone judges.
         time_limit: seconds for all, or None; the path ends then, and what was found until then decides.
         random_state: seed of the split and of the fits.
         progress: called with an ``Event`` now and then, and with a note for each γ.
@@ -143,85 +150,123 @@ def select_gamma(
         InputError: data that cannot be used, or too few rows to set some apart.
         KeyboardInterrupt: Ctrl-C before the first network.
     """
-    clock = Clock(time_limit)
+    clock, few = Clock(time_limit), SETTINGS.scout_rows
     data, targets = as_matrix("X", X), as_matrix("Y", Y)
-    omega = np.ones(len(data)) if sample_weight is None else as_matrix("sample_weight", sample_weight)[:, 0]
+    rows = Rows(data, targets, np.ones(len(data)))
+    if sample_weight is not None:
+        rows = rows._replace(weights=as_matrix("sample_weight", sample_weight)[:, 0])
     if validation is None:
-        apart = set_apart(data, targets, random_state)
-        held = data[apart], targets[apart], omega[apart]
-        data, targets, omega = data[~apart], targets[~apart], omega[~apart]
+        folds = divided(rows, SETTINGS.folds, random_state)[: None if len(data) <= few else 1]
     else:
-        held = _unseen(data, *validation)
-    if not len(held[0]) or not (held[2] > 0).any():
+        folds = [Fold(rows, unseen(rows, *validation))]
+    kinds = {"loss": loss, "hidden_bias": hidden_bias, "output_bias": output_bias}
+    parts = [_Part(*fold, float(rows.weights.sum()), kinds) for fold in folds if (fold.held.weights > 0).any()]
+    if not parts:
         raise InputError(
             "No row is left to choose the weight decay by; name one (--gamma), or give rows for validation."
         )
-
-    def program_of(rows: IntArray | slice) -> Callable[[float], TrainingProgram]:
-        given: dict[str, Any] = {"loss": loss, "hidden_bias": hidden_bias, "output_bias": output_bias}
-        return lambda gamma: TrainingProgram(data[rows], targets[rows], gamma, sample_weight=omega[rows], **given)
-
-    whole, few = program_of(slice(None)), SETTINGS.scout_rows
-    program = whole(1.0)
-    start: Network = np.zeros((program.shape[1], 0)), np.zeros((program.shape[2], 0))
-    walk = partial(_walk, held=held, clock=clock, random_state=random_state, progress=progress)
-    if len(data) <= few:
-        return walk(whole, path(program), start, clock.left())[0]
-    # The loss is a sum over rows, so the best γ grows with them, but more rows need less of it for each.
-    sample = np.argsort(np.random.PCG64(random_state).random_raw(len(data)), kind="stable")[:few]
-    scout, left = program_of(sample), clock.left()
-    first, start = walk(
-        scout, path(scout(1.0)), start, None if left is None else SETTINGS.scout_share * left, f"{few} rows, "
+    walk = partial(_walk, clock=clock, random_state=random_state, progress=progress)
+    fitted, networks = parts[0].fitted, [parts[0].nothing] * len(parts)
+    if len(fitted.X) <= few:
+        return walk(parts, parts[0].path(), networks, clock.left())[0]
+    sample = np.argsort(np.random.PCG64(random_state).random_raw(len(fitted.X)), kind="stable")[:few]
+    scout, left = replace(parts[0], fitted=fitted.chosen(sample)), clock.left()
+    first, networks = walk(
+        [scout], scout.path(), networks, None if left is None else SETTINGS.scout_share * left, f"{few} rows, "
     )
-    begin = gammas_from(first.gamma * math.sqrt(len(data) / few))
-    return replace(first, gamma=begin[0]) if first.interrupted else walk(whole, begin, start, clock.left())[0]
+    return first if first.interrupted else walk(parts, gammas_from(first.gamma), networks, clock.left())[0]
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Rows to fit to and rows to judge by, for weight decays of all the rows.
+
+    The loss is a sum over rows, so the best γ grows with them, but more rows need less of it for each: about as the
+    root of their weight.
+
+    Attributes:
+        total: weight of all rows that will be trained on.
+        kinds: what is minimised besides.
+    """
+
+    fitted: Rows
+    held: Rows
+    total: float
+    kinds: Mapping[str, Any]
+
+    @cached_property
+    def share(self) -> float:
+        """The decay for the fitted rows, over that for all."""
+        return math.sqrt(float(self.fitted.weights.sum()) / self.total)
+
+    def program(self, gamma: float) -> TrainingProgram:
+        """The training problem of the fitted rows at a decay for all rows."""
+        X, Y, weights = self.fitted
+        kinds: dict[str, Any] = {**self.kinds}
+        return TrainingProgram(X, Y, gamma * self.share, sample_weight=weights, **kinds)
+
+    @property
+    def nothing(self) -> Network:
+        """The network without neurons."""
+        _, d, c = self.program(1.0).shape
+        return np.zeros((d, 0)), np.zeros((c, 0))
+
+    def path(self) -> list[float]:
+        """The γ for all rows to try, from the largest."""
+        return gammas_from(zero_decay(self.program(1.0)) / self.share)
 
 
 def _walk(
-    program_at: Callable[[float], TrainingProgram],
+    parts: Sequence[_Part],
     gammas: Sequence[float],
-    network: Network,
+    networks: Sequence[Network],
     limit: float | None,
     about: str = "",
     *,
-    held: tuple[FloatArray, FloatArray, FloatArray],
     clock: Clock,
     random_state: int,
     progress: Callable[[Event], None] | None,
-) -> tuple[Selection, Network]:
-    """The path from a network, as long as the validation loss falls, and the best network on it."""
+) -> tuple[Selection, list[Network]]:
+    """The path from a network of each part, as long as the validation loss falls, and the best networks on it."""
     tried: list[float] = []
     losses: list[float] = []
     generator, deadline = np.random.default_rng(random_state), Deadline.after(limit)
-    stop, best, kept = "", 0, network
+    stop, best, now = "", 0, [*networks]
+    Y, weights = (np.concatenate([part.held[which] for part in parts]) for which in (1, 2))
+    kept = now, np.zeros((0, Y.shape[1]))
     with computing():
         for gamma in gammas:
-            program = program_at(gamma)
+            programs = [part.program(gamma) for part in parts]
             try:
-                network = improved(program, network, generator, deadline)
+                now = [improved(one, network, generator, deadline) for one, network in zip(programs, now, strict=True)]
             except KeyboardInterrupt:
                 stop = "interrupted"
+            judged = zip(programs, now, parts, strict=True)
+            outputs = np.vstack([outputs_of(program, *network, part.held.X) for program, network, part in judged])
             tried.append(gamma)
-            losses.append(validation_loss(program, *network, *held))
-            note = f"{about}γ = {gamma:g}: validation loss {losses[-1]:.6g}, {network[0].shape[1]} neurons."
+            losses.append(mean_loss(programs[0], outputs, Y, weights))
+            neurons = sum(network[0].shape[1] for network in now) / len(now)
+            note = f"{about}γ = {gamma:g}: validation loss {losses[-1]:.6g}, {neurons:.0f} neurons."
             announce(Event(STAGE, clock.seconds, note=note), progress)
             stop = stop or ("late" if deadline.passed else "")
             best = losses.index(min(losses))
-            kept = network if best == len(losses) - 1 else kept
+            kept = (now, outputs) if best == len(losses) - 1 else kept
             far = losses[-1] > SETTINGS.worse * losses[best]
             if stop or far or len(losses) - 1 - best >= SETTINGS.patience:
                 break
-    found = Selection(
+    selection = Selection(
         gammas=tuple(tried),
         losses=tuple(losses),
         gamma=tried[best],
-        rows=len(held[0]),
+        rows=sum(len(part.held.X) for part in parts),
+        folds=len(parts),
         complete=not stop,
         interrupted=stop == "interrupted",
         seconds=clock.seconds,
-        network=kept,
+        network=kept[0][0],
+        judged=(kept[1], Y),
     )
-    return found, kept
+    return selection, kept[0]
 
 
 def improved(program: TrainingProgram, network: Network, generator: np.random.Generator, deadline: Deadline) -> Network:
@@ -256,16 +301,16 @@ def _descended(program: TrainingProgram, network: Network, deadline: Deadline) -
     return min(network, found, key=lambda one: program.objective(*one))
 
 
-def path(program: TrainingProgram) -> list[float]:
-    """The γ to try for a program, whose own γ does not matter, from the largest."""
+def zero_decay(program: TrainingProgram) -> float:
+    """About the γ from which on the zero network is best for a program, whose own γ does not matter."""
     zero = np.zeros((program.shape[2], 0))
     W = program.dual(np.zeros((program.shape[1], 0)), zero)
-    # The largest price among the rows' own directions is about that of all; the zero network is best from there on.
+    # The largest price among the rows' own directions is about that of all.
     own = program.X.T if program.penalised.all() else np.vstack([program.X[:, :-1].T, np.zeros(len(program.X))])
     directions = [normalised(program, part) for part in (own, -own)]
     directions.append(drawn(program, W, SETTINGS.starts, np.random.default_rng(0)))
     size = float(values(program.X, W, np.hstack(directions)).max(initial=0.0))
-    return gammas_from(size if size > 0 else 1.0)
+    return size if size > 0 else 1.0
 
 
 def gammas_from(first: float) -> list[float]:
@@ -274,51 +319,13 @@ def gammas_from(first: float) -> list[float]:
     return [float(f"{first * 10.0 ** (-steps * step):.{SETTINGS.digits - 1}e}") for step in range(SETTINGS.steps)]
 
 
-def validation_loss(
-    program: TrainingProgram, U: FloatArray, V: FloatArray, X: FloatArray, Y: FloatArray, weights: FloatArray
-) -> float:
-    """The mean loss of a network with its best output bias on other rows; infinite where it is no number."""
+def outputs_of(program: TrainingProgram, U: FloatArray, V: FloatArray, X: FloatArray) -> FloatArray:
+    """(n, c) what a network with its best output bias says of other rows."""
     features = np.hstack([X, np.ones((len(X), 1))]) if program.has_ones else X
-    fitted = np.maximum(features @ U, 0.0) @ V.T + program.output(U, V)
-    value = float(weights @ program.loss.kind.value(fitted, Y)) / float(weights.sum())
+    return np.maximum(features @ U, 0.0) @ V.T + program.output(U, V)
+
+
+def mean_loss(program: TrainingProgram, outputs: FloatArray, Y: FloatArray, weights: FloatArray) -> float:
+    """The mean loss of outputs for targets Y by weights; infinite where it is no number."""
+    value = float(weights @ program.loss.kind.value(outputs, Y)) / float(weights.sum())
     return value if math.isfinite(value) else math.inf
-
-
-def set_apart(X: FloatArray, Y: FloatArray, random_state: int) -> NDArray[np.bool_]:
-    """(n,) which rows to judge by: one in five, of each class where Y are classes; equal features stay together.
-
-    Raises:
-        InputError: there are fewer than two different rows.
-    """
-    _, first, group = np.unique(X, axis=0, return_index=True, return_inverse=True)
-    group = group.reshape(-1)
-    groups = len(first)
-    if groups < 2:
-        raise InputError("One row alone gives no weight decay by validation; name one (--gamma).")
-    # The raw stream, which NumPy promises to keep, so that a choice can be repeated with any version.
-    order = np.argsort(np.random.PCG64(random_state).random_raw(groups), kind="stable")
-    label = _labels(Y)[first]
-    order = order[np.argsort(label[order], kind="stable")]
-    chosen = np.zeros(groups, dtype=bool)
-    chosen[order[SETTINGS.folds // 2 :: SETTINGS.folds]] = True
-    if not chosen.any():
-        chosen[order[-1]] = True
-    return np.asarray(chosen[group])
-
-
-def _labels(Y: FloatArray) -> IntArray:
-    """A number for each class, and the same for all rows where the targets are no classes."""
-    rows, label = np.unique(Y, axis=0, return_inverse=True)
-    few = np.isin(rows, (-1.0, 0.0, 1.0)).all()
-    return np.asarray(label.reshape(-1) if few else np.zeros(len(Y)), dtype=np.int64)
-
-
-def _unseen(
-    data: FloatArray, X: ArrayLike, Y: ArrayLike, weights: ArrayLike | None
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """The validation rows whose features do not occur among the training rows."""
-    features, targets = as_matrix("X_val", X, columns=data.shape[1]), as_matrix("Y_val", Y)
-    omega = np.ones(len(features)) if weights is None else as_matrix("weights", weights)[:, 0]
-    known = {row.tobytes() for row in data + 0.0}
-    new = np.array([row.tobytes() not in known for row in features + 0.0], dtype=bool)
-    return features[new], targets[new], omega[new]

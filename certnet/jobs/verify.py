@@ -343,7 +343,8 @@ class _Verification:
         self.attacked = min(self.attacked, counterexample.margin)
         return self._result(
             Verdict.REFUTED,
-            f"an input{which} is unsafe, {UNSAFE[self.semantics]} {counterexample.margin:.6g}",
+            f"an input{which} is unsafe, {UNSAFE[self.semantics]} {counterexample.margin:.6g}"
+            + ("" if counterexample.is_single else "; no vector of float32 numbers near it is known to be"),
             self.lower_bound if math.isfinite(self.lower_bound) else -math.inf,
             counterexample=counterexample,
         )
@@ -405,14 +406,14 @@ def in_float32(
     found = []
     for case in cases:
         key, region = id(case.region), case.region
-        if key not in known:
-            highest = (preactivation_bounds(network, region) if bounds is None else bounds(region))[1]
-            try:
+        try:
+            if key not in known:
+                highest = (preactivation_bounds(network, region) if bounds is None else bounds(region))[1]
                 known[key] = output_errors(network, region, highest)
-            except ProofFailure as failure:
-                raise InputError(f"{failure}; leave --semantics float32 out, or give float32 weights.") from None
-        errors = row_errors(case, known[key])
-        found.append(replace(lowered(case, errors), stated=case.rows, rounding=errors))
+            errors = row_errors(case, known[key])
+            found.append(replace(lowered(case, errors), stated=case.rows, rounding=errors))
+        except ProofFailure as failure:
+            raise InputError(f"{failure}; leave --semantics float32 out, or give float32 weights.") from None
     return found
 
 

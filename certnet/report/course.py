@@ -33,7 +33,7 @@ def course(one: Proved, key: str) -> Section:
             lambda ax: plots.selection(chosen, ax),
             f"{key}-selection",
             "The choice of the weight decay",
-            f"The loss on {text(chosen.get('rows'), 20)} rows that were not trained on; "
+            f"The loss on {text(chosen.get('rows'), 20)} rows, of networks that had not learned them; "
             f"γ = {figure(chosen.get('gamma'))} was chosen.",
         )
     pictures += drawn(

@@ -8,7 +8,7 @@ coordinates t of u = Σ t_j v_j, t ≥ 0:
 with s = 0 where the hyperplane of a does not cross the cone. With a unit vector p near the direction of the output,
 this bounds the component of the output along p by a linear function of t, and what is orthogonal to p by another. So
 ``limit·uᵀEu − ‖output‖²`` is at least a quadratic form in t, whose copositivity is the test. The error of the bound is
-quadratic in the size of the cone. ``certificates.subdivision`` makes the same test rigorously.
+quadratic in the size of the cone. ``certificates.cone_bound`` makes the same test rigorously.
 
 The functions are plain loops, written for numba; uncompiled they do the same, to the last bit: squares are products,
 because a library's power function may round otherwise. They make no arrays and assign no slices: numba takes longer to

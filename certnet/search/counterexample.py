@@ -47,6 +47,12 @@ class Counterexample:
     margin: float
     exact: tuple[Fraction, ...] | None = None
 
+    @property
+    def is_single(self) -> bool:
+        """Whether x holds float32 numbers, and is exact."""
+        with np.errstate(over="ignore"):
+            return self.exact is None and bool((self.x.astype(np.float32) == self.x).all())
+
 
 def exact_outputs(network: ReluNetwork, x: FloatArray | Sequence[Fraction]) -> list[Fraction]:
     """f(x) in rational arithmetic: all numbers are integers times a power of two and over a denominator of x.
@@ -90,13 +96,18 @@ def confirm(network: ReluNetwork, case: UnsafeCase, x: FloatArray, number: int) 
 def confirm_near(network: ReluNetwork, case: UnsafeCase, X: FloatArray, number: int) -> Counterexample | None:
     """``confirm`` at float64 vectors of the exact region near each of X (n×d), until one is found.
 
-    Where the region has rational sides and that fails, the point of the exact box nearest to it is tried as well.
+    Where the region has rational sides and that fails, the point of the exact box nearest to it is tried as well. A
+    vector of float32 numbers is returned instead if the one nearest to it in the region is unsafe too: networks are
+    evaluated in these as a rule.
     """
     # Many starts of an attack end at the same vertex.
     kind = np.float64 if case.rounding is None else np.float32
     for x in {x.tobytes(): x for x in X}.values():
         for point in (pull_inside(case.region, x, kind), exact_point(case.region, x)):
             found = None if point is None else _unsafe(network, case, point, number)
+            if found is not None and not found.is_single:
+                single = pull_inside(case.region, found.x, np.float32)
+                return (None if single is None else _unsafe(network, case, single, number)) or found
             if found is not None:
                 return found
     return None

@@ -128,7 +128,7 @@ class _Joint:
 
         limit = None if left is None else SETTINGS.root_share * left
         options = SolverOptions(tolerance=SETTINGS.tolerance, callback=look, time_limit=limit)
-        result = interior_point(program, options)
+        result = interior_point(program, options, max_rounds=SETTINGS.solve_rounds)
         assert result.primal is not None  # the interior point always has both
         assert result.dual is not None
         self.budget.used, self.steps = 1, result.iterations

@@ -118,11 +118,8 @@ def _source(name: str) -> str:
 
 def _commands() -> str:
     """Every command with its options, as the parser knows them."""
-    import typer
+    from certnet.cli.app import app as group
 
-    from certnet.cli.app import app
-
-    group: Any = typer.main.get_command(app)
     context = group.make_context("certnet", [], resilient_parsing=True)
     parts = [
         "# All commands and options",

@@ -5,6 +5,7 @@ are exactly 0, and it is in the domain of every loss. Small enough, it is proved
 """
 
 import itertools
+from functools import cache
 
 import numpy as np
 
@@ -98,14 +99,15 @@ def certificate(statement: Training, *, subdivided: bool = False, seed: int = 1)
     raise AssertionError(check(made).reason)
 
 
-def every(*, subdivided: bool = False) -> list[Certificate]:
+@cache
+def every(*, subdivided: bool = False) -> tuple[Certificate, ...]:
     """Certificates of every loss with several biases and weights."""
     kinds = [("none", "none", False), ("penalised", "penalised", True), ("free", "free", True), ("none", "free", False)]
     kinds = kinds[:3] if subdivided else [*kinds, ("free", "penalised", False), ("penalised", "none", True)]
-    return [
+    return tuple(
         certificate(problem(loss, hidden, output, weighted=weighted, d=1 if subdivided else 2), subdivided=subdivided)
         for loss, (hidden, output, weighted) in itertools.product(LOSSES, kinds)
-    ]
+    )
 
 
 def forged(c: Certificate, **changes: object) -> Certificate:

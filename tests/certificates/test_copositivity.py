@@ -66,7 +66,7 @@ def test_the_judge_knows_matrices() -> None:
     assert is_copositive(np.array([[0.0, 2.0], [2.0, 0.0]]))
 
 
-@pytest.mark.parametrize("count", [150, pytest.param(3000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [150, pytest.param(1500, marks=pytest.mark.slow)])
 def test_only_copositive_matrices_pass(count: int) -> None:
     random = rng(3)
     for k in range(1, 6):
@@ -99,15 +99,14 @@ def test_the_horn_matrix_lowered_is_refused() -> None:
         assert not are_copositive((HORN - amount)[None])[0]
 
 
-@pytest.mark.parametrize("size", [1e-140, 1e-60, 1.0, 1e60, 1e140])
-def test_refusal_does_not_depend_on_units_or_order(size: float) -> None:
+def test_refusal_does_not_depend_on_units_or_order() -> None:
     random = rng(8)
     for k in range(2, 6):
         matrices = [M for M in (symmetric(random, k) for _ in range(60)) if not is_copositive(M)]
         for M in matrices:
             order, scale = random.permutation(k), 2.0 ** random.integers(-20, 20, k)
-            other = size * (M * np.outer(scale, scale))[np.ix_(order, order)]
-            assert not are_copositive(other[None])[0]
+            other = (M * np.outer(scale, scale))[np.ix_(order, order)]
+            assert not are_copositive(np.multiply.outer([1e-140, 1e-60, 1.0, 1e60, 1e140], other)).any()
 
 
 def test_one_bad_matrix_does_not_harm_others() -> None:

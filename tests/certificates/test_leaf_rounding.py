@@ -11,9 +11,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import certificates.cone_bound as cone_bound
 import certificates.subdivision as subdivision
 from certificates.arithmetic.floating import Enclosure
-from certificates.subdivision import PiecewiseLinear
+from certificates.cone_bound import PiecewiseLinear
 from tests.strategies import SEEDS, rng
 
 Exact = list[list[Fraction]]
@@ -104,12 +105,12 @@ def test_the_matrix_of_a_leaf_is_below_the_exact_one(
     B = (1e-3 * np.eye(d) if shape == "across" else random.standard_normal((d, d))) * scale
     metric, true_metric = enclosing(random, B.T @ B, units)
     rad = metric.rad + 2.0**-1022  # as the product of enclosures has it
-    test = subdivision._LeafTest(PiecewiseLinear(rows, weights, linear, Enclosure(metric.mid, rad)))
+    test = cone_bound.LeafTest(PiecewiseLinear(rows, weights, linear, Enclosure(metric.mid, rad)))
     cone, true_cone = cut_cone(random, d, depth)
     seen: dict[str, np.ndarray] = {}
 
     def noted(name: str):
-        plain = getattr(subdivision, name)
+        plain = getattr(cone_bound, name)
 
         def call(*arguments: np.ndarray) -> np.ndarray:
             seen[name] = plain(*arguments)
@@ -119,7 +120,7 @@ def test_the_matrix_of_a_leaf_is_below_the_exact_one(
 
     with pytest.MonkeyPatch.context() as patch:
         for name in ("_unit", "_balance"):
-            patch.setattr(subdivision, name, noted(name))
+            patch.setattr(cone_bound, name, noted(name))
         lower = test._matrices(test.linear, np.arange(N), cone[None], depth)[0]
     z = rows.mid @ cone
     own_side = np.maximum(z, 0).sum(axis=1) < np.maximum(-z, 0).sum(axis=1)

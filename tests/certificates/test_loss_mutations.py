@@ -4,12 +4,12 @@ The truth is recomputed without the checker: dual values and objectives in ratio
 with them, and the price of W at many directions, at immense hidden biases too where these are free.
 """
 
-import importlib.util
 import math
 from collections import Counter
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -26,8 +26,6 @@ from tests.certificates.altering import mutate_entry, replace
 from tests.certificates.by_hand import BIASES, LOSSES, every, forged, problem
 from tests.certificates.truth import ERROR, true_dual_value, true_objective
 from tests.strategies import networks, rng
-
-MINIMAL = Path(__file__).resolve().parents[2] / "examples" / "minimal_checker.py"
 
 
 def certified() -> list[Certificate]:
@@ -181,25 +179,20 @@ def test_no_mutation_proves_a_false_claim(arithmetic: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("arithmetic", "count"), [("exact", 2000), ("ball", 2000), ("float", 6000)])
-def test_ten_thousand_mutations(arithmetic: str, count: int) -> None:
+@pytest.mark.parametrize(("arithmetic", "count"), [("exact", 1200), ("ball", 1200), ("float", 3000)])
+def test_many_mutations(arithmetic: str, count: int) -> None:
     tally = run(count, 2, arithmetic)
-    assert tally[Verdict.PROVED] > 100
-    assert tally[Verdict.UNKNOWN] > 1000
+    assert tally[Verdict.PROVED] > 0.02 * count
+    assert tally[Verdict.UNKNOWN] > 0.3 * count
 
 
-@pytest.mark.parametrize("count", [None, pytest.param(2000, marks=pytest.mark.slow)], ids=["each once", "many"])
-def test_the_second_checker_agrees(count: int | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [None, pytest.param(800, marks=pytest.mark.slow)], ids=["each once", "many"])
+def test_the_second_checker_agrees(count: int | None, tmp_path: Path, minimal_checker: ModuleType) -> None:
     """Apart from claims within rounding of the truth: the main checker rounds objectives.
 
     On the leaves of a subdivision each rounds in its own way, and the search leaves hardly any room there; so either
     may prove what the other does not, a little more than nothing.
     """
-    spec = importlib.util.spec_from_file_location("minimal_checker", MINIMAL)
-    assert spec is not None
-    assert spec.loader is not None
-    minimal = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(minimal)
     random, path, tally = rng(4), tmp_path / "a.cert", Counter[tuple[str, str]]()
     count = count or len(bases())
     for number in range(count):
@@ -207,7 +200,7 @@ def test_the_second_checker_agrees(count: int | None, tmp_path: Path) -> None:
         if not all(math.isfinite(x) for x in (mutant.gamma, mutant.lower_bound, mutant.objective)):
             continue  # the manifest cannot hold such a number
         write_certificate(path, mutant)
-        theirs, reason = minimal.check_file(path)
+        theirs, reason = minimal_checker.check_file(path)
         report = check(mutant, arithmetic="float" if isinstance(mutant.proof, Subdivision) else "exact")
         tally[theirs, report.verdict.value] += 1
         if {theirs, report.verdict.value} == {"PROVED", "UNKNOWN"}:

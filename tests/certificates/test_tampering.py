@@ -241,10 +241,10 @@ def test_no_mutation_proves_a_false_claim(arithmetic: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("arithmetic", "count"), [("exact", 4000), ("ball", 3000), ("float", 12000)])
+@pytest.mark.parametrize(("arithmetic", "count"), [("exact", 2000), ("ball", 1500), ("float", 5000)])
 def test_many_mutations(arithmetic: str, count: int) -> None:
     tally = run(count, 2, arithmetic)
-    assert tally[Verdict.PROVED] > 20
+    assert tally[Verdict.PROVED] > 15
     assert tally[Verdict.UNKNOWN] > 1000
 
 

@@ -82,7 +82,7 @@ def quick_train(
 
 def quick_choice(*_: Any, **__: Any) -> Selection:
     """A choice of the weight decay that costs nothing."""
-    return Selection((1.0, 0.1), (0.5, 0.4), 0.1, rows=3, complete=True, interrupted=False, seconds=0.01)
+    return Selection((1.0, 0.1), (0.5, 0.4), 0.1, rows=3, folds=1, complete=True, interrupted=False, seconds=0.01)
 
 
 def files(folder: Path) -> list[str]:

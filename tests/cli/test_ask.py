@@ -95,7 +95,7 @@ def test_radii_of_rows_without_labels(certnet: Callable[..., Any]) -> None:
         (("range", "net.npz", "[0;1]"), "an interval such as"),
         (("range", "net.npz", "[0,1],[0,1],[0,1]"), "3 intervals, but the network has 2 inputs"),
         (("range", "net.npz", "[1,0]"), "above its upper bound"),
-        (("range", "net.npz", "[0,1]", "--rows", "0"), "--rows goes with data"),
+        (("range", "net.npz", "[0,1]", "--rows", "0"), "Leave --rows out: it goes with data"),
         (("range", "net.npz", "[0,1]", "--weights", "1,x"), "--weights must be 2 numbers"),
         (("range", "net.npz", "rows.npz", "--norm", "l2"), "--norm goes with --radius"),
         (("equivalence", "net.npz", "net.npz", "[0,1]", "--epsilon", "0"), "epsilon must be"),

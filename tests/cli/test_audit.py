@@ -201,7 +201,7 @@ def test_foreign_and_damaged_journals_are_kept_and_refused(certnet: Call, files:
     assert other.code == 2
     assert "another network, other data or other options" in one_sentence(other)
     assert journal.read_text() == before
-    for text in (before.replace("certified", "attacked "), before.replace('"row": 1', '"row": 2', 1), "x\n", "[]\n"):
+    for text in (before.replace("certified", "attacked "), before.replace('"row":1', '"row":2', 1), "x\n", "[]\n"):
         journal.write_text(text)
         damaged = certnet(*AUDIT, "--radii", "0.01", "-q")
         assert damaged.code == 2

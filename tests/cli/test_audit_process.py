@@ -89,10 +89,9 @@ def stopped(folder: Path, how: int, *options: str) -> tuple[int, str, int]:
     return process.returncode, out, before
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_ctrl_c_keeps_what_is_finished(inputs: Path, whole: dict[str, Any], workers: str) -> None:
-    out = f"interrupted{workers}"
-    code, text, before = stopped(inputs, signal.SIGINT, "--workers", workers, "--out", out)
+def test_ctrl_c_keeps_what_is_finished(inputs: Path, whole: dict[str, Any]) -> None:
+    out = "interrupted"
+    code, text, before = stopped(inputs, signal.SIGINT, "--workers", "2", "--out", out)
     assert code == 130
     report = strict(text)
     assert report["interrupted"]
@@ -105,10 +104,9 @@ def test_ctrl_c_keeps_what_is_finished(inputs: Path, whole: dict[str, Any], work
     assert table(again) == table(whole)
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_killed_audit_goes_on(inputs: Path, whole: dict[str, Any], workers: str) -> None:
-    out = f"killed{workers}"
-    code, _, before = stopped(inputs, signal.SIGKILL, "--workers", workers, "--out", out, "--certificates", f"{out}/p")
+def test_a_killed_audit_goes_on(inputs: Path, whole: dict[str, Any]) -> None:
+    out = "killed"
+    code, _, before = stopped(inputs, signal.SIGKILL, "--out", out, "--certificates", f"{out}/p")
     assert code == -signal.SIGKILL
     finished = lines(inputs / out / "journal.jsonl")
     assert ENOUGH <= before <= finished < ROWS

@@ -34,7 +34,7 @@ def test_each_command_has_help_and_an_example_that_parses(certnet: Call, name: s
 
 
 def test_a_name_that_is_nearly_right_is_suggested(certnet: Call) -> None:
-    assert "Did you mean 'train'" in one_sentence(certnet("trian"))
+    assert "Did you mean one of: 'range', 'train'?\n" in one_sentence(certnet("trian"))
     assert "No such command" in one_sentence(certnet("help", "nosuch"))
 
 
@@ -43,10 +43,10 @@ def test_the_shell_completes_commands_options_and_runs(tmp_path: Path, monkeypat
     (tmp_path / "runs" / "spiral").mkdir(parents=True)
     (tmp_path / "runs" / "spiral" / "report.json").touch()
     for words, wanted in (("certnet tr", "train"), ("certnet export --on", "--onnx"), ("certnet show sp", "spiral")):
-        asked = {"_CERTNET_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        asked = {"_CERTNET_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
         call = [sys.executable, "-m", "certnet"]
         found = subprocess.run(call, env=os.environ | asked, capture_output=True, text=True, check=False)
-        assert wanted in found.stdout.split()
+        assert f"plain,{wanted}" in found.stdout.split()
 
 
 def test_help_imports_neither_numpy_nor_any_command() -> None:

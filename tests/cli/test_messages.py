@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import typer
 
 import certnet
 from certnet.cli.app import app
@@ -19,8 +18,7 @@ OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*[a-z0-9]")
 
 def options(command: str) -> set[str]:
     """The long options of a command, and those of the program."""
-    program = typer.main.get_command(app)
-    found = [*program.params, *load(command).params]
+    found = [*app.params, *load(command).params]
     return {name for parameter in found for name in parameter.opts if name.startswith("--")} | {"--help"}
 
 

@@ -183,15 +183,17 @@ def test_the_decay_is_chosen_shown_and_reported(certnet: Call, weighted: Path, m
     shown = re.findall(r"γ = (\S+): validation loss", outcome.err)
     assert [float(gamma) for gamma in shown] == found["gammas"]
     assert outcome.json["stages"]["choosing γ"] == pytest.approx(found["seconds"])
-    # Test rows are neither trained on nor chosen by.
-    assert len(given["X"]) == outcome.json["data"]["rows"]["train"]
-    assert len(given["validation"][0]) == outcome.json["data"]["rows"]["validation"]
-    same = certnet(*call, "--out", "again", "--gamma", found["gamma"]).json
+    # Test rows are neither trained on nor chosen by; all others are both, but never at once.
+    rows = outcome.json["data"]["rows"]
+    assert len(given["X"]) == rows["train"] == found["rows"] == 30 - rows["test"]
+    assert (given["validation"], rows["validation"], found["folds"]) == (None, None, 5)
+    assert outcome.json["mean_squared_error"]["validation"] > 0
+    same = certnet(*call, "--out", "again", "--gamma", found["gamma"], "--refit").json
     assert same["selection"] is None
     assert same["objective"] == outcome.json["objective"]
-    whole = certnet(*call, "--no-split", "--out", "whole").json
-    assert given["validation"] is None
-    assert whole["selection"]["rows"] == 6
+    certnet(*call, "--no-refit", "--out", "apart")
+    assert (len(given["X"]), len(given["validation"][0])) == (18, 6)
+    assert certnet("check", "o/optimality.cert", "--data", "w.csv").code == 0
 
 
 @pytest.mark.usefixtures("quick")
@@ -199,7 +201,7 @@ def test_ctrl_c_while_the_decay_is_chosen_leaves_a_result(
     certnet: Call, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def pressed(*_: Any, **__: Any) -> selection.Selection:
-        return selection.Selection((3.0,), (1.0,), 3.0, rows=3, complete=False, interrupted=True, seconds=0.1)
+        return selection.Selection((3.0,), (1.0,), 3.0, rows=3, folds=1, complete=False, interrupted=True, seconds=0.1)
 
     monkeypatch.setattr(selection, "select_gamma", pressed)
     outcome = certnet("train", "iris", "--out", "o", "--json")

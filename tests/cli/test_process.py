@@ -172,8 +172,7 @@ def test_errors_keep_their_code_without_stderr(tmp_path: Path, how: str) -> None
 
 @STREAMS
 @pytest.mark.slow
-@pytest.mark.parametrize("how", BROKEN)
-@pytest.mark.parametrize("stream", [1, 2])
+@pytest.mark.parametrize(("how", "stream"), [("full", 1), ("closed", 2)])
 def test_training_needs_no_stream(tmp_path: Path, how: str, stream: int) -> None:
     done = broken("train", "iris", "--time-limit", "6", "--out", "out", cwd=tmp_path, how=how, stream=stream)
     assert done.returncode in (0, 3), done.stderr
@@ -191,8 +190,7 @@ def test_what_the_encoding_lacks_is_escaped_as_in_json(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals differ there")
-@pytest.mark.parametrize("seconds", [1.0, 4.0])
-def test_ctrl_c_during_the_solve_still_gives_network_and_bound(tmp_path: Path, seconds: float) -> None:
+def test_ctrl_c_during_the_solve_still_gives_network_and_bound(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "certnet", "train", "digits", "--gamma", "1", "--json", "--quiet", "--out", "out"]
 
     with subprocess.Popen(
@@ -206,7 +204,7 @@ def test_ctrl_c_during_the_solve_still_gives_network_and_bound(tmp_path: Path, s
     ) as process:
         while not (tmp_path / "out").exists() and process.poll() is None:
             time.sleep(0.05)
-        time.sleep(seconds)
+        time.sleep(1.0)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err

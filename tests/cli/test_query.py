@@ -1,5 +1,7 @@
 """``certnet verify QUERY --network NAME=FILE`` and ``certnet supports``: the solver interface of VNN-LIB 2.0."""
 
+import re
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +67,21 @@ def test_a_satisfying_assignment_names_each_tensor_and_has_a_number_a_line(certn
         assert (tensor.name, array.dtype) == (name, np.float64)
         np.testing.assert_array_equal(array, values.reshape(1, -1))
     assert certnet(*call, "--json").json["counterexample"]["x"] == [*found["X"].tolist(), *found["Z"].tolist()]
+
+
+def test_inputs_are_printed_with_digits_that_satisfy_the_text(certnet: Call, files: Path) -> None:
+    """The one float64 number of the box is what 0.1 is rounded to, and 0.1 itself lies outside."""
+    least, most = "0.1000000000000000055", "0.10000000000000001"
+    rest = "".join(f"(assert (and (>= X[0,{i}] 0.0) (<= X[0,{i}] 0.5)))" for i in (1, 2))
+    text = HEAD + f"(assert (and (>= X[0,0] {least}) (<= X[0,0] {most}))){rest}(assert (<= Y[0,0] 1000.0))"
+    printed = certnet("verify", query(files, text), "--network", f"N={files / 'net.onnx'}").out.splitlines()
+    assert printed[:2] == ["sat", "X Real [1,3]"]
+    assert Fraction(least) <= Fraction(printed[2]) == Fraction(0.1) <= Fraction(most)
+    names = "".join(f"(declare-const {name} Real)" for name in ("X_0", "X_1", "X_2", "Y_0", "Y_1"))
+    same = re.sub(r"([XY])\[0,(\d)\]", r"\1_\2", text.removeprefix(HEAD))
+    (files / "one.vnnlib").write_text(names + same)
+    first = certnet("verify", files / "net.onnx", files / "one.vnnlib").out.splitlines()[1]
+    assert first == f"((X_0 {printed[2]})"
 
 
 def test_two_networks_are_compared_with_a_certificate_about_both(certnet: Call, files: Path) -> None:

@@ -18,7 +18,7 @@ def test_from_a_spreadsheet_to_a_page(certnet: Call) -> None:
         [{**row, "joined": "2025-01-31"} for row in rows(40, seed=9)],
         ("colour", "joined", "size", "outcome"),
     )
-    train = certnet("train", "shop.csv", "--gamma", "3", "--time-limit", "12", "--json")
+    train = certnet("train", "shop.csv", "--gamma", "3", "--time-limit", "4", "--json")
     assert train.code == 0
     assert 0 < train.json["lower_bound"] <= train.json["objective"]
     right = certnet("predict", "shop", "new.csv", "-o", "out.csv")
@@ -29,7 +29,7 @@ def test_from_a_spreadsheet_to_a_page(certnet: Call) -> None:
         (("verify", "shop", "new.csv", "--norm", "l2", "--radius", "0.001", "--rows", "0:3"), "provably keep"),
         (("audit", "shop", "--norm", "linf", "--radii", "0.01", "--limit", "5", *cut), "certified"),
         (("lipschitz", "shop", "--lipsdp"), "changes by at most"),
-        (("optimality", "shop", "--no-train", "--time-limit", "5", "--quiet"), "optimum"),
+        (("optimality", "shop", "--no-train", "--time-limit", "2", "--quiet"), "optimum"),
         (("show", "shop"), "colour"),
         (("compare", "shop"), "runs/shop *"),
         (("export", "shop", "--numpy", "shop.npz", "--float32"), "shop.npz"),

@@ -66,6 +66,7 @@ def test_cells_with_line_breaks_do_not_shift_the_line_numbers(tmp_path: Path) ->
     [
         ("", {}, ["t.csv is empty"]),
         ("\n \n", {}, ["is empty"]),
+        ("\ufeff", {}, ["is empty"]),
         (";;;\n;;\n", {}, ["is empty"]),
         ("a,b,k\n", {}, ["no data rows"]),
         ("a,b,k\n1,2,x\n3,4,x\n", {}, ["only one class", "'x'"]),

@@ -26,7 +26,9 @@ HISTORY = {
     "lower_bound": 5.0,
     "stages": {"relaxation": 3.0},
 }
-SELECTION = Selection((3.0, 1.0, 0.3), (0.9, 0.5, 0.6), 1.0, rows=5, complete=True, interrupted=False, seconds=1.0)
+SELECTION = Selection(
+    (3.0, 1.0, 0.3), (0.9, 0.5, 0.6), 1.0, rows=5, folds=5, complete=True, interrupted=False, seconds=1.0
+)
 AUDIT = AuditResult(
     "linf",
     (0.1, 0.2),

@@ -67,11 +67,9 @@ def _modelled(loss: str, f: cp.Expression, Y: np.ndarray, omega: np.ndarray) -> 
     return cp.sum(cp.multiply(w, each)) + constant
 
 
-@pytest.mark.parametrize(
-    ("loss", "bias", "weights"), list(product(LOSSES, ("none", "penalised", "free"), (False, True)))
-)
-def test_the_group_lasso_agrees_with_a_modelling_tool(loss: str, bias: str, weights: bool) -> None:
-    program = _program(loss, output_bias=bias, weights=weights)
+@pytest.mark.parametrize(("loss", "bias"), list(product(LOSSES, BIASES)))
+def test_the_group_lasso_agrees_with_a_modelling_tool(loss: str, bias: str) -> None:
+    program = _program(loss, output_bias=bias, weights=True)
     U = normalised(program, np.random.default_rng(1).standard_normal((2, 6)))
     H = np.maximum(program.X @ np.hstack([U, U[:, :1]]), 0.0)
     result = group_lasso(H, program.loss, program.gamma)

@@ -256,7 +256,7 @@ def test_unsafe_points_are_printed_exactly(capsys: pytest.CaptureFixture[str], t
     n = LINE
     np.savez(tmp_path / "n.npz", W1=n.hidden, b1=n.hidden_bias, W2=n.output)
     text = "(declare-const X_0 Real)(declare-const Y_0 Real)(assert (>= X_0 0))(assert (<= (* 3 X_0) 1))"
-    (tmp_path / "p.vnnlib").write_text(text + "(assert (>= Y_0 0.25))")
+    (tmp_path / "p.vnnlib").write_text(text + "(assert (>= (* 3 Y_0) 1))")
     done = caller(capsys)("verify", tmp_path / "n.npz", tmp_path / "p.vnnlib")
     assert done.code == 1
     assert "(X_0 (/ 1 3))" in done.out

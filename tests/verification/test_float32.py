@@ -209,6 +209,9 @@ CHANGES = {
     "a negative E": lambda c: with_rounding(c, np.negative),
     "an E of another shape": lambda c: with_rounding(c, lambda E: np.tile(E, 2)),
     "an E that takes all": lambda c: with_rounding(c, lambda E: E + 1e3),
+    "an E that makes h infinite": lambda c: replace(
+        with_rounding(c, lambda E: E + 1e308), cases=tuple(replace(case, h=case.h - 1.7e308) for case in c.cases)
+    ),
     "other semantics": lambda c: replace(c, semantics="float16"),
     "a wider box": lambda c: replace(
         c, cases=tuple(replace(case, region=InputRegion(case.region.lower - 1, case.region.upper)) for case in c.cases)

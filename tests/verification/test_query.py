@@ -139,3 +139,29 @@ def test_bounds_of_an_input_may_follow_from_those_of_others() -> None:
     assert region.upper.tolist() == [1.0, 2.0, 4.0]
     with pytest.raises(InputError, match="X_2 has no lower or no upper bound"):
         parse_vnnlib(text + "(assert (<= X_2 X_1))", network)
+    (case,) = parse_vnnlib(text + "(assert (and (<= X_2 -1) (>= X_2 X_1)))", network).cases
+    assert case.is_impossible
+
+
+@pytest.mark.parametrize("size", ["1.0", "1e-150"])
+def test_sums_of_inputs_mean_what_they_say_however_small_they_are(size: str) -> None:
+    box = BOX.replace("1)", f"{size})").replace("-1)", f"-{size})")
+    rows = f"(<= (+ (* {size} X_0) (* {size} X_1)) (* -1.5 {size} {size}))"
+    stated = parse_vnnlib(f"{HEAD}{box}(assert {rows})", NETWORK)
+    assert unsafe(stated, np.array([-0.9, -0.9, 0, 0]) * float(size))
+    assert not unsafe(stated, np.array([-0.9, 0, 0, 0]) * float(size))
+
+
+@pytest.mark.parametrize(("sign", "found"), [("<", True), (">", False)])
+def test_points_that_no_float_is_lie_beside_strict_sides(sign: str, found: bool) -> None:
+    """X_0 = 1/3 and X_1 between numbers that are next to each other: a point in rational numbers alone."""
+    rows = ["(= (* 3 X_0) 1)", "(> X_1 0.1)", "(< X_1 0.100000000000000001)", f"({sign} Y_0 100)"]
+    stated = parse_vnnlib(HEAD + BOX + "".join(f"(assert {row})" for row in rows), NETWORK)
+    assert stated.network is not None
+    result = verify(stated.network, stated.cases, time_limit=20)
+    assert (result.counterexample is not None) == found
+    if result.counterexample is not None:
+        x = result.counterexample.exact
+        assert x is not None
+        assert x[0] == Fraction(1, 3)
+        assert Fraction("0.1") < x[1] < Fraction("0.100000000000000001")

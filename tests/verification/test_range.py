@@ -160,7 +160,7 @@ def test_changed_certificates_of_questions_prove_nothing_false() -> None:
     made += [monotonicity(nested, region, 0).certificate]
     bases, random, proved = [one for one in made if one is not None], np.random.default_rng(0), 0
     assert len(bases) == len(made)
-    for number in range(2_000):
+    for number in range(1_000):
         with contextlib.suppress(InputError):
             mutant = mutate(random, bases[number % len(bases)])
             report = check(mutant)
@@ -169,4 +169,4 @@ def test_changed_certificates_of_questions_prove_nothing_false() -> None:
                 for case in mutant.cases:
                     least = least_on_line(mutant.network, case)
                     assert least is None or least >= Fraction(report.margin)
-    assert 100 < proved < 1600
+    assert 50 < proved < 800

@@ -55,7 +55,7 @@ def test_order(seed: int, kind: str, inputs: int, width: int) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(SEEDS, st.sampled_from(["box", "ball", "both"]), st.integers(1, 4), st.integers(6, 12), st.integers(1, 2))
 def test_order_of_wider_networks(seed: int, kind: str, inputs: int, width: int, rows: int) -> None:
     rng = np.random.default_rng(seed)

@@ -51,7 +51,7 @@ def test_easy_boxes(tmp_path) -> None:
 
 
 @pytest.mark.slow
-def test_all_boxes(tmp_path) -> None:
+def test_every_second_box(tmp_path) -> None:
     table = expected()
     assert len(table) == 120
-    agree(table, table, tmp_path)
+    agree([*table][::2], table, tmp_path)

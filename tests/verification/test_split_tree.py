@@ -1,6 +1,7 @@
 """Trees of splits that come from elsewhere: completed, refuted, or refused in a sentence."""
 
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,17 @@ from tests.verification.problems import exact_least_margin, random_network
 NETWORK = random_network(4, inputs=4, width=10)
 BOX = InputRegion(-np.ones(4), np.ones(4))
 ROW = np.array([[1.0, -1.0]])
-LEAST = exact_least_margin(NETWORK, UnsafeCase(BOX, ROW, np.zeros(1)))
+
+
+@cache
+def least() -> float:
+    """The least value of that row on the box."""
+    return exact_least_margin(NETWORK, UnsafeCase(BOX, ROW, np.zeros(1)))
 
 
 def case(margin: float) -> UnsafeCase:
     """That the difference of the outputs is at most its least value minus ``margin``."""
-    return UnsafeCase(BOX, ROW, np.array([margin - LEAST]))
+    return UnsafeCase(BOX, ROW, np.array([margin - least()]))
 
 
 def leaves(proof: LiftedProof, kept: list[int]) -> list[list[list[int]]]:

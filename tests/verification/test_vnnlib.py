@@ -101,6 +101,16 @@ WRONG = {
         "too large together",
     ),
     "deep nesting": ("(" * 100_000, "deeply"),
+    "an assertion after the question": (
+        HEAD + BOX + "(assert (<= Y_0 1))(check-sat)(assert (<= Y_1 1))",
+        "after the question",
+    ),
+    "a string without an end": (HEAD + BOX + '(set-info :source "(assert (<= Y_0 1))', "not closed"),
+    "a symbol without an end": (HEAD + BOX + "(set-info :source |(assert (<= Y_0 1))", "not closed"),
+    "many cases beside each other": (
+        HEAD + BOX + f"(assert (or {('(and ' + '(or (<= Y_0 1) (<= Y_1 1))' * 12 + ')') * 2000}))",
+        "cases",
+    ),
     "too many cases": (HEAD + BOX + "(assert (or (<= Y_0 1) (<= Y_1 1)))" * 20, "cases"),
     "a padded name": (HEAD + BOX + "(assert (>= (+ Y_1 Y_01) 1.5))", "'Y_01' is neither"),
     "a padded zero": (HEAD + BOX + "(assert (>= (- Y_0 Y_00) 0.5))", "'Y_00' is neither"),
@@ -131,6 +141,22 @@ def test_what_cannot_be_read_is_said_in_one_sentence(wrong: str) -> None:
     with pytest.raises(InputError, match=words) as caught:
         parse_vnnlib(text)
     assert "\n" not in str(caught.value)
+
+
+def test_what_stands_in_strings_and_quotes_is_not_asserted() -> None:
+    for quote in '"|':
+        inside = f"(set-info :source {quote}; ) (assert (<= Y_0 0)) (set-info :x {quote})"
+        (case,) = parse_vnnlib(HEAD + BOX + f"{inside}(assert (<= Y_1 5)) ; {quote}").cases
+        assert case.H.tolist() == [[0.0, 1.0]]
+        assert case.h.tolist() == [-5.0]
+
+
+def test_rows_of_all_cases_together_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = HEAD + BOX + "(assert (or (<= Y_0 1) (<= Y_1 1)))" * 3
+    assert len(parse_vnnlib(text).cases) == 8
+    monkeypatch.setattr("certnet.io.clauses.MOST_ROWS", 50)
+    with pytest.raises(InputError, match="50 rows"):
+        parse_vnnlib(text)
 
 
 def test_files_that_are_no_text(tmp_path) -> None:

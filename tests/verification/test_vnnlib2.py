@@ -136,7 +136,7 @@ def test_both_versions_state_the_same_and_what_is_meant(formula: Any, seed: int)
 
 def test_numbers_of_both_versions_are_exact() -> None:
     package()
-    texts = [HEAD_1, HEAD_2]
+    texts = [HEAD_1, HEAD_2.replace("float32", "real")]
     for k in range(2):
         texts[k] += f"(assert {written(BOX, k + 1)})"
         row = ["<=", ["*", 0.3, "Y_0"], ["+", ["*", 0.1, "Y_1"], ["*", 0.1, "Y_1"], 0.7]]
@@ -149,6 +149,26 @@ def test_numbers_of_both_versions_are_exact() -> None:
     assert [case.region.sides[1][i] for i in (0, 3)] == [Fraction(1, 3), Fraction(1, 10)]
     assert case.rows == (OutputRow(((0, Fraction(3, 10)), (1, Fraction(-1, 5))), Fraction(-7, 10)),)
     assert case.H[0, 0] * 2 == case.H[0, 1] * -3
+
+
+def test_constants_have_the_type_of_what_they_are_compared_with() -> None:
+    package()
+    assertions = "(assert (and (<= t 0.1) (>= t -1.000000059604644775390626) (<= s (* 3.0 0.7))))"
+    for element, single in (("float32", True), ("real", False)):
+        declared = f"(declare-network f (declare-input t {element} []) (declare-output s {element} []))\n"
+        (case,) = parse_vnnlib(f"(vnnlib-version <2.0>)\n{declared}{assertions}").cases
+        # The number below 0 is just beyond the middle of two float32 numbers, and that is the nearest float64 number.
+        tenth, low, limit = Fraction("0.1"), Fraction("-1.000000059604644775390626"), Fraction("2.1")
+        if single:
+            tenth, limit = Fraction(float(np.float32(0.1))), 3 * Fraction(float(np.float32(0.7)))
+            low = Fraction(-1.00000011920928955078125)
+        lower, upper = case.region.sides or (
+            map(Fraction, side.tolist()) for side in (case.region.lower, case.region.upper)
+        )
+        assert (*lower, *upper) == (low, tenth)
+        assert case.rows == (OutputRow(((0, Fraction(1)),), -limit),)
+    with pytest.raises(InputError, match="range of float32"):
+        parse_vnnlib(HEAD_2 + f"(assert {written(BOX, 2)})(assert (<= right[0,0] 1e39))")
 
 
 def test_comments_line_ends_and_scalars() -> None:

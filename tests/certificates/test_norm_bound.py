@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from certificates import Certificate, Verdict, check
 from certificates.arithmetic import MATRICES, Arithmetic, Enclosure, RationalMatrix
-from certificates.diagonal_slack import is_diagonal, prove_without_products
 from certificates.failure import ProofFailure
 from certificates.making import certify, residual_dual
 from certificates.nonnegativity import prove_nonnegative
+from certificates.norm_bound import parts_of, prove_in_parts
 from certificates.proof import Cone
 from formulations import TrainingProgram, merge_rows
 from tests.certificates.altering import replace
@@ -42,9 +42,17 @@ def whole_slack_is_psd(A: np.ndarray, features: np.ndarray, gamma: float, t: np.
 def proves(
     A: np.ndarray, features: np.ndarray, gamma: float, t: np.ndarray, matrix, J: np.ndarray | None = None
 ) -> bool:
+    """In parts, each of a single generator."""
     decay = matrix.exact(gamma * np.eye(A.shape[1]))
-    linear = None if J is None else matrix.exact(J)
-    return prove_without_products(A, matrix.exact(features), linear, decay @ decay, t, matrix) is None
+    linear = matrix.exact(np.zeros((features.shape[1], A.shape[1])) if J is None else J)
+    proof = single(np.zeros((0, 2), dtype=np.int64), np.zeros(0), t)
+    parts = parts_of(proof, 1)
+    assert parts is not None
+    try:
+        prove_in_parts(A, matrix.exact(features), linear, decay @ decay, proof, parts, matrix)
+    except ProofFailure:
+        return False
+    return True
 
 
 @settings(max_examples=60)
@@ -155,7 +163,7 @@ def honest() -> Certificate:
     certificate, report = certify(merged, [residual_dual(merged, U, V)], U, V)
     assert report.verdict is Verdict.PROVED
     assert report.lower_bound > merged.program.constant
-    assert is_diagonal(certificate.proof, 2)
+    assert parts_of(certificate.proof, 2) is not None
     return certificate
 
 

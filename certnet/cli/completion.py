@@ -1,0 +1,58 @@
+"""Completion for the shell: the script of click, shown or put where the shell reads it."""
+
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from click.shell_completion import get_completion_class
+
+from certnet.io.output import write_file, writing
+from formulations import InputError
+
+if TYPE_CHECKING:
+    import click
+
+STARTS = {"bash": ".bashrc", "zsh": ".zshrc", "fish": ".config/fish/config.fish"}
+"""What each shell reads when it starts."""
+VARIABLE = "_CERTNET_COMPLETE"
+
+
+def _shell() -> str:
+    shell = Path(os.environ.get("SHELL", "")).name
+    if shell not in STARTS:
+        raise InputError(f"Only {', '.join(STARTS)} can complete, and the variable SHELL names none; set it to one.")
+    return shell
+
+
+def script(program: "click.Command") -> str:
+    """What makes the user's shell complete.
+
+    Raises:
+        InputError: there is none for this shell.
+    """
+    shell = _shell()
+    made = get_completion_class(shell)
+    assert made is not None
+    return ("autoload -Uz compinit && compinit\n" if shell == "zsh" else "") + made(
+        program, {}, "certnet", VARIABLE
+    ).source()
+
+
+def install(program: "click.Command") -> str:
+    """Write the script to a file in the home folder that the shell reads from now on; says which ones they are.
+
+    Raises:
+        InputError: there is none for this shell, or the files cannot be written.
+    """
+    shell = _shell()
+    place, start = Path.home() / f".certnet-completion.{shell}", Path.home() / STARTS[shell]
+    line = f"source {shlex.quote(str(place))}"
+    write_file(place, script(program).encode())
+    with writing(start):
+        start.parent.mkdir(parents=True, exist_ok=True)
+        known = start.read_text(encoding="utf-8").splitlines() if start.exists() else []
+        if line not in known:
+            with start.open("a", encoding="utf-8") as file:
+                file.write(f"\n{line}\n")
+    return f"{start} reads {place} from now on; start the shell anew."

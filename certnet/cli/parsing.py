@@ -1,0 +1,115 @@
+"""Commands of click, made from functions: type, default and help of each parameter stand once, in the signature.
+
+Options that go together are a dataclass, and a parameter of its type stands for all of them.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import is_dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import click
+
+Work = Callable[[], int]
+
+
+def option(*names: str, least: int | None = None, **settings: Any) -> Any:
+    """In the ``Annotated`` type of a parameter: an option, ``--its-name`` where none are given.
+
+    Args:
+        names: as they are written.
+        least: the smallest whole number.
+        settings: of ``click.Option``.
+    """
+    return click.Option, names, settings if least is None else {"type": click.IntRange(min=least), **settings}
+
+
+def argument(**settings: Any) -> Any:
+    """The same for an argument, with settings of ``click.Argument``."""
+    return click.Argument, (), settings
+
+
+def command(name: str, function: Callable[..., int], **settings: Any) -> click.Command:
+    """The command that calls a function. Its callback only puts the work together, to be done when parsing has ended.
+
+    Args:
+        name: of the command.
+        function: with annotated parameters; one of the type ``click.Context`` gets that.
+        settings: of ``click.Command``.
+    """
+
+    def put_together(**given: Any) -> Work:
+        return _filled(function, {**given, "context": click.get_current_context()})
+
+    parameters = [*_parameters(function)]
+    return click.Command(name, callback=put_together, params=parameters, help=function.__doc__, **settings)
+
+
+def given_names(context: click.Context) -> set[str]:
+    """Names of the parameters that are on the command line, and not left at their defaults."""
+    on_line = click.core.ParameterSource.COMMANDLINE
+    return {name for name in context.params if context.get_parameter_source(name) is on_line}
+
+
+def refuse(options: Any, why: str) -> None:
+    """Refuse options of a dataclass that are given.
+
+    Raises:
+        InputError: for the first of them.
+    """
+    hints = get_type_hints(type(options), include_extras=True)
+    for name, parameter in inspect.signature(type(options)).parameters.items():
+        value = getattr(options, name)
+        if is_dataclass(value):
+            refuse(value, why)
+        elif value not in (parameter.default, None, ()):
+            from formulations import InputError  # brings NumPy, which --help does without
+
+            _, (_, names, _) = get_args(hints[name])
+            raise InputError(f"Leave {(*names, written(name))[0]} out: {why}.")
+
+
+def written(name: str) -> str:
+    """The option of a parameter."""
+    return f"--{name.replace('_', '-')}"
+
+
+def _filled(owner: Callable[..., Any], given: Mapping[str, Any]) -> functools.partial[Any]:
+    """The function, or the dataclass of options, with all that it takes."""
+    hints, values = get_type_hints(owner), dict[str, Any]()
+    for name in inspect.signature(owner).parameters:
+        kind: Any = hints[name]
+        values[name] = _filled(kind, given)() if is_dataclass(kind) else given[name]
+    return functools.partial(owner, **values)
+
+
+def _parameters(owner: Callable[..., Any]) -> Iterator[click.Parameter]:
+    hints = get_type_hints(owner, include_extras=True)
+    for name, parameter in inspect.signature(owner).parameters.items():
+        if is_dataclass(hints[name]):
+            yield from _parameters(hints[name])
+        elif hints[name] is not click.Context:
+            yield _parameter(name, parameter.default, *get_args(hints[name]))
+
+
+def _parameter(name: str, default: Any, kind: Any, described: Any) -> click.Parameter:
+    make, names, settings = described
+    if get_origin(kind) in (Union, UnionType):
+        (kind,) = (one for one in get_args(kind) if one is not NoneType)
+    many = get_origin(kind) is list
+    kind = get_args(kind)[0] if many else kind
+    if get_origin(kind) is Literal:
+        kind = click.Choice(get_args(kind))
+    elif kind is Path:
+        kind = click.Path(path_type=Path)
+    required = default is inspect.Parameter.empty
+    settings = {"type": kind, "required": required, **({} if required else {"default": default}), **settings}
+    if make is click.Argument:
+        settings["metavar"] = settings["metavar"] if required else f"[{settings['metavar']}]"
+        return click.Argument([name], nargs=-1 if many else 1, **settings)
+    shown = {"show_default": not (required or default is None or default is False), **settings}
+    declared = [name, *(names or [written(name)])]
+    return click.Option(declared, is_flag=kind is bool, multiple=many, **shown)

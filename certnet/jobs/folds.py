@@ -1,0 +1,83 @@
+"""Rows by which a choice is judged, apart from those that networks are fitted to."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from formulations import InputError
+from formulations._validation import FloatArray, IntArray, as_matrix
+
+
+class Rows(NamedTuple):
+    """Features X (n×d), targets Y (n×c) and weights (n,) of rows."""
+
+    X: FloatArray
+    Y: FloatArray
+    weights: FloatArray
+
+    def chosen(self, which: ArrayLike) -> "Rows":
+        """Those of this mask, or of these numbers."""
+        return Rows(self.X[which], self.Y[which], self.weights[which])  # type: ignore[index]
+
+
+class Fold(NamedTuple):
+    """Rows that networks are fitted to, and rows that judge them."""
+
+    fitted: Rows
+    held: Rows
+
+
+def divided(rows: Rows, folds: int, random_state: int) -> list[Fold]:
+    """The rows in so many folds, or as many as there can be: every row judges once and is fitted to otherwise.
+
+    Rows of weight 0 take no part. A class of one row judges nothing where others can.
+
+    Raises:
+        InputError: there are fewer than two different rows.
+    """
+    rows = rows.chosen(rows.weights != 0)
+    number = fold_numbers(rows.X, rows.Y, folds, random_state)
+    return [Fold(rows.chosen(number != k), rows.chosen(number == k)) for k in range(number.max(initial=-1) + 1)]
+
+
+def fold_numbers(X: FloatArray, Y: FloatArray, folds: int, random_state: int) -> IntArray:
+    """(n,) the fold that each row belongs to, counted from 0, or −1 for none; equal features stay together.
+
+    Of each class one row in so many belongs to a fold, where Y are classes.
+
+    Raises:
+        InputError: there are fewer than two different rows.
+    """
+    _, first, group = np.unique(X, axis=0, return_index=True, return_inverse=True)
+    groups = len(first)
+    if groups < 2:
+        raise InputError("One row alone gives no weight decay by validation; name one (--gamma).")
+    # The raw stream, which NumPy promises to keep, so that a choice can be repeated with any version.
+    order = np.argsort(np.random.PCG64(random_state).random_raw(groups), kind="stable")
+    label = _labels(Y)[first]
+    order = order[np.argsort(label[order], kind="stable")]
+    single = np.bincount(label)[label[order]] == 1
+    order = order if single.all() else order[~single]
+    found = np.full(groups, -1)
+    # The middle of every so many rows comes first.
+    found[order] = (np.arange(len(order)) - folds // 2) % folds
+    kept = found >= 0
+    found[kept] = np.unique(found[kept], return_inverse=True)[1]
+    return np.asarray(found[group.reshape(-1)], dtype=np.int64)
+
+
+def _labels(Y: FloatArray) -> IntArray:
+    """A number for each class, and the same for all rows where the targets are no classes."""
+    rows, label = np.unique(Y, axis=0, return_inverse=True)
+    few = np.isin(rows, (-1.0, 0.0, 1.0)).all()
+    return np.asarray(label.reshape(-1) if few else np.zeros(len(Y)), dtype=np.int64)
+
+
+def unseen(rows: Rows, X: ArrayLike, Y: ArrayLike, weights: ArrayLike | None) -> Rows:
+    """The validation rows whose features do not occur among these rows."""
+    features, targets = as_matrix("X_val", X, columns=rows.X.shape[1]), as_matrix("Y_val", Y)
+    omega = np.ones(len(features)) if weights is None else as_matrix("weights", weights)[:, 0]
+    known = {row.tobytes() for row in rows.X + 0.0}
+    new = np.array([row.tobytes() not in known for row in features + 0.0], dtype=bool)
+    return Rows(features, targets, omega).chosen(new)
