@@ -262,7 +262,7 @@ def _ascended(
     value, z, a, x = best
     problem, bent = form.problem, form.bent
     scores = np.zeros(problem.neurons)
-    # At the minimum the mean of α (α − p) is about 0; what its means lack is their covariance, which a split takes away.
+    # At the minimum α (α − p) is about 0 on the mean; what the means lack is a covariance, which a split takes away.
     alpha = 0.5 * form.high * (1.0 + a)
     scores[bent] = form.w * np.abs(alpha * (alpha - form.A @ x - form.b)) / form.high
     region = problem.case.region
