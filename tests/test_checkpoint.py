@@ -463,22 +463,14 @@ def test_a_job_in_groups_is_resumed_with_its_bound(tmp_path: Path, monkeypatch: 
     """Where all products would leave too few steps; the bound of the checkpoint counts at once."""
     monkeypatch.setattr(relaxing, "SETTINGS", replace(relaxing.SETTINGS, fewest_steps=10**9, group_sizes=(6,)))
     program, path = small_program(), tmp_path / "c.npz"
-    first = certnet.train(program, solver="admm", time_limit=3.0, tolerance=1e-9, checkpoint=path)
+    first = certnet.train(program, solver="admm", time_limit=2.0, tolerance=1e-9, checkpoint=path)
     assert first.resumable
     assert first.certificate.proof.groups.size
     stored = read_checkpoint(path)
     assert isinstance(stored.dual, GroupedDual)
-    again = certnet.train(program, time_limit=1.0, tolerance=1e-9, resume=stored)
+    again = certnet.train(program, time_limit=0.5, tolerance=1e-9, resume=stored)
     assert again.report.verdict is Verdict.PROVED
     assert again.report.lower_bound >= first.report.lower_bound * (1 - 1e-7)
-
-
-def test_time_adds_up_over_resumed_jobs(tmp_path: Path) -> None:
-    program, path = small_program(), tmp_path / "c.npz"
-    cut_short(program, checkpoint=path, tolerance=1e-9)
-    first = read_checkpoint(path)
-    cut_short(program, checkpoint=path, tolerance=1e-9, resume=first)
-    assert read_checkpoint(path).seconds > first.seconds > 0
 
 
 def test_the_checkpoint_of_a_finished_job_is_removed(tmp_path: Path) -> None:
@@ -493,16 +485,16 @@ def test_the_time_limit_leaves_a_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "c.npz"
     X = rng(0).standard_normal((60, 4))
     program = TrainingProgram(X, rng(1).standard_normal((60, 2)), 0.2)
-    result = certnet.train(program, solver="admm", tolerance=1e-12, time_limit=1.0, checkpoint=path)
+    result = certnet.train(program, solver="admm", tolerance=1e-12, time_limit=0.5, checkpoint=path)
     assert result.resumable
     stored = read_checkpoint(path)
     assert stored.fingerprint == program_fingerprint(program)
-    again = certnet.train(program, resume=stored, time_limit=1.0)
+    again = certnet.train(program, resume=stored, time_limit=0.5)
     assert again.report.lower_bound >= result.report.lower_bound * (1 - 1e-7)
     np.testing.assert_array_equal(stored.U, result.U)
 
 
-@pytest.mark.parametrize("size", [-1.0, 0.0, 1e3, 1e200, np.nan, np.inf])
+@pytest.mark.parametrize("size", [-1.0, 1e3, 1e200, np.nan])
 def test_no_dual_in_a_checkpoint_can_forge_a_bound(cut: tuple[float, Checkpoint], size: float) -> None:
     objective, stored = cut
     with np.errstate(all="ignore"):
@@ -521,8 +513,11 @@ def test_a_checkpoint_of_other_data_is_refused(cut: tuple[float, Checkpoint]) ->
         certnet.train(small_program(), resume=replace(stored, U=np.ones((1, 2))))
 
 
-def test_auto_goes_on_with_the_solver_of_the_checkpoint(cut: tuple[float, Checkpoint]) -> None:
-    result = cut_short(small_program(), resume=cut[1], solver="auto")
+def test_auto_goes_on_with_the_solver_of_the_checkpoint_and_time_adds_up(
+    cut: tuple[float, Checkpoint], tmp_path: Path
+) -> None:
+    result = cut_short(small_program(), resume=cut[1], solver="auto", checkpoint=tmp_path / "c.npz")
+    assert read_checkpoint(tmp_path / "c.npz").seconds > cut[1].seconds > 0
     assert result.relaxation.solver == "admm"
     assert "admm" in result.choice
 
