@@ -70,12 +70,7 @@ def optimality(
     ] = False,
     no_split: Annotated[bool, option("--no-split", help="It was trained on all rows; else on 60 %.")] = False,
     refit: Annotated[
-<<<<<<< HEAD
         bool | None, option("--refit/--no-refit", help="It was trained on 80 %, as where certnet train chooses γ.")
-=======
-        bool | None,
-        option("--refit/--no-refit", help="It was trained on 80 %, as by certnet train where γ is chosen."),
->>>>>>> core
     ] = None,
     seed: common.SplitSeed = 0,
     gap: Annotated[
@@ -115,22 +110,9 @@ def optimality(
     read, recipe = subject.read, training.recipe_of(options, data)
     if subject.run is not None:
         # What is not given is as it was in training: data, objective, and the scale of features.
-<<<<<<< HEAD
         own_names = {"target", "task", "seed", "raw", "refit", "class_weight", "weight_column"}
         changes = {name: getattr(options, name) for name in own_names & given_names(context)}
         changes |= {"split": False} if no_split else {}
-=======
-        names = given_names(context) & {
-            "target",
-            "task",
-            "seed",
-            "raw",
-            "refit",
-            "class_weight",
-            "weight_column",
-        }
-        changes = {name: getattr(options, name) for name in names} | ({"split": False} if no_split else {})
->>>>>>> core
         recipe, own_terms = subject.run.recipe_for(data, **changes), subject.run.objective
         if torch_loss is None:
             loss, gamma = loss or own_terms["loss"], gamma or own_terms["gamma"]

@@ -90,15 +90,9 @@ def _read(recipe: Recipe, outputs: Outputs | None) -> DataSet | Tabular:
 def load(recipe: Recipe, outputs: Outputs | None = None) -> Split:
     """Read, split, weigh and standardise, with the targets that the loss takes; ``outputs`` as for ``read_source``.
 
-<<<<<<< HEAD
     A source with validation or test arrays of its own is not split: all its training rows are trained on. Others
     are split 60/20/20 (stratified for classes), with ``recipe.refit`` 80/0/20, unless ``recipe.split`` is False. What
     is learned from the columns of a table, such as fill values and categories, is learned from training rows.
-=======
-    A source with validation or test arrays of its own is not split: all its training rows are trained on. Others are
-    split 60/20/20 (stratified for classes), with ``recipe.refit`` 80/0/20, unless ``recipe.split`` is False. What is
-    learned from the columns of a table, such as fill values and categories, is learned from training rows.
->>>>>>> core
 
     Raises:
         InputError: anything about the source that prevents its use.
