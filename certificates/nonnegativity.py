@@ -194,26 +194,41 @@ def require_psd(slack: M, where: str) -> None:
 
 
 def nonnegative_terms(cone: Cone, proof: LiftedProof, leaf: int, extra: M, matrix: type[M]) -> M:
-    """Σ N_pq ℓ_p ℓ_q + Σ t_i α_i β_i + Σ σ_k q_k as a form over λ."""
+    """Σ N_pq ℓ_p ℓ_q + Σ t_i α_i β_i + Σ σ_k q_k as a form over λ.
+
+    Half of each product is there with its first factor in the rows and its second in the columns, then the transpose.
+    """
     N, k = cone.generators.shape
-    order = 2 * N + k
     part = slice(int(proof.pair_offset[leaf]), int(proof.pair_offset[leaf + 1]))
-    p, q = proof.pairs[part, 0], proof.pairs[part, 1]
-    count = 2 * N + extra.shape[0]
-    listed = np.zeros((count, count), dtype=bool)
-    listed[p, q] = True
-    require(np.count_nonzero(listed) == len(p), "a pair of multipliers is listed twice")
+    p, q = proof.pairs[part].T
+    different = np.unique(p * (2 * N + extra.shape[0]) + q)
+    require(len(different) == len(p), "a pair of multipliers is listed twice")
     # Halving is exact but for numbers below 2**-1021; the proof is then about the halved value, still nonnegative.
-    values = np.where(p == q, proof.multipliers[part], 0.5 * proof.multipliers[part])
-    weights = np.zeros((count, count))
-    weights[p, q] = weights[q, p] = values
-    direct, coupling, index = np.zeros((order, order)), np.zeros((order, order)), np.arange(N)
-    direct[: 2 * N, : 2 * N] = weights[: 2 * N, : 2 * N]
-    coupling[index, N + index] = coupling[N + index, index] = 0.5 * proof.complementarity[leaf]
-    total = matrix.exact(direct) + matrix.exact(coupling)
-    if weights[2 * N :].any():
-        mixed = matrix.block([[matrix.exact(weights[: 2 * N, 2 * N :]) @ extra], [matrix.exact(np.zeros((k, order)))]])
-        total = total + (mixed + mixed.T) + extra.T @ (matrix.exact(weights[2 * N :, 2 * N :]) @ extra)
+    half, index = 0.5 * proof.multipliers[part], np.arange(N)
+
+    def combined(rows: IntArray, at: IntArray, factors: M) -> M:
+        columns, second = np.unique(q[at] - 2 * N, return_inverse=True)
+        table = np.zeros((len(rows), len(columns)))
+        table[np.searchsorted(rows, p[at]), second] = half[at]
+        return matrix.exact(table) @ factors.take(columns, np.arange(factors.shape[1]))
+
+    def products(at: IntArray, factors: M) -> M:
+        rows = np.unique(p[at])
+        return factors.take(rows - 2 * N, np.arange(factors.shape[1])).T @ combined(rows, at, factors)
+
+    direct, signs, beyond = np.zeros((2 * N, 2 * N)), q < 2 * N, p >= 2 * N
+    direct[p[signs], q[signs]] = half[signs]
+    direct[N + index, index] = 0.5 * proof.complementarity[leaf]
+    of_region = beyond & (q < 2 * N + len(cone.linear))
+    mixed, others = np.flatnonzero(~signs & ~beyond), np.flatnonzero(beyond & ~of_region)
+    corner = products(np.flatnonzero(of_region), matrix.exact(cone.linear))
+    total = matrix.diagonal(matrix.exact(direct), corner)
+    if len(mixed):
+        top = combined(np.arange(2 * N), mixed, extra)
+        total = total + matrix.block([[top], [matrix.exact(np.zeros((k, 2 * N + k)))]])
+    if len(others):
+        total = total + products(others, extra)
+    total = total + total.T
     for quadratic, sigma in zip(cone.quadratics, proof.sigma[leaf], strict=True):
         if sigma == 0:
             continue

@@ -7,6 +7,8 @@ from certificates.making import residual_dual
 from formulations import Dual, Presolved, Primal, TrainingProgram
 
 SEEDS = st.integers(0, 2**32 - 1)
+TEXTS = st.text("aZ0 <>&\"'\\/\n\x00\x1b\u202eé\U0001d6fe\ud800", max_size=8)
+"""Of characters that trouble pages and files; a list of all that there are takes a second to make."""
 
 
 def rng(seed: int) -> np.random.Generator:

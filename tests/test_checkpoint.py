@@ -50,7 +50,6 @@ def example(**changes: Any) -> Checkpoint:
         iterate=(random.standard_normal((4, 4)), Dual(random.standard_normal((5, 2)), random.standard_normal((6, 6)))),
         U=random.standard_normal((2, 2)),
         V=random.standard_normal((2, 2)),
-        grouped=in_groups(),
         about={"source": "iris", "γ": [1, None]},
     )
     return replace(checkpoint, **changes)
@@ -81,14 +80,13 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     np.testing.assert_array_equal(after.iterate[0], before.iterate[0])
     np.testing.assert_array_equal(after.iterate[1].N, before.iterate[1].N)
     np.testing.assert_array_equal(after.U, before.U)
-    assert_same_arrays(after.grouped.arrays(), before.grouped.arrays())
     assert [path.name for path in tmp_path.iterdir()] == ["c.npz"]
 
 
 def test_what_is_missing_stays_missing(tmp_path: Path) -> None:
-    write_checkpoint(tmp_path / "c.npz", example(search=None, dual=None, iterate=None, U=None, V=None, grouped=None))
+    write_checkpoint(tmp_path / "c.npz", example(search=None, dual=None, iterate=None, U=None, V=None))
     after = read_checkpoint(tmp_path / "c.npz")
-    assert (after.search, after.dual, after.U, after.V, after.grouped) == (None, None, None, None, None)
+    assert (after.search, after.dual, after.U, after.V) == (None, None, None, None)
 
 
 @settings(max_examples=30)
@@ -329,7 +327,7 @@ def test_a_checkpoint_that_fails_is_tried_again() -> None:
 
 def test_nothing_new_is_not_written() -> None:
     clock, saved = FakeClock(), []
-    saver = Saver(example(search=None, dual=None, iterate=None, grouped=None), saved.append, clock)
+    saver = Saver(example(search=None, dual=None, iterate=None), saved.append, clock)
     saver.update(U=np.ones((2, 1)), V=np.ones((2, 1)))
     saver.look()
     for _ in range(10):
@@ -343,7 +341,7 @@ def test_nothing_new_is_not_written() -> None:
 def test_a_last_checkpoint_that_is_large_keeps_the_network(seconds: float, earlier: bool) -> None:
     clock, saved = FakeClock(), []
     huge = np.broadcast_to(np.ones(1), (40_000, 40_000))
-    saver = Saver(example(search=None, dual=None, iterate=None, grouped=None), saved.append, clock)
+    saver = Saver(example(search=None, dual=None, iterate=None), saved.append, clock)
     if earlier:
         clock.now = SETTINGS.every_seconds
         saver.look(lambda: {"search": {"x": huge}})
@@ -465,22 +463,14 @@ def test_a_job_in_groups_is_resumed_with_its_bound(tmp_path: Path, monkeypatch: 
     """Where all products would leave too few steps; the bound of the checkpoint counts at once."""
     monkeypatch.setattr(relaxing, "SETTINGS", replace(relaxing.SETTINGS, fewest_steps=10**9, group_sizes=(6,)))
     program, path = small_program(), tmp_path / "c.npz"
-    first = certnet.train(program, solver="admm", time_limit=3.0, tolerance=1e-9, checkpoint=path)
+    first = certnet.train(program, solver="admm", time_limit=2.0, tolerance=1e-9, checkpoint=path)
     assert first.resumable
     assert first.certificate.proof.groups.size
     stored = read_checkpoint(path)
-    assert stored.grouped is not None
-    again = certnet.train(program, time_limit=1.0, tolerance=1e-9, resume=stored)
+    assert isinstance(stored.dual, GroupedDual)
+    again = certnet.train(program, time_limit=0.5, tolerance=1e-9, resume=stored)
     assert again.report.verdict is Verdict.PROVED
     assert again.report.lower_bound >= first.report.lower_bound * (1 - 1e-7)
-
-
-def test_time_adds_up_over_resumed_jobs(tmp_path: Path) -> None:
-    program, path = small_program(), tmp_path / "c.npz"
-    cut_short(program, checkpoint=path, tolerance=1e-9)
-    first = read_checkpoint(path)
-    cut_short(program, checkpoint=path, tolerance=1e-9, resume=first)
-    assert read_checkpoint(path).seconds > first.seconds > 0
 
 
 def test_the_checkpoint_of_a_finished_job_is_removed(tmp_path: Path) -> None:
@@ -495,16 +485,16 @@ def test_the_time_limit_leaves_a_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "c.npz"
     X = rng(0).standard_normal((60, 4))
     program = TrainingProgram(X, rng(1).standard_normal((60, 2)), 0.2)
-    result = certnet.train(program, solver="admm", tolerance=1e-12, time_limit=1.0, checkpoint=path)
+    result = certnet.train(program, solver="admm", tolerance=1e-12, time_limit=0.5, checkpoint=path)
     assert result.resumable
     stored = read_checkpoint(path)
     assert stored.fingerprint == program_fingerprint(program)
-    again = certnet.train(program, resume=stored, time_limit=1.0)
+    again = certnet.train(program, resume=stored, time_limit=0.5)
     assert again.report.lower_bound >= result.report.lower_bound * (1 - 1e-7)
     np.testing.assert_array_equal(stored.U, result.U)
 
 
-@pytest.mark.parametrize("size", [-1.0, 0.0, 1e3, 1e200, np.nan, np.inf])
+@pytest.mark.parametrize("size", [-1.0, 1e3, 1e200, np.nan])
 def test_no_dual_in_a_checkpoint_can_forge_a_bound(cut: tuple[float, Checkpoint], size: float) -> None:
     objective, stored = cut
     with np.errstate(all="ignore"):
@@ -523,8 +513,11 @@ def test_a_checkpoint_of_other_data_is_refused(cut: tuple[float, Checkpoint]) ->
         certnet.train(small_program(), resume=replace(stored, U=np.ones((1, 2))))
 
 
-def test_auto_goes_on_with_the_solver_of_the_checkpoint(cut: tuple[float, Checkpoint]) -> None:
-    result = cut_short(small_program(), resume=cut[1], solver="auto")
+def test_auto_goes_on_with_the_solver_of_the_checkpoint_and_time_adds_up(
+    cut: tuple[float, Checkpoint], tmp_path: Path
+) -> None:
+    result = cut_short(small_program(), resume=cut[1], solver="auto", checkpoint=tmp_path / "c.npz")
+    assert read_checkpoint(tmp_path / "c.npz").seconds > cut[1].seconds > 0
     assert result.relaxation.solver == "admm"
     assert "admm" in result.choice
 

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import networkx as nx
@@ -22,6 +23,11 @@ def modules() -> dict[str, Path]:
     return found
 
 
+@cache
+def trees() -> dict[str, ast.Module]:
+    return {module: ast.parse(file.read_text()) for module, file in modules().items()}
+
+
 def imports(tree: ast.AST) -> Iterator[str]:
     """All names of modules that are imported, in functions too; what a type checker alone sees does not count."""
     for node in ast.iter_child_nodes(tree):
@@ -35,10 +41,10 @@ def imports(tree: ast.AST) -> Iterator[str]:
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    known = modules()
+    known = trees()
     graph = nx.DiGraph()
-    for module, file in known.items():
-        for name in imports(ast.parse(file.read_text())):
+    for module, tree in known.items():
+        for name in imports(tree):
             home = name if name in known else name.rpartition(".")[0]
             if home in known and home not in (module, NAMESPACE):
                 graph.add_edge(module, home)
@@ -60,8 +66,8 @@ def settings(tree: ast.Module) -> Iterator[tuple[str, str | None]]:
 def test_each_tuning_number_says_what_it_does_and_what_was_measured() -> None:
     silent = [
         f"{module}: {name}"
-        for module, file in modules().items()
-        for name, sentence in settings(ast.parse(file.read_text()))
+        for module, tree in trees().items()
+        for name, sentence in settings(tree)
         if sentence is None or not re.search(r"Measured: |Not measured\.", " ".join(sentence.split()))
     ]
     assert silent == []

@@ -60,7 +60,7 @@ SKLEARN: dict[str, tuple[Any, Callable[[Any], tuple[float, Any]]]] = {
 }
 
 
-SLOW = ("three classes", "counts", "cross_entropy")
+SLOW = ("three classes", "one target", "counts", "cross_entropy", "mse")
 
 
 def _named(names: Any) -> list[Any]:

@@ -123,7 +123,7 @@ def assert_holds(program: TrainingProgram, found: PredictionRange, own: Weights,
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize(
     ("hidden", "output", "weighted"),
-    [("none", "none", False), ("penalised", "penalised", True), ("free", "free", False), ("none", "free", True)],
+    [("penalised", "penalised", True), ("free", "free", False)],
 )
 def test_no_network_predicts_outside(loss: str, hidden: str, output: str, weighted: bool) -> None:
     program = problem(loss, hidden, output, weighted=weighted)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from certificates import Certificate, Verdict
-from certificates.container import MAX_CASES
+from certificates.layout import MAX_CASES
 from certnet.cli.limits import began, seconds_or_none, shares
 from certnet.cli.options import Json
 from certnet.cli.output import BY_VERDICT, SEVERITY, head, place_for, with_headline, write_proof

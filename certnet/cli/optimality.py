@@ -154,6 +154,7 @@ def optimality(
                 time_limit=limit,
                 max_nodes=branching.nodes,
                 workers=branching.workers,
+                threads=branching.threads,
                 scheduler=branching.scheduler,
                 circuits=branching.circuits,
                 train=not no_train,

@@ -94,6 +94,7 @@ class _Path:
                 progress=live,
                 provenance=training.provenance(split),
                 device=options.device,
+                threads=options.threads,
                 known=known,
                 checkpoint=self._keeper,
                 resume=resume,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from certificates.certificate import FLOAT32, REAL
-from certificates.container import MAX_CASES
+from certificates.layout import MAX_CASES
 from certnet.cli.limits import job_seconds
 from certnet.cli.output import BY_VERDICT, head, place_for, with_headline, write_proof
 from certnet.cli.show import Live, tell

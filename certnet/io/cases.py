@@ -107,7 +107,7 @@ def _one_for_equal(
             of = [i if place == j else place for place in of]
     kept = sorted(set(of))
     places = tuple(kept.index(place) for place in of)
-    return places, replace(network, hidden=hidden[:, kept]).told(network.note, network.ending)
+    return places, replace(network, hidden=hidden[:, kept]).as_of(network)
 
 
 def _differences(clause: Clause) -> set[tuple[int, int]]:
@@ -254,7 +254,7 @@ def _with_forms(network: ReluNetwork, forms: Sequence[Form], shifts: Sequence[fl
     for row, form in zip(rows, forms, strict=True):
         row[[i for i, _ in form]] = [value for _, value in form]
     linear = ReluNetwork(rows, added, np.eye(len(forms)), -added)
-    return stacked([network.told(network.note, None), linear]).told(network.note, network.ending)
+    return stacked([network.told(network.note, None), linear]).as_of(network)
 
 
 def _case(region: InputRegion, rows: Sequence[Row], outputs: int, network: ReluNetwork | None) -> UnsafeCase:

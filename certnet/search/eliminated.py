@@ -67,7 +67,7 @@ class EliminatedBound:
         margin: that the leaf proves; NaN without one.
         value: the bound.
         x: (d,) where the form is least, brought into the box.
-        scores: (N,) by how much the relaxation errs at each neuron there.
+        scores: (N,) by how much the relaxation errs at each neuron there, by its complementarity.
         logarithms: of the multipliers, (5, N) and (d,), from which a child may begin; NaN where a neuron has none.
     """
 
@@ -262,7 +262,9 @@ def _ascended(
     value, z, a, x = best
     problem, bent = form.problem, form.bent
     scores = np.zeros(problem.neurons)
-    scores[bent] = form.w * np.abs(0.5 * form.high * (1.0 + a) - np.maximum(form.A @ x + form.b, 0.0))
+    # At the minimum α (α − p) is about 0 on the mean; what the means lack is a covariance, which a split takes away.
+    alpha = 0.5 * form.high * (1.0 + a)
+    scores[bent] = form.w * np.abs(alpha * (alpha - form.A @ x - form.b)) / form.high
     region = problem.case.region
     point = np.clip(problem.middle + problem.width * x, region.lower, region.upper)
     if not value > 0:

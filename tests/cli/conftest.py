@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.support import Call, caller, quick_choice, quick_train
+from tests.cli.support import Call, caller, quick_choice, quick_train, write_points
 
 
 @pytest.fixture
@@ -35,7 +35,4 @@ def _quick_choice(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def points(folder: Path) -> Path:
     """A small CSV file with decimal commas."""
-    path = folder / "points.csv"
-    rows = [f"{i % 5},5;{(i * 7) % 4 - 1},25;{'red' if i % 3 else 'blue'}" for i in range(15)]
-    path.write_text("\ufeffx;y;colour\r\n" + "\r\n".join(rows) + "\r\n", encoding="utf-8")
-    return path
+    return write_points(folder)

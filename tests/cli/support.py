@@ -85,6 +85,14 @@ def quick_choice(*_: Any, **__: Any) -> Selection:
     return Selection((1.0, 0.1), (0.5, 0.4), 0.1, rows=3, folds=1, complete=True, interrupted=False, seconds=0.01)
 
 
+def write_points(folder: Path) -> Path:
+    """A small CSV file with decimal commas, as a spreadsheet writes it."""
+    path = folder / "points.csv"
+    rows = [f"{i % 5},5;{(i * 7) % 4 - 1},25;{'red' if i % 3 else 'blue'}" for i in range(15)]
+    path.write_text("\ufeffx;y;colour\r\n" + "\r\n".join(rows) + "\r\n", encoding="utf-8")
+    return path
+
+
 def files(folder: Path) -> list[str]:
     """Everything below a folder, hidden files too."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from certificates import Certificate, Verdict, check, read_certificate, write_certificate
+from certnet.cli import main
 from certnet.cli.limits import positive_numbers
 from certnet.cli.path import folder_name
 from certnet.io import Recipe, load
@@ -18,7 +19,7 @@ from certnet.jobs.checkpoint import Checkpoint, program_fingerprint
 from certnet.jobs.train import TrainingResult
 from formulations import InputError, TrainingProgram
 from tests.certificates.altering import replace
-from tests.cli.support import Call, files, one_sentence, quick_train, strict
+from tests.cli.support import Call, files, one_sentence, quick_train, strict, write_points
 
 RESULTS = ["network.npz", "optimality.cert", "report.json"]
 
@@ -84,10 +85,10 @@ def test_each_gamma_has_three_files_and_the_table_agrees_with_them(certnet: Call
 
 @pytest.mark.usefixtures("quick", "points")
 def test_the_table_is_shown_and_the_summaries_are_printed(certnet: Call) -> None:
-    outcome = certnet("train", "iris", "--gammas", "0.1,1")
+    outcome = certnet("train", "points.csv", "--gammas", "0.1,1")
     meaning, *lines = outcome.out.splitlines()
     assert "weak" in meaning
-    assert [line.split(":")[0] for line in lines] == ["gamma 0.1", "gamma 1", "runs/iris/path.json"]
+    assert [line.split(":")[0] for line in lines] == ["gamma 0.1", "gamma 1", "runs/points/path.json"]
     for word in ("γ", "lower bound", "gap", "rank", "neurons", "validation", " *", "best on the validation rows"):
         assert word in outcome.err
     assert certnet("train", "points.csv", "--gammas", "0.1,1", "--quiet").err == ""
@@ -181,15 +182,27 @@ SPOIL = [
 ]
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a path of two γ."""
+    home = tmp_path_factory.mktemp("finished")
+    write_points(home)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        patch.setattr("certnet.jobs.train.train", quick_train)
+        patch.setattr("certnet.jobs.path._exchange", lambda *_: True)
+        assert main(["train", "points.csv", "--gammas", "10,0.1", "--out", "o", "--quiet"]) == 0
+    return home / "o"
+
+
 @pytest.mark.parametrize("what", SPOIL)
 @pytest.mark.usefixtures("points")
 def test_resume_believes_no_file(
-    what: str, certnet: Call, folder: Path, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+    what: str, certnet: Call, folder: Path, recorded: Recorded, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A γ whose files are damaged or do not fit is solved again; figures that were edited are put right."""
     monkeypatch.setattr("certnet.jobs.path._exchange", lambda *_: True)
-    assert certnet("train", "points.csv", "--gammas", "10,0.1", "--out", "o").code == 0
-    recorded.calls.clear()
+    shutil.copytree(finished, folder / "o")
     one, other = folder / "o/gamma_10", folder / "o/gamma_0.1"
     report = json.loads((one / "report.json").read_text())
     extra: list[str] = []

@@ -42,7 +42,7 @@ def test_the_shell_completes_commands_options_and_runs(tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "spiral").mkdir(parents=True)
     (tmp_path / "runs" / "spiral" / "report.json").touch()
-    for words, wanted in (("certnet tr", "train"), ("certnet export --on", "--onnx"), ("certnet show sp", "spiral")):
+    for words, wanted in (("certnet export --on", "--onnx"), ("certnet show sp", "spiral")):
         asked = {"_CERTNET_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
         call = [sys.executable, "-m", "certnet"]
         found = subprocess.run(call, env=os.environ | asked, capture_output=True, text=True, check=False)

@@ -21,6 +21,7 @@ from certnet.runtime.wording import bounds, down, percent, up
 from formulations import InputError
 from formulations.network import ReluNetwork
 from tests.cli.support import files
+from tests.strategies import TEXTS
 
 
 def test_files_appear_together_or_not_at_all(tmp_path: Path) -> None:
@@ -83,8 +84,8 @@ def test_a_network_that_cannot_be_saved_is_one_sentence(tmp_path: Path) -> None:
 @settings(max_examples=40)
 @given(
     st.recursive(
-        st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
-        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        st.none() | st.booleans() | st.floats() | st.integers() | TEXTS,
+        lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner),
         max_leaves=20,
     )
 )

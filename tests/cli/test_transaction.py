@@ -86,7 +86,7 @@ def without_links(patch: pytest.MonkeyPatch) -> None:
     ("before", "links"),
     [
         ("old", True),
-        ("", False),
+        pytest.param("", False, marks=pytest.mark.slow),
         pytest.param("", True, marks=pytest.mark.slow),
         pytest.param("old", False, marks=pytest.mark.slow),
     ],

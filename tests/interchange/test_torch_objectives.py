@@ -13,8 +13,8 @@ from certnet.io.objectives import objective_of
 from formulations import InputError
 from formulations.network import ReluNetwork
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-nn = torch.nn
+torch: Any = None
+nn: Any = None
 
 N, D, M = 30, 4, 6
 DECAY = 0.03
@@ -22,6 +22,10 @@ DECAY = 0.03
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
+    """PyTorch is loaded by the first test here, and not by each process that collects it."""
+    global torch, nn
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    nn = torch.nn
     torch.manual_seed(0)
 
 
@@ -119,36 +123,42 @@ def test_weights_of_rows_and_classes_that_are_named() -> None:
     assert given.their_number == pytest.approx(value.item() + decay, rel=1e-9)
 
 
-class Own(nn.Module):  # type: ignore[misc, name-defined]
+def own() -> Any:
     """Layers in an order that says nothing, as many inputs as outputs."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.b, self.a = nn.Linear(M, D), nn.Linear(D, M)
+    class Own(nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.b, self.a = nn.Linear(M, D), nn.Linear(D, M)
 
-    def forward(self, x: Any) -> Any:
-        return self.b(torch.relu(self.a(x)))
+        def forward(self, x: Any) -> Any:
+            return self.b(torch.relu(self.a(x)))
+
+    return Own()
 
 
-class Image(nn.Module):  # type: ignore[misc, name-defined]
+def image() -> Any:
     """Takes images, and has dropout."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = nn.Sequential(nn.Flatten(), nn.Linear(D, M), nn.ReLU(), nn.Dropout(0.5))
-        self.head = nn.Linear(M, 1)
+    class Image(nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Sequential(nn.Flatten(), nn.Linear(D, M), nn.ReLU(), nn.Dropout(0.5))
+            self.head = nn.Linear(M, 1)
 
-    def forward(self, x: Any) -> Any:
-        return self.head(self.body(x)).squeeze(-1)
+        def forward(self, x: Any) -> Any:
+            return self.head(self.body(x)).squeeze(-1)
+
+    return Image()
 
 
 def test_modules_are_known_by_their_function() -> None:
     X, y = data(D, "numbers")
-    model = Own().double()
+    model = own().double()
     given = objective_of(model, X, y, torch_loss="mse", weight_decay=DECAY)
     np.testing.assert_array_equal(given.network.hidden, model.a.weight.detach().numpy())
     assert given.their_number == pytest.approx(theirs(model, nn.MSELoss(), X, y).item(), rel=1e-9)
-    images = Image()
+    images = image()
     given = objective_of(images, X.reshape(N, 2, 2), y[:, 0], torch_loss="mse", weight_decay=DECAY)
     assert images.training
     assert next(images.parameters()).dtype == torch.float32
@@ -269,60 +279,60 @@ def _deep() -> Any:
     return objective_of(nn.Sequential(*model, nn.ReLU(), nn.Linear(3, 3)), X, y, torch_loss="mse", weight_decay=1.0)
 
 
-WRONG: dict[str, tuple[Callable[[], Any], str]] = {
-    "Softmax at the end": (_refused(nn.Softmax(dim=1)), "cross_entropy"),
-    "LogSoftmax at the end": (_refused(nn.LogSoftmax(dim=1)), "cross_entropy"),
-    "Sigmoid at the end": (_refused(nn.Sigmoid()), "bce_with_logits"),
-    "Tanh at the end": (_refused(nn.Tanh()), "does not map"),
-    "a normalisation": (_refused(nn.BatchNorm1d(3)), "BatchNorm1d"),
-    "three layers": (_deep, "two Linear"),
-    "no loss": (_with(torch_loss=None), "Name the loss"),
-    "two losses": (_with(loss="squared"), "Name the loss"),
-    "the likelihood": (_with(torch_loss="NLLLoss"), "cross_entropy"),
-    "probabilities": (_with(torch_loss="binary_cross_entropy"), "bce_with_logits"),
-    "a loss that is not there": (_with(torch_loss="MultiMarginLoss"), "has cross_entropy"),
-    "no loss at all": (_with(torch_loss=3), "name or a loss"),
-    "smoothed labels": (_with(torch_loss=nn.CrossEntropyLoss(label_smoothing=0.1)), "smoothing"),
-    "a Poisson rate": (_with(torch_loss=nn.PoissonNLLLoss(log_input=False)), "log_input"),
-    "no reduction": (_with(torch_loss=nn.CrossEntropyLoss(reduction="none")), "reduction"),
-    "no decay": (_with(weight_decay=None), "minimiser"),
-    "decay zero": (_with(weight_decay=0.0), "minimiser"),
-    "negative decay": (_with(weight_decay=-1.0), "positive"),
-    "an unknown optimizer": (_with(optimizer="newton"), "newton"),
-    "an optimizer of another model": (
-        _with(optimizer=torch.optim.SGD(sequential(3).parameters(), lr=1.0, weight_decay=1.0)),
-        "does not hold",
-    ),
-    "two decays of weights": (lambda: _optimised(1.0, 1.0, 2.0, 1.0), "differently"),
-    "a decay of biases": (lambda: _optimised(1.0, 0.5, 1.0, 1.0), "biases"),
-    "labels beyond": (
-        lambda: objective_of(*_two()[:2], torch.full((N,), 3), torch_loss="cross_entropy", weight_decay=1.0),
-        "1 classes",
-    ),
-    "one class of two": (
-        lambda: objective_of(*_two(1)[:2], torch.full((N,), 0.3), torch_loss="bce_with_logits", weight_decay=1.0),
-        "classes",
-    ),
-    "class weights of another loss": (_with(torch_loss="mse", class_weight=[1.0, 1.0, 1.0]), "cross_entropy"),
-    "too few class weights": (_with(class_weight=[1.0, 1.0]), "2 for 3"),
-    "too few weights": (_with(sample_weight=[1.0]), "1 entries for 30"),
-    "a bias that is not there": (_with(output_bias="none"), "output bias"),
-    "a hidden bias that is not there": (_with(hidden_bias="none"), "hidden biases"),
-    "gamma in words": (_with(gamma="1"), "gamma"),
-    "a number": (lambda: objective_of(3, np.ones((2, 2)), [0, 1], loss="logistic", gamma=1.0), "must be"),
-    "other features": (
-        lambda: objective_of(_two()[0].state_dict(), np.ones((2, 3)), [0, 1], loss="squared", gamma=1.0),
-        "3",
-    ),
-}
+def wrong() -> dict[str, tuple[Callable[[], Any], str]]:
+    return {
+        "Softmax at the end": (_refused(nn.Softmax(dim=1)), "cross_entropy"),
+        "LogSoftmax at the end": (_refused(nn.LogSoftmax(dim=1)), "cross_entropy"),
+        "Sigmoid at the end": (_refused(nn.Sigmoid()), "bce_with_logits"),
+        "Tanh at the end": (_refused(nn.Tanh()), "does not map"),
+        "a normalisation": (_refused(nn.BatchNorm1d(3)), "BatchNorm1d"),
+        "three layers": (_deep, "two Linear"),
+        "no loss": (_with(torch_loss=None), "Name the loss"),
+        "two losses": (_with(loss="squared"), "Name the loss"),
+        "the likelihood": (_with(torch_loss="NLLLoss"), "cross_entropy"),
+        "probabilities": (_with(torch_loss="binary_cross_entropy"), "bce_with_logits"),
+        "a loss that is not there": (_with(torch_loss="MultiMarginLoss"), "has cross_entropy"),
+        "no loss at all": (_with(torch_loss=3), "name or a loss"),
+        "smoothed labels": (_with(torch_loss=nn.CrossEntropyLoss(label_smoothing=0.1)), "smoothing"),
+        "a Poisson rate": (_with(torch_loss=nn.PoissonNLLLoss(log_input=False)), "log_input"),
+        "no reduction": (_with(torch_loss=nn.CrossEntropyLoss(reduction="none")), "reduction"),
+        "no decay": (_with(weight_decay=None), "minimiser"),
+        "decay zero": (_with(weight_decay=0.0), "minimiser"),
+        "negative decay": (_with(weight_decay=-1.0), "positive"),
+        "an unknown optimizer": (_with(optimizer="newton"), "newton"),
+        "an optimizer of another model": (
+            _with(optimizer=torch.optim.SGD(sequential(3).parameters(), lr=1.0, weight_decay=1.0)),
+            "does not hold",
+        ),
+        "two decays of weights": (lambda: _optimised(1.0, 1.0, 2.0, 1.0), "differently"),
+        "a decay of biases": (lambda: _optimised(1.0, 0.5, 1.0, 1.0), "biases"),
+        "labels beyond": (
+            lambda: objective_of(*_two()[:2], torch.full((N,), 3), torch_loss="cross_entropy", weight_decay=1.0),
+            "1 classes",
+        ),
+        "one class of two": (
+            lambda: objective_of(*_two(1)[:2], torch.full((N,), 0.3), torch_loss="bce_with_logits", weight_decay=1.0),
+            "classes",
+        ),
+        "class weights of another loss": (_with(torch_loss="mse", class_weight=[1.0, 1.0, 1.0]), "cross_entropy"),
+        "too few class weights": (_with(class_weight=[1.0, 1.0]), "2 for 3"),
+        "too few weights": (_with(sample_weight=[1.0]), "1 entries for 30"),
+        "a bias that is not there": (_with(output_bias="none"), "output bias"),
+        "a hidden bias that is not there": (_with(hidden_bias="none"), "hidden biases"),
+        "gamma in words": (_with(gamma="1"), "gamma"),
+        "a number": (lambda: objective_of(3, np.ones((2, 2)), [0, 1], loss="logistic", gamma=1.0), "must be"),
+        "other features": (
+            lambda: objective_of(_two()[0].state_dict(), np.ones((2, 3)), [0, 1], loss="squared", gamma=1.0),
+            "3",
+        ),
+    }
 
 
-@pytest.mark.parametrize("wrong", WRONG)
-def test_what_has_no_objective_is_refused_in_one_sentence(wrong: str) -> None:
-    call, words = WRONG[wrong]
-    with pytest.raises(InputError) as caught:
-        call()
-    message = str(caught.value)
-    assert words in message, message
-    assert "\n" not in message
-    assert message.endswith(".")
+def test_what_has_no_objective_is_refused_in_one_sentence() -> None:
+    for name, (call, words) in wrong().items():
+        with pytest.raises(InputError) as caught:
+            call()
+        message = str(caught.value)
+        assert words in message, (name, message)
+        assert "\n" not in message
+        assert message.endswith(".")

@@ -24,6 +24,7 @@ from certnet.runtime.wording import figure
 from formulations import InputError
 from tests.certificates.altering import replace
 from tests.report.conftest import EVIL
+from tests.strategies import TEXTS
 
 
 class Elements(HTMLParser):
@@ -145,8 +146,8 @@ def test_an_audit_is_what_its_run_reports(runs: dict[str, Run], html: str, tmp_p
 
 
 JUNK = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
     max_leaves=8,
 )
 WORDS = """data history confusion worst fitted selection spectrum rank relaxation branching stages versions notes

@@ -176,7 +176,7 @@ def test_looking_at_the_iterate_changes_nothing() -> None:
     _assert_same(plain, watched)
 
 
-def test_a_solve_goes_on_from_the_iterate_that_was_shown(layer: Arrays) -> None:
+def test_a_solve_goes_on_from_the_iterate_that_was_shown() -> None:
     program, shown = _program(gamma=0.5), []
 
     def look(progress: Progress) -> bool:

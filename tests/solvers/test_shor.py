@@ -72,9 +72,8 @@ def test_bounds_are_proved_and_no_network_is_below(program: TrainingProgram, see
         assert dual.lower_bound >= alone
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_it_is_weaker_than_the_doubly_nonnegative_relaxation(seed: int) -> None:
-    program = gaussian(seed, 10, 3, 2, 0.5)
+def test_it_is_weaker_than_the_doubly_nonnegative_relaxation() -> None:
+    program = gaussian(0, 10, 3, 2, 0.5)
     presolved = presolve(program)
     assert presolved is not None
     result = solve(presolved.program)
