@@ -65,21 +65,15 @@ class Training:
 
 @dataclass(frozen=True, eq=False)
 class TrainingProof:
-    """A dual point for the lower bound, a network for the upper one.
-
-    The proof: for every u,
-
-        γ²‖u‖² − ‖Wᵀ(Xu)₊‖²  =  [a form that is PSD on the face] + Σ N_pq ℓ_p ℓ_q + Σ t_i α_i β_i + σ q,   N, σ ≥ 0,
-
-    over the generators of X (see ``LiftedProof``), or in few dimensions a ``Subdivision`` of the space of u; the form q
-    is there with a free hidden bias only, see ``certificates.training``. So W is dual feasible, and its value bounds
-    every network's objective.
+    """A dual point for the lower bound, and a network for the upper one.
 
     Attributes:
         W: (n, c) dual point, already scaled to be feasible.
         source: (N,) data rows that serve as generators.
         generator: (n,) generator of each data row, −1 for zero rows.
-        proof: nonnegativity of ``γ²‖u‖² − ‖Wᵀ(Xu)₊‖²`` on the lifted cone of the generators.
+        proof: nonnegativity of ``γ²‖u‖² − ‖Wᵀ(Xu)₊‖² ``, so that W is dual feasible: on the lifted cone of the
+            generators, or in few dimensions on a subdivision of the space of u; less σ q with a free hidden bias, see
+            ``certificates.training``.
         U, V, output: hidden (d×m) and output (c×m) weights and output bias (c,) of a network.
         ball: (d,) of a free hidden bias, else (0,): a point x̄ and R² ≥ ‖x_i − x̄‖² for all rows without their 1.
     """

@@ -120,21 +120,19 @@ class LinearLeaves:
             ProofFailure: the deadline has passed.
         """
         with np.errstate(all="ignore"):
-            enclosed = self.least(timed(Enclosure, deadline))
+            enclosed = self._remaining(timed(Enclosure, deadline))
         network, case = self.opened.network, self.opened.case
         entries = network.hidden.size + network.output.size + case.H.size
         for leaf, least in enumerate(enclosed):
             deadline.check()
             if exactly and entries <= EXACT_ENTRIES and not (least >= 0):
                 rows = {name: getattr(self, name)[[leaf]] for name in ("mu", "signs", "weights")}
-                (least,) = replace(self, **rows).least(timed(RationalMatrix, deadline))
+                (least,) = replace(self, **rows)._remaining(timed(RationalMatrix, deadline))
             yield least
 
-    def least(self, matrix: type[L]) -> list[Fraction | float]:
-        """What remains on each leaf is at least this."""
-        form = self.opened.linear_form(self.mu, self.margin, matrix)
-        found: list[Fraction | float] = least(self, *self.remainder(*form, matrix), matrix).tolist()
-        return found
+    def _remaining(self, matrix: type[L]) -> list[Fraction | float]:
+        alpha, z = self.opened.linear_form(self.mu, self.margin, matrix)
+        return least(self, *self.remainder(alpha, z, matrix), matrix).tolist()  # type: ignore[no-any-return]
 
     def remainder(self, alpha: M, z: M, matrix: type[M]) -> tuple[M, M]:
         """ρ (L×N) on β, and what is left on z (L×(d+1)), in the coordinates of each leaf's face, of any function on α

@@ -141,18 +141,13 @@ def _normalised_margin(proof: CaseProof) -> float:
 
 
 def _require_affordable(network: "ReluNetwork", case: "UnsafeCase", given: CaseProof, arithmetic: Arithmetic) -> None:
-    """Refuse a case whose statement, or whose linear leaves, take more memory than the checker has.
-
-    Raises:
-        ProofFailure: they do.
-    """
+    """Refuse a case whose statement, or whose linear leaves, take more memory than the checker has."""
     (m, d), (rows, c), proof = network.hidden.shape, case.H.shape, given.proof
     N, triangles = float(np.count_nonzero(given.stable == 0)), float(proof.triangles.neuron.size)
-    statement = network_bytes(network, arithmetic) + 80.0 * (2 * d + 1) * (d + 1)
-    leaves = proof.leaves * (8.0 * N + 300.0)
-    slopes = 80.0 * triangles * (N + d + 1) + 400.0 * (2 * d + triangles * (d + 2))
+    statement = network_bytes(network, arithmetic) + 160.0 * (d + 3) ** 2
+    leaves = proof.leaves * (8.0 * N + 300.0) + 80.0 * triangles * (N + 6 * d + 11)
     block = 400.0 * max(BLOCK_ENTRIES, m + 2 * N + 3 * d + triangles + proof.circuits.target.size + c + rows)
-    require_memory(statement + leaves + slopes + block, "the proof")
+    require_memory(statement + leaves + block, "the proof")
 
 
 def check_case(
@@ -194,11 +189,11 @@ def check_case(
         numbers = np.array([leaf for leaf, _ in linear[start : start + block]], dtype=np.int64)
         signs = np.stack([signs for _, signs in linear[start : start + block]])
         weights = leaf_weights(proof, numbers, N, rows)
-        leaves = LinearLeaves(opened, proof.triangles, given.mu[numbers], given.margin, signs, weights)
-        for leaf, least in zip(numbers.tolist(), leaves.remainders(exactly=exactly, deadline=deadline), strict=True):
+        part = LinearLeaves(opened, proof.triangles, given.mu[numbers], given.margin, signs, weights)
+        for leaf, least in zip(numbers.tolist(), part.remainders(exactly=exactly, deadline=deadline), strict=True):
             if not (least >= 0):
                 shown = float(max(least, -LARGEST))
-                require(False, f"the linear function of leaf {leaf} is only shown to be at least {shown:.3e}")
+                raise ProofFailure(f"the linear function of leaf {leaf} is only shown to be at least {shown:.3e}")
     return len(linear), len(others)
 
 

@@ -9,8 +9,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from formulations.arrays import FloatArray as FloatArray
 from formulations.arrays import IntArray as IntArray
-from formulations.arrays import frozen as frozen
 from formulations.errors import InputError
+
+
+def frozen(array: NDArray[np.generic]) -> None:
+    """Make an array that is shared between results read-only."""
+    array.setflags(write=False)
 
 
 def as_array(name: str, value: Any) -> NDArray[Any]:

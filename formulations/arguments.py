@@ -107,6 +107,9 @@ seconds = _rule(
 )
 real = _rule(lambda value: abs(_number(value)) < math.inf, "a finite number")
 count = _rule(lambda value: isinstance(value, numbers.Integral) and _number(value) >= 0, "a whole number of 0 or more")
+positive_count = _rule(
+    lambda value: isinstance(value, numbers.Integral) and _number(value) > 0, "a whole number of 1 or more"
+)
 location = _rule(lambda value: isinstance(value, str | os.PathLike), "the path of a file")
 json_object = _rule(_is_json_object, "a dictionary that JSON can hold")
 

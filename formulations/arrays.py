@@ -5,8 +5,3 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-
-
-def frozen(array: NDArray[np.generic]) -> None:
-    """Make an array that is shared between results read-only."""
-    array.setflags(write=False)

@@ -83,6 +83,10 @@ class GroupedDual(Dual):
     blocks: FloatArray
     head: FloatArray
 
+    def times(self, factor: float) -> "GroupedDual":
+        """W and N times ``factor``."""
+        return replace(self, W=factor * self.W, blocks=factor * self.blocks, head=factor * self.head)
+
     def scaled(self, unit: float, phi: FloatArray) -> "GroupedDual":
         """W times ``unit``, and N as it is for generators that are ``phi`` (N,) times as large."""
         own, shared = self.groups.padded(phi), phi[self.groups.head]
@@ -91,6 +95,40 @@ class GroupedDual(Dual):
         both = np.concatenate([shared, shared])
         blocks = unit**2 * self.blocks / (size[:, :, None] * size[:, None, :])
         return replace(self, W=unit * self.W, blocks=blocks, head=unit**2 * self.head / np.outer(both, both))
+
+    @classmethod
+    def of_products(
+        cls, W: FloatArray, labels: IntArray, pairs: IntArray, multipliers: FloatArray, t: FloatArray
+    ) -> "GroupedDual":
+        """From ``Groups.labels``, products of φ (n, 2) with their multipliers (n,), and those of α_iβ_i (N,).
+
+        Raises:
+            InputError: groups share different numbers of generators, or a pair joins two groups.
+        """
+        N, owner = len(labels), _owners(labels, pairs)
+        names, number = np.unique(owner, return_inverse=True)
+        order = np.lexsort((np.arange(N), labels >= 0, number))
+        counts = np.bincount(number)
+        place = np.empty(N, dtype=np.int64)
+        place[order] = np.arange(N) - np.repeat(np.cumsum(counts) - counts, counts)
+        m, s, r = len(names), int(counts.max()), int(np.count_nonzero(labels < 0)) // len(names)
+        rows = np.full((m, s), N)
+        rows[number, place] = np.arange(N)
+        own = np.stack([np.arange(N), N + np.arange(N)], axis=1)
+        p, q = np.concatenate([pairs, own]).T
+        half = 0.5 * np.concatenate([multipliers, t])
+        blocks, head = np.zeros((m, 2 * s, 2 * s)), np.zeros((2 * m * r, 2 * m * r))
+        i, j, shared = p % N, q % N, (labels[p % N] < 0) & (labels[q % N] < 0)
+        if (number[i] != number[j])[~shared].any():
+            raise InputError("a pair of its multipliers joins two groups.")
+        in_group = number[i], place[i] + s * (p // N), place[j] + s * (q // N)
+        in_row = number * r + place
+        in_head = in_row[i] + m * r * (p // N), in_row[j] + m * r * (q // N)
+        for into, (*first, one, other), kept in ((blocks, in_group, ~shared), (head, in_head, shared)):
+            first, one, other = [at[kept] for at in first], one[kept], other[kept]
+            np.add.at(into, (*first, one, other), half[kept])
+            np.add.at(into, (*first, other, one), half[kept])
+        return cls(W=W, N=NO_PRODUCTS, groups=Groups(rows, r, N), blocks=blocks, head=head)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All that ``of_arrays`` needs."""
@@ -119,6 +157,23 @@ class GroupedDual(Dual):
             raise InputError("its products within groups are damaged.") from None
         groups = Groups(rows.astype(np.int64), shared, neurons)
         return cls(W=W, N=NO_PRODUCTS, groups=groups, blocks=blocks, head=head)
+
+
+def _owners(labels: IntArray, pairs: IntArray) -> IntArray:
+    """Labels (N,) in which shared generators, labelled −1, have the group whose members they stand in pairs with."""
+    ends, owner, shared = pairs % len(labels), labels.copy(), labels < 0
+    for one, other in ((0, 1), (1, 0)):
+        mixed = shared[ends[:, one]] & ~shared[ends[:, other]]
+        owner[ends[mixed, one]] = labels[ends[mixed, other]]
+    # Of those in no such pair each group has as many as it lacks.
+    names = np.unique(labels[~shared])
+    having = np.array([np.count_nonzero(shared & (owner == name)) for name in names])
+    missing = np.count_nonzero(shared) // max(len(names), 1) - having
+    free = np.flatnonzero(owner < 0)
+    if missing.min(initial=0) < 0 or missing.sum() != len(free):
+        raise InputError("its groups differ in how many generators they share.")
+    owner[free] = np.repeat(names, missing)
+    return owner
 
 
 def _halved(unit: FloatArray, part: IntArray, pieces: int) -> list[IntArray]:

@@ -24,6 +24,8 @@ class ReluNetwork:
         output: (c, m) V.
         output_bias: (c,) b₂.
         note: a sentence where rounding made these numbers of those in a file or model, else None.
+        off: where rounding made these numbers and it is known, by how much at most hidden, hidden_bias, output and
+            output_bias of the file or model differ from them in any entry; else None.
         ending: the function that the file or model applies to these outputs, such as Softmax, or None.
 
     Raises:
@@ -36,6 +38,7 @@ class ReluNetwork:
     output_bias: FloatArray
     note: str | None = field(default=None, init=False, repr=False)
     ending: str | None = field(default=None, init=False, repr=False)
+    off: tuple[float, float, float, float] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         for name, dimensions in (("hidden", 2), ("hidden_bias", 1), ("output", 2), ("output_bias", 1)):
@@ -49,12 +52,18 @@ class ReluNetwork:
         if d == 0 or c == 0:
             raise InputError("a network needs at least one input and one output.")
 
-    def told(self, note: str | None, ending: str | None) -> "ReluNetwork":
-        """The same network with this note and ending."""
+    def told(
+        self, note: str | None, ending: str | None, off: tuple[float, float, float, float] | None = None
+    ) -> "ReluNetwork":
+        """The same network with this note, ending and bound of rounding."""
         told = replace(self)
-        object.__setattr__(told, "note", note)
-        object.__setattr__(told, "ending", ending)
+        for name, value in (("note", note), ("ending", ending), ("off", off)):
+            object.__setattr__(told, name, value)
         return told
+
+    def as_of(self, other: "ReluNetwork") -> "ReluNetwork":
+        """The same network with what is told of the other one, of whose numbers it consists."""
+        return self.told(other.note, other.ending, other.off)
 
     @property
     def notes(self) -> tuple[str, ...]:

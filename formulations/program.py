@@ -255,6 +255,10 @@ class Dual:
     N: FloatArray
     on_equalities: FloatArray = field(default_factory=lambda: np.zeros(0))
 
+    def times(self, factor: float) -> "Dual":
+        """W and N times ``factor``."""
+        return Dual(factor * self.W, factor * self.N)
+
 
 @dataclass(frozen=True, eq=False)
 class Primal:

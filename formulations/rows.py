@@ -11,7 +11,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from formulations.arrays import FloatArray, IntArray, frozen
+from formulations._validation import frozen
+from formulations.arrays import FloatArray, IntArray
 from formulations.parallel import ZERO_ROW, scale_rows
 
 

@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from formulations._validation import FloatArray
+from formulations.groups import GroupedDual
 from formulations.lifted_space import LiftedSpace
 from formulations.program import Dual, Primal, Program
 
@@ -73,10 +74,14 @@ class Scaling:
 
     def undo_dual(self, dual: Dual) -> Dual:
         """The same dual for ``given``."""
+        if isinstance(dual, GroupedDual):
+            return dual.scaled(self.unit, self.phi)
         return Dual(self.unit * dual.W, self.unit**2 * dual.N / self._products if dual.N.size else dual.N)
 
     def apply_dual(self, dual: Dual) -> Dual:
         """Inverse of ``undo_dual``."""
+        if isinstance(dual, GroupedDual):
+            return dual.scaled(1.0 / self.unit, 1.0 / self.phi)
         return Dual(dual.W / self.unit, dual.N * self._products / self.unit**2 if dual.N.size else dual.N)
 
     def undo_z(self, z: FloatArray) -> FloatArray:

@@ -50,7 +50,6 @@ def example(**changes: Any) -> Checkpoint:
         iterate=(random.standard_normal((4, 4)), Dual(random.standard_normal((5, 2)), random.standard_normal((6, 6)))),
         U=random.standard_normal((2, 2)),
         V=random.standard_normal((2, 2)),
-        grouped=in_groups(),
         about={"source": "iris", "γ": [1, None]},
     )
     return replace(checkpoint, **changes)
@@ -81,14 +80,13 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     np.testing.assert_array_equal(after.iterate[0], before.iterate[0])
     np.testing.assert_array_equal(after.iterate[1].N, before.iterate[1].N)
     np.testing.assert_array_equal(after.U, before.U)
-    assert_same_arrays(after.grouped.arrays(), before.grouped.arrays())
     assert [path.name for path in tmp_path.iterdir()] == ["c.npz"]
 
 
 def test_what_is_missing_stays_missing(tmp_path: Path) -> None:
-    write_checkpoint(tmp_path / "c.npz", example(search=None, dual=None, iterate=None, U=None, V=None, grouped=None))
+    write_checkpoint(tmp_path / "c.npz", example(search=None, dual=None, iterate=None, U=None, V=None))
     after = read_checkpoint(tmp_path / "c.npz")
-    assert (after.search, after.dual, after.U, after.V, after.grouped) == (None, None, None, None, None)
+    assert (after.search, after.dual, after.U, after.V) == (None, None, None, None)
 
 
 @settings(max_examples=30)
@@ -329,7 +327,7 @@ def test_a_checkpoint_that_fails_is_tried_again() -> None:
 
 def test_nothing_new_is_not_written() -> None:
     clock, saved = FakeClock(), []
-    saver = Saver(example(search=None, dual=None, iterate=None, grouped=None), saved.append, clock)
+    saver = Saver(example(search=None, dual=None, iterate=None), saved.append, clock)
     saver.update(U=np.ones((2, 1)), V=np.ones((2, 1)))
     saver.look()
     for _ in range(10):
@@ -343,7 +341,7 @@ def test_nothing_new_is_not_written() -> None:
 def test_a_last_checkpoint_that_is_large_keeps_the_network(seconds: float, earlier: bool) -> None:
     clock, saved = FakeClock(), []
     huge = np.broadcast_to(np.ones(1), (40_000, 40_000))
-    saver = Saver(example(search=None, dual=None, iterate=None, grouped=None), saved.append, clock)
+    saver = Saver(example(search=None, dual=None, iterate=None), saved.append, clock)
     if earlier:
         clock.now = SETTINGS.every_seconds
         saver.look(lambda: {"search": {"x": huge}})
@@ -469,7 +467,7 @@ def test_a_job_in_groups_is_resumed_with_its_bound(tmp_path: Path, monkeypatch: 
     assert first.resumable
     assert first.certificate.proof.groups.size
     stored = read_checkpoint(path)
-    assert stored.grouped is not None
+    assert isinstance(stored.dual, GroupedDual)
     again = certnet.train(program, time_limit=1.0, tolerance=1e-9, resume=stored)
     assert again.report.verdict is Verdict.PROVED
     assert again.report.lower_bound >= first.report.lower_bound * (1 - 1e-7)

@@ -21,6 +21,7 @@ from formulations import Dual, MergedRows, TrainingProgram
 from formulations.arrays import FloatArray
 from formulations.circuits import CircuitSet
 from formulations.errors import InputError
+from formulations.groups import GroupedDual
 from formulations.losses import name_of
 from formulations.program import NO_PRODUCTS
 
@@ -49,7 +50,12 @@ def residual_dual(merged: MergedRows, U: FloatArray, V: FloatArray) -> Dual:
 
 
 def drop_negligible(merged: MergedRows, dual: Dual) -> Dual:
-    """Set multipliers to zero that are below ``NEGLIGIBLE`` of the largest, measured at inequalities of unit size."""
+    """Set multipliers to zero that are below ``NEGLIGIBLE`` of the largest, measured at inequalities of unit size.
+
+    A dual in groups comes back as it is; its repair does the same.
+    """
+    if isinstance(dual, GroupedDual):
+        return dual
     if not dual.N.any():
         return Dual(dual.W, NO_PRODUCTS)
     program = merged.program

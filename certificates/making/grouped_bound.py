@@ -105,33 +105,6 @@ class _Slack:
         out[:, s : s + k, s : s + k] = A.transpose(0, 2, 1) @ slope
         return out
 
-    def corner(self, forms: _Forms) -> FloatArray | None:
-        """K (k×k) after all eliminations, None where one is impossible."""
-        (m, _), r, k, c = self.groups.rows.shape, self.groups.shared, self.k, self.c
-        s, own, H = self.groups.rows.shape[1], forms.own, forms.head.copy()
-        members, rest = np.arange(r, s), np.concatenate([np.arange(r), np.arange(s, s + k + c)])
-        try:
-            # What a padded generator has is zero.
-            P = own[:, members[:, None], members] + (~self.real[:, r:]) * np.eye(s - r)
-            C = own[:, members[:, None], rest]
-            root = np.linalg.cholesky(P)
-            half = np.linalg.solve(root, C)
-            own = own[:, rest[:, None], rest] - half.transpose(0, 2, 1) @ half
-            for g, part in enumerate(own[:, :r, :]):
-                where = slice(g * r, (g + 1) * r)
-                H[where, where] += part[:, :r]
-                H[where, m * r :] += part[:, r:]
-                H[m * r :, where] += part[:, r:].T
-            H[m * r :, m * r :] += own[:, r:, r:].sum(axis=0)
-            z = np.arange(m * r, m * r + k)
-            others = np.concatenate([np.arange(m * r), np.arange(m * r + k, len(H))])
-            root = np.linalg.cholesky(H[np.ix_(others, others)])
-            half = np.linalg.solve(root, H[np.ix_(others, z)])
-            K: FloatArray = H[np.ix_(z, z)] - half.T @ half
-        except np.linalg.LinAlgError:
-            return None
-        return K if np.isfinite(K).all() else None
-
     def price(self, K: FloatArray, near: float | None) -> tuple[float, float]:
         """(h², share): the least h² for which ``h²E + K`` is semidefinite, over shares of the region, or those near."""
         if not self.program.region.size:
@@ -151,6 +124,65 @@ class _Slack:
         root = np.linalg.cholesky(np.array([self.program.cost(share) for share in shares]))
         whitened = np.linalg.solve(root, np.linalg.solve(root, -K).transpose(0, 2, 1))
         return np.asarray(np.linalg.eigvalsh(whitened)[:, -1])
+
+
+class _Pencil:
+    """K as a function of the shift τ of one pair of forms: one eigendecomposition of every group serves all τ.
+
+    With P + τS of a group's members, ``LLᵀ = S`` and ``L⁻¹PL⁻ᵀ = QΛQᵀ``, and with C + τD of members and the rest,
+    ``QᵀL⁻¹(C + τD) = Z + (Λ + τ)Y``. So the Schur complement depends on τ linearly but for ``Zᵀ(Λ + τ)⁻¹Z``.
+    """
+
+    def __init__(self, slack: _Slack, fixed: _Forms, shifted: _Forms) -> None:
+        """Raises LinAlgError where S is not definite, or something is not finite."""
+        r, s, self.k = slack.groups.shared, slack.groups.rows.shape[1], slack.k
+        self.r, order = r, fixed.own.shape[1]
+        members, rest = np.arange(r, s), np.concatenate([np.arange(r), np.arange(s, order)])
+        # What a padded generator has is zero.
+        S = shifted.own[:, members[:, None], members] + ~slack.real[:, r:] * np.eye(s - r)
+        root = np.linalg.inv(np.linalg.cholesky(S))
+        P = root @ fixed.own[:, members[:, None], members] @ root.transpose(0, 2, 1)
+        self.values, vectors = np.linalg.eigh(P)
+        turned = vectors.transpose(0, 2, 1) @ root
+        X, Y = (turned @ forms.own[:, members[:, None], rest] for forms in (fixed, shifted))
+        along = self.values[:, :, None] * Y
+        self.Z, Y_T = X - along, Y.transpose(0, 2, 1)
+        crossed = Y_T @ X
+        constant = fixed.own[:, rest[:, None], rest] - crossed - crossed.transpose(0, 2, 1) + Y_T @ along
+        self.constant = self._added(fixed.head, constant, constant[:, r:, r:].sum(axis=0))
+        slope = shifted.own[:, rest[:, None], rest] - Y_T @ Y
+        self.slope = self._added(shifted.head, slope, slope[:, r:, r:].sum(axis=0))
+        self.least = -float(self.values.min(initial=np.inf))
+
+    def _added(self, head: FloatArray, own: FloatArray, corner: FloatArray) -> FloatArray:
+        """A head with the rows of shared generators (m, r, r+k+c) of all groups, and their sum over (z, v)."""
+        H, r, end = head.copy(), self.r, len(own) * self.r
+        for g, part in enumerate(own[:, :r]):
+            where = slice(g * r, (g + 1) * r)
+            H[where, where] += part[:, :r]
+            H[where, end:] += part[:, r:]
+            H[end:, where] += part[:, r:].T
+        H[end:, end:] += corner
+        return H
+
+    def corner(self, tau: float) -> FloatArray | None:
+        """K (k×k) after all eliminations, None where one is impossible."""
+        if not self.least < tau:
+            return None
+        half = self.Z / np.sqrt(self.values + tau)[:, :, None]
+        tail = half[:, :, self.r :].reshape(-1, half.shape[2] - self.r)
+        shared = half[:, :, : self.r].transpose(0, 2, 1) @ half
+        H = self._added(self.constant + tau * self.slope, -shared, -tail.T @ tail)
+        end = len(half) * self.r
+        z = np.arange(end, end + self.k)
+        others = np.concatenate([np.arange(end), np.arange(end + self.k, len(H))])
+        try:
+            root = np.linalg.cholesky(H[np.ix_(others, others)])
+            solved = np.linalg.solve(root, H[np.ix_(others, z)])
+        except np.linalg.LinAlgError:
+            return None
+        K: FloatArray = H[np.ix_(z, z)] - solved.T @ solved
+        return K if np.isfinite(K).all() else None
 
 
 def best_grouped(
@@ -193,10 +225,13 @@ class _Way:
     def improves(self, factor: float) -> bool:
         """Whether the best shift with this ν proves more."""
         slack, before = self._slack, self.h_squared
-        fixed = slack.of_W + self._products * factor
+        try:
+            pencil = _Pencil(slack, slack.of_W + self._products * factor, self._shifted)
+        except np.linalg.LinAlgError:
+            return False
 
         def value(tau: float) -> float:
-            K = slack.corner(fixed + self._shifted * tau)
+            K = pencil.corner(tau)
             if K is None:
                 return np.inf
             h_squared, share = slack.price(K, self.share if np.isfinite(self.h_squared) else None)
@@ -208,9 +243,10 @@ class _Way:
         low, high = self._range
         if np.isfinite(before):
             low, high = max(low, np.log(self.tau) - _NEAR), min(high, np.log(self.tau) + _NEAR)
+        low = max(low, np.log(max(pencil.least, 1e-300)))
         while high - low > _EDGE:
             middle = 0.5 * (low + high)
-            possible = slack.corner(fixed + self._shifted * np.exp(middle)) is not None
+            possible = pencil.corner(float(np.exp(middle))) is not None
             low, high = (low, middle) if possible else (middle, high)
         least = float(np.exp(high))
         golden(lambda x: value(least * (1.0 + 10.0**x)), *_DECADES, _STEPS)

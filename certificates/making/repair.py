@@ -112,13 +112,15 @@ def repair(program: Program, dual: Dual, *, margin: float = MARGIN) -> RepairedD
 
     Args:
         program: a program in the coordinates that the certificate will use, normally ``MergedRows.program``.
-        dual: any dual of that program.
+        dual: any dual of that program; one in groups asks for a program without inequalities besides its signs.
         margin: relative slack given away for the rigorous check.
 
     Raises:
         InputError: the dual's shapes do not fit.
     """
     _require_fit(program, dual)
+    if isinstance(dual, GroupedDual):
+        return _repair_in_groups(program, dual, margin)
     if not dual.N.any():
         return repair_without_products(program, dual.W, margin=margin)
     W, N, t = project(program, dual)
@@ -160,18 +162,8 @@ def repair_without_products(
     return _scaled(program, W, NO_PRODUCTS, -tau, program.share * h_squared, h_squared, size, margin)
 
 
-def repair_in_groups(program: Program, dual: GroupedDual, *, margin: float = MARGIN) -> RepairedDual:
-    """The best bound of a dual whose products are those of groups, in time and memory linear in the groups.
-
-    Args:
-        program: as for ``repair``, without inequalities besides its signs.
-        dual: any dual of that program.
-        margin: relative slack given away for the rigorous check.
-
-    Raises:
-        InputError: the dual is one of another program.
-    """
-    _require_fit(program, dual)
+def _repair_in_groups(program: Program, dual: GroupedDual, margin: float) -> RepairedDual:
+    """In time and memory linear in the groups."""
     if dual.groups.neurons != program.space.neurons:
         raise InputError(f"the dual is about {dual.groups.neurons} generators, the program about another number.")
     unit = _unit(program, _in_domain(program, dual.W))

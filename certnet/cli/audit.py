@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from rich.markup import escape
 from rich.table import Table
 
 from certificates.certificate import FLOAT32
@@ -25,7 +24,7 @@ from certnet.cli.options import (
 from certnet.cli.output import Exit, csv_text, deliver, head, place_for, say
 from certnet.cli.parsing import option
 from certnet.cli.rows import Subject
-from certnet.cli.show import Live
+from certnet.cli.show import Live, plain
 from certnet.io import Split, load
 from certnet.io.answers import require_kind
 from certnet.io.float32 import require_plain
@@ -186,10 +185,10 @@ def audit_table(report: Mapping[str, Any]) -> Table:
     """Clean and certified to attacked accuracy, of each class and of all."""
     data = report["data"]
     title = f"{report['network']} on {data['name']} ({data['part']} rows), {report['norm']}: certified to attacked"
-    table = Table(title=escape(title), title_justify="left", min_width=min(len(title), 100))
+    table = Table(title=plain(title), title_justify="left", min_width=min(len(title), 100))
     head, rows = accuracies(report)
     for place, name in enumerate(head):
         table.add_column(name, justify="right" if place else "left")
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*map(plain, row))
     return table

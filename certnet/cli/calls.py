@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from certificates import Certificate, Verdict
-from certificates.container import MAX_CASES
+from certificates.layout import MAX_CASES
 from certnet.cli.limits import began, seconds_or_none, shares
 from certnet.cli.options import Json
 from certnet.cli.output import BY_VERDICT, SEVERITY, head, place_for, with_headline, write_proof
 from certnet.cli.parsing import option
 from certnet.cli.query import tell_notes
 from certnet.cli.rows import median_radius
-from certnet.cli.show import Live, first_line, stderr_console
+from certnet.cli.show import Live, first_line, tell
 from certnet.io.output import print_result
 from certnet.runtime.clock import Event
 from certnet.runtime.wording import printable
@@ -79,15 +79,15 @@ class Asking:
             seconds = shares(limit, self.started, len(questions), input_limit)
             for number, ((label, ask), share) in enumerate(zip(questions.items(), seconds, strict=True), start=1):
                 count = f" ({number} of {len(questions)})" if len(questions) > 1 else ""
-                tell = live.part(f"{label or command}{count}", self.started, _so_far(entries))
-                tell(Event("begins", 0.0))
+                watch = live.part(f"{label or command}{count}", self.started, _so_far(entries))
+                watch(Event("begins", 0.0))
                 provenance = {"command": command, **about, "question": label}
-                rows, proof = ask(time_limit=share, random_state=self.seed, provenance=provenance, progress=tell)
+                rows, proof = ask(time_limit=share, random_state=self.seed, provenance=provenance, progress=watch)
                 file = {}
                 if place is not None and proof is not None:
                     if len(proof.proofs) > MAX_CASES:
                         notes.append(f"{label} has a proof of {len(proof.proofs)} cases, and a file holds {MAX_CASES}.")
-                        stderr_console().print(f"certnet: {notes[-1]}", markup=False, soft_wrap=True)
+                        tell(f"certnet: {notes[-1]}")
                     else:
                         path = place if alone else place / f"{label.replace(' ', '-')}.cert"
                         write_proof(path, proof)

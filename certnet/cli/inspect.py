@@ -52,7 +52,7 @@ def _table(run: "Run") -> "Table":
     """The figures of a run, and how data are treated on their way into its network."""
     from certnet.cli.audit import audit_table
     from certnet.cli.optimality import optimality_table
-    from certnet.cli.show import training_table
+    from certnet.cli.show import plain, training_table
     from certnet.report.course import recipe_of
 
     if run.command == "audit":
@@ -61,14 +61,8 @@ def _table(run: "Run") -> "Table":
     recipe = recipe_of(run.report)
     columns, notes = (("columns", sentence) for sentence in recipe.sentences), run.report["notes"]
     for name, text in (*recipe.facts, *columns, *(("note", str(note)) for note in notes)):
-        table.add_row(name, _plain(text))
+        table.add_row(name, plain(text))
     return table
-
-
-def _plain(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
 
 
 def _what_next(run: "Run") -> list[str]:
@@ -122,6 +116,7 @@ def compare(runs: Runs, json: Json = False) -> int:
 def _comparison(rows: Sequence[Mapping[str, Any]]) -> "Table":
     from rich.table import Table
 
+    from certnet.cli.show import plain
     from certnet.report.comparison import in_words
 
     head, cells = in_words(rows)
@@ -129,7 +124,7 @@ def _comparison(rows: Sequence[Mapping[str, Any]]) -> "Table":
     for place, name in enumerate(head):
         table.add_column(name, overflow="fold", justify="right" if place > 1 else "left")
     for row, (run, *figures) in zip(rows, cells, strict=True):
-        table.add_row(*map(_plain, (f"{run}{' *' if row['best'] else ''}", *figures)))
+        table.add_row(*map(plain, (f"{run}{' *' if row['best'] else ''}", *figures)))
     if any(row["best"] for row in rows):
         table.caption = "* best on the validation rows"
     return table

@@ -68,17 +68,10 @@ def optimality(
     raw: Annotated[
         bool, option("--raw", help="The network was trained on the features as they are; else standardised.")
     ] = False,
-<<<<<<< HEAD
-    no_split: Annotated[
-        bool, option("--no-split", help="It was trained on all rows; else on 60 % as certnet train does.")
-    ] = False,
-=======
-    no_split: Annotated[bool, typer.Option("--no-split", help="It was trained on all rows; else on 60 %.")] = False,
+    no_split: Annotated[bool, option("--no-split", help="It was trained on all rows; else on 60 %.")] = False,
     refit: Annotated[
-        bool | None,
-        typer.Option("--refit/--no-refit", help="It was trained on 80 %, as by certnet train where γ is chosen."),
+        bool | None, option("--refit/--no-refit", help="It was trained on 80 %, as where certnet train chooses γ.")
     ] = None,
->>>>>>> scores19
     seed: common.SplitSeed = 0,
     gap: Annotated[
         float, option(help="Relative distance from the best known network at which branching stops.")
@@ -117,20 +110,9 @@ def optimality(
     read, recipe = subject.read, training.recipe_of(options, data)
     if subject.run is not None:
         # What is not given is as it was in training: data, objective, and the scale of features.
-<<<<<<< HEAD
-        names = given_names(context) & {"target", "task", "seed", "raw", "class_weight", "weight_column"}
-=======
-        names = common.given_names(context) & {
-            "target",
-            "task",
-            "seed",
-            "raw",
-            "refit",
-            "class_weight",
-            "weight_column",
-        }
->>>>>>> scores19
-        changes = {name: getattr(options, name) for name in names} | ({"split": False} if no_split else {})
+        own_names = {"target", "task", "seed", "raw", "refit", "class_weight", "weight_column"}
+        changes = {name: getattr(options, name) for name in own_names & given_names(context)}
+        changes |= {"split": False} if no_split else {}
         recipe, own_terms = subject.run.recipe_for(data, **changes), subject.run.objective
         if torch_loss is None:
             loss, gamma = loss or own_terms["loss"], gamma or own_terms["gamma"]
@@ -172,6 +154,7 @@ def optimality(
                 time_limit=limit,
                 max_nodes=branching.nodes,
                 workers=branching.workers,
+                threads=branching.threads,
                 scheduler=branching.scheduler,
                 circuits=branching.circuits,
                 train=not no_train,

@@ -58,6 +58,7 @@ Solver = Annotated[str, option(help="Solver of the relaxation; see certnet docto
 JobLimit = Annotated[float, option(help="Seconds for the whole job; 0 for no limit. More time gives a better bound.")]
 Nodes = Annotated[int | None, option(help="Most relaxations that branching may solve.")]
 Workers = Annotated[int, option(least=1, help="Processes that may be used.")]
+Threads = Annotated[int | None, option(least=1, metavar="N", help="Most threads of this process; else as many as pay.")]
 Scheduler = Annotated[str | None, option(metavar="ADDRESS", help="Dask scheduler, tcp://HOST:PORT, to use instead.")]
 Rows = Annotated[str | None, option(metavar="A:B", help="Of the data, rows A to B-1; all by default.")]
 
@@ -146,5 +147,6 @@ class Branching:
 
     nodes: Nodes = None
     workers: Workers = 1
+    threads: Threads = None
     scheduler: Scheduler = None
     circuits: Circuits = False

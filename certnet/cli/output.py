@@ -12,7 +12,7 @@ from certificates.findings import figures as figures
 from certificates.findings import finite as finite
 from certificates.findings import weights as weights
 from certnet.cli.exits import Exit as Exit
-from certnet.cli.show import first_line, stderr_console
+from certnet.cli.show import first_line, stderr_console, tell
 from certnet.io.output import OutputFolder, Writer, files_in, json_writer, print_result, require_named, writing
 from certnet.runtime.headline import headline
 from certnet.runtime.machine import versions
@@ -108,8 +108,7 @@ def deliver(
 
 def say_notes(shown: "Shown | SimpleNamespace", notes: Sequence[str]) -> None:
     """Print sentences on stderr, unless nothing is to be."""
-    for note in () if shown.quiet else notes:
-        stderr_console().print(note, markup=False)
+    tell(*(() if shown.quiet else notes))
 
 
 def say(
@@ -127,16 +126,15 @@ def say(
 
     What it means comes first, then the figures, and last the theorem and where it is.
     """
-    console = stderr_console()
     if not shown.json:
         print_result(report, [first_line(report)], as_json=False)
     if not shown.quiet:
-        console.print(table)
+        stderr_console().print(table)
     say_notes(shown, remarks)
     if report.get("interrupted"):
-        console.print(f"certnet: {interrupted}", markup=False)
+        tell(f"certnet: {interrupted}")
     if failure is not None:
-        console.print(f"certnet: {failure}", markup=False, soft_wrap=True)
+        tell(f"certnet: {failure}")
     print_result(report, lines, as_json=shown.json)
     if report.get("interrupted"):
         return Exit.INTERRUPTED

@@ -79,10 +79,10 @@ def written(name: str) -> str:
 
 def _filled(owner: Callable[..., Any], given: Mapping[str, Any]) -> functools.partial[Any]:
     """The function, or the dataclass of options, with all that it takes."""
-    hints, values = get_type_hints(owner), dict[str, Any]()
+    hints: dict[str, Any] = get_type_hints(owner)
+    values = dict[str, Any]()
     for name in inspect.signature(owner).parameters:
-        kind: Any = hints[name]
-        values[name] = _filled(kind, given)() if is_dataclass(kind) else given[name]
+        values[name] = _filled(hints[name], given)() if is_dataclass(hints[name]) else given[name]
     return functools.partial(owner, **values)
 
 

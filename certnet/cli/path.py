@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from rich.markup import escape
 from rich.table import Table
 
 from certificates import Training, Verdict, check, fingerprint, read_certificate
@@ -17,7 +16,7 @@ from certnet.cli.limits import began, job_seconds
 from certnet.cli.output import SEVERITY, deliver, head, say, say_notes
 from certnet.cli.resuming import CHECKPOINT, Keeper, about
 from certnet.cli.scores import evaluate
-from certnet.cli.show import Live, stderr_console, summary
+from certnet.cli.show import Live, plain, summary, tell
 from certnet.io import load
 from certnet.io.output import OutputFolder, output_folder
 from certnet.io.runs import network_of, read_run
@@ -95,6 +94,7 @@ class _Path:
                 progress=live,
                 provenance=training.provenance(split),
                 device=options.device,
+                threads=options.threads,
                 known=known,
                 checkpoint=self._keeper,
                 resume=resume,
@@ -139,7 +139,7 @@ class _Path:
         self.reports[gamma] = report
         if failure is not None:
             self.failures.append(failure)
-            stderr_console().print(f"certnet: {failure}", markup=False, soft_wrap=True)
+            tell(f"certnet: {failure}")
             if report["files"]:
                 # What another γ improves later goes to the same place.
                 self.folders[gamma] = OutputFolder(Path(report["files"]["report"]).parent, ())
@@ -199,7 +199,7 @@ class _Path:
             try:
                 checkpoint = read_checkpoint(path)
             except InputError as error:
-                stderr_console().print(f"γ = {gamma:g} starts anew: {error}", markup=False)
+                tell(f"γ = {gamma:g} starts anew: {error}")
                 continue
             if checkpoint.fingerprint == program_fingerprint(program):
                 found[gamma] = checkpoint
@@ -247,7 +247,7 @@ def _best(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 def _table(report: Mapping[str, Any], by_class: bool, source: str) -> Table:
     name, title = ("accuracy", "accuracy") if by_class else ("r2", "R²")
-    table = Table(title=escape(f"{source}: {report['reason']}"), title_justify="left")
+    table = Table(title=plain(f"{source}: {report['reason']}"), title_justify="left")
     for column in ("γ", "objective", "lower bound", "gap", "rank", "neurons", f"{title} train", "validation", "time"):
         table.add_column(column, justify="right")
     for row in report["results"]:

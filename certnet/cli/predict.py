@@ -39,7 +39,7 @@ def predict(
     from certnet.cli.limits import seconds_or_none
     from certnet.cli.output import Exit, csv_text, head, place_for
     from certnet.cli.rows import Subject
-    from certnet.cli.show import stderr_console
+    from certnet.cli.show import tell
     from certnet.io.answers import against_targets, answers, new_rows
     from certnet.io.output import print_result, write_file
     from formulations._validation import as_positive
@@ -62,8 +62,7 @@ def predict(
         notes = (*notes, *subject.read.with_scores().notes)
     if table is not None:
         notes = (*notes, *against_targets(subject.read, table, columns))
-    for note in () if shown.quiet else notes:
-        stderr_console().print(note, markup=False, soft_wrap=True)
+    tell(*(() if shown.quiet else notes))
     text = csv_text(columns, zip(*columns.values(), strict=True))
     if shown.json:
         results = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
@@ -77,7 +76,7 @@ def predict(
     else:
         print_result({}, [text.rstrip("\n")], as_json=False)
     if interrupted:
-        stderr_console().print("certnet: Interrupted; the last rows have no radii.", markup=False)
+        tell("certnet: Interrupted; the last rows have no radii.")
     return Exit.INTERRUPTED if interrupted else Exit.OK
 
 

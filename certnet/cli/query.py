@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from certificates.certificate import FLOAT32, REAL
-from certificates.container import MAX_CASES
+from certificates.layout import MAX_CASES
 from certnet.cli.limits import job_seconds
 from certnet.cli.output import BY_VERDICT, head, place_for, with_headline, write_proof
-from certnet.cli.show import Live, stderr_console
+from certnet.cli.show import Live, tell
 from certnet.io.clauses import holds
 from certnet.io.declared import serialised
 from certnet.io.output import OutputFolder, print_result
@@ -98,16 +98,18 @@ def answer(
         )
         files["assignments"] = serialise
     notes = {"notes": tell_notes(query.network)}
-    report = {**head("verify", None, result.reason), **result.to_dict(), **names, "files": files, **notes}
+    report: dict[str, Any] = {}
+    if json:  # versions are looked up for it
+        report = {**head("verify", None, result.reason), **result.to_dict(), **names, "files": files, **notes}
+        report = with_headline(report)
     lines = _version_2(query, result, serialise) if query.networks else [result.status, *_version_1(query, result)]
-    print_result(with_headline(report), lines, as_json=json)
+    print_result(report, lines, as_json=json)
     return BY_VERDICT[result.verdict]
 
 
 def tell_notes(network: ReluNetwork) -> list[str]:
     """What JSON says of how the network was read, also said on stderr."""
-    for note in network.notes:
-        stderr_console().print(f"certnet: {note}", markup=False, soft_wrap=True)
+    tell(*(f"certnet: {note}" for note in network.notes))
     return list(network.notes)
 
 
@@ -115,12 +117,12 @@ def _version_2(query: Query, result: "VerificationResult", serialise: str | None
     """The word on a line of its own, and the values of a satisfying assignment unless they are in files."""
     lines, found = [TIMED_OUT.get(result.status, result.status)], result.counterexample
     if found is None:
-        stderr_console().print(f"certnet: {_because(result)}", markup=False, soft_wrap=True)
+        tell(f"certnet: {_because(result)}")
     elif serialise is None:
         values = _texts(query, found), [repr(value) for value in found.y.tolist()]
         if any(text.startswith("(") for text in values[0]):
             said = "certnet: a satisfying input is no decimal number, and is rounded here; --json has the fraction."
-            stderr_console().print(said, markup=False, soft_wrap=True)
+            tell(said)
             values = [repr(value) for value in found.x.tolist()], values[1]
         for tensor in query.tensors:
             lines.append(f"{tensor.name} {tensor.written} [{','.join(map(str, tensor.shape))}]")

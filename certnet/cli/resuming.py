@@ -14,7 +14,7 @@ from formulations import InputError
 
 CHECKPOINT = "checkpoint.npz"
 CHANGEABLE = frozenset(
-    {"resume", "time_limit", "json", "quiet", "device", "gap", "nodes", "workers", "scheduler", "circuits"}
+    {"resume", "time_limit", "json", "quiet", "device", "gap", "nodes", "workers", "threads", "scheduler", "circuits"}
 )
 """Options that may differ from those of the run that is resumed."""
 LISTS = ("features", "drop", "categorical")
@@ -28,7 +28,7 @@ STORED: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("raw", "no_split", "refit", "circuits"), (bool,)),
     **dict.fromkeys(("gamma", "tolerance"), (float,)),
     **dict.fromkeys(("time_limit", "gap"), (float, type(None))),
-    **{"seed": (int,), "workers": (int,), "nodes": (int, type(None))},
+    **{"seed": (int,), "workers": (int,), "nodes": (int, type(None)), "threads": (int, type(None))},
 }
 """What a checkpoint keeps of the options, with their types. ``source`` says where ``data`` lie: an absolute path."""
 

@@ -42,6 +42,19 @@ def stderr_console() -> "Console":
     )
 
 
+def tell(*sentences: str) -> None:
+    """Print sentences on stderr; what files say in them cannot steer a terminal."""
+    for sentence in sentences:
+        stderr_console().print(printable(sentence), markup=False, soft_wrap=True)
+
+
+def plain(text: str) -> str:
+    """A text of a file for a cell of a table."""
+    from rich.markup import escape
+
+    return escape(printable(text))
+
+
 def summary(report: Mapping[str, Any]) -> str:
     """One line: the verdict and what is known of the optimum."""
     above, below, gap = bounds(report)
@@ -80,15 +93,14 @@ def text_of(table: "Table") -> list[str]:
 
 def figures_table(title: str, rows: Iterable[tuple[str, str | None]]) -> "Table":
     """A table of two columns, names and figures, without those that are None."""
-    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(title), show_header=False, title_justify="left")
+    table = Table(title=plain(title), show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, text in rows:
         if text is not None:
-            table.add_row(escape(name), escape(text))
+            table.add_row(plain(name), plain(text))
     return table
 
 
@@ -186,7 +198,7 @@ class Live:
             self._progress.update(self._task, description=event.stage, figures=" · ".join(_figures(event)))
         elif event.note is not None or time.monotonic() - self._printed >= self._every:
             self._console = self._console or stderr_console()
-            self._console.print(event.note or describe(event), markup=False)
+            self._console.print(printable(event.note or describe(event)), markup=False)
             self._printed = time.monotonic() if event.note is None else self._printed
 
     def part(self, name: str, started: float, known: str | None = None) -> Callable[["Event"], None]:

@@ -36,7 +36,7 @@ def train(
     ] = False,
     refit: Annotated[
         bool | None,
-        typer.Option(
+        option(
             "--refit/--no-refit",
             help="Train on the validation rows too; by default where γ is chosen, by cross-validation then.",
         ),

@@ -97,6 +97,7 @@ def run_train(options: SimpleNamespace) -> int:
                 gap=gap,
                 max_nodes=options.nodes,
                 workers=options.workers,
+                threads=options.threads,
                 scheduler=options.scheduler,
                 circuits=options.circuits,
             )

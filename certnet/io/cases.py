@@ -21,6 +21,7 @@ import numpy as np
 from certificates.arithmetic.floating import inflate
 from certificates.robustness import preactivation_bounds
 from certnet.io.clauses import Clause, Row, Terms, moved, short
+from certnet.io.joint import stacked
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.network import ReluNetwork
@@ -106,7 +107,7 @@ def _one_for_equal(
             of = [i if place == j else place for place in of]
     kept = sorted(set(of))
     places = tuple(kept.index(place) for place in of)
-    return places, replace(network, hidden=hidden[:, kept]).told(network.note, network.ending)
+    return places, replace(network, hidden=hidden[:, kept]).as_of(network)
 
 
 def _differences(clause: Clause) -> set[tuple[int, int]]:
@@ -222,7 +223,7 @@ def _outputs_alone(pairs: Pairs, outputs: int, network: ReluNetwork | None) -> t
         raise InputError(f"the property relates inputs in {len(forms)} ways, which is too many; split it.")
     lower = functools.reduce(np.minimum, (region.lower for _, region in pairs))
     upper = functools.reduce(np.maximum, (region.upper for _, region in pairs))
-    added_network = with_forms(network, list(forms), [_shift(form, lower, upper) for form in forms])
+    added_network = _with_forms(network, list(forms), [_shift(form, lower, upper) for form in forms])
     return [([changed.get(id(row), row) for row in clause], region) for clause, region in pairs], added_network
 
 
@@ -247,20 +248,13 @@ def _shift(form: Form, lower: FloatArray, upper: FloatArray) -> float:
     return 2.0 ** math.ceil(math.log2(room))
 
 
-def with_forms(network: ReluNetwork, forms: Sequence[Form], shifts: Sequence[float]) -> ReluNetwork:
+def _with_forms(network: ReluNetwork, forms: Sequence[Form], shifts: Sequence[float]) -> ReluNetwork:
     """x ↦ (f(x), (a·x + s)₊ − s for each form a with its shift s)."""
-    rows = np.zeros((len(forms), network.inputs))
-    for number, form in enumerate(forms):
-        for i, value in form:
-            rows[number, i] = value
-    added, (c, m) = np.array(shifts), network.output.shape
-    below_, beside = np.zeros((len(forms), m)), np.zeros((c, len(forms)))
-    return ReluNetwork(
-        np.vstack([network.hidden, rows]),
-        np.append(network.hidden_bias, added),
-        np.block([[network.output, beside], [below_, np.eye(len(forms))]]),
-        np.append(network.output_bias, -added),
-    ).told(network.note, network.ending)
+    rows, added = np.zeros((len(forms), network.inputs)), np.array(shifts)
+    for row, form in zip(rows, forms, strict=True):
+        row[[i for i, _ in form]] = [value for _, value in form]
+    linear = ReluNetwork(rows, added, np.eye(len(forms)), -added)
+    return stacked([network.told(network.note, None), linear]).as_of(network)
 
 
 def _case(region: InputRegion, rows: Sequence[Row], outputs: int, network: ReluNetwork | None) -> UnsafeCase:

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from certnet.io.folding import exact_matmul, exact_product, exact_sum, folded, powers_of_two
+from certnet.io.folding import ONE, ZERO, Rounded, block_diagonal, folded, joined
 from certnet.io.network import TwoLayerNetwork, assemble
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
@@ -25,74 +25,70 @@ THROUGH: tuple[Hinge, Hinge] = ((1.0, 1.0, 0.0), (-1.0, -1.0, 0.0))
 class Chain:
     """Entries ``gain·(Mᵀu) + shift`` that are affine functions of u: of the input, or of neurons over it.
 
-    It holds the numbers that it was given; where it computed with them, in float64, ``rounded`` says whether any result
-    may differ from the exact one. Complaints go on from the name of a layer, without a full stop.
+    It holds the numbers that it was given, or what float64 makes of products and sums of them, with a bound of how far
+    that is from the exact ones. Complaints go on from the name of a layer, without a full stop.
 
     Attributes:
-        size: number of entries, None where it is not known yet.
+        size: number of entries.
         gain, shift: scalars or vectors of ``size``.
         matrix: M, with a column for each entry; None for the entries of u themselves.
-        before: the input's gain and shift, once a matrix was applied.
+        before: the input's gain and shift, vectors, once a matrix was applied.
         hidden: hidden weights d×m and biases of the neurons u, None where u is the input.
-        rounded: whether any of these numbers was computed and may have been rounded.
         clipped: what was clipped, and the bounds, where nothing has happened to it since.
         whole: whether all entries of tensors are one data point's; else their first axis counts data points.
     """
 
-    size: int | None = None
-    gain: FloatArray = field(default_factory=lambda: np.ones(()))
-    shift: FloatArray = field(default_factory=lambda: np.zeros(()))
-    matrix: FloatArray | None = None
-    before: tuple[FloatArray, FloatArray] | None = None
-    hidden: tuple[FloatArray, FloatArray] | None = None
-    rounded: bool = False
+    size: int
+    gain: Rounded = ONE
+    shift: Rounded = ZERO
+    matrix: Rounded | None = None
+    before: tuple[Rounded, Rounded] | None = None
+    hidden: tuple[Rounded, Rounded] | None = None
     clipped: "tuple[Chain, Bounds, Bounds] | None" = None
     whole: bool = False
 
-    def affine(self, gain: Bounds, shift: Bounds, exact: bool = True) -> "Chain":
-        """``gain·(…) + shift``, entry by entry; ``exact`` unless these two were rounded before."""
-        gain, shift = np.asarray(gain), np.asarray(shift)
-        with np.errstate(all="ignore"):
-            # What overflows is found when the network is put together.
-            moved = gain * self.shift
-            exact = exact and exact_product(gain, self.gain) and exact_product(gain, self.shift)
-            rounded = self.rounded or not (exact and exact_sum(moved, shift))
-            return replace(self, gain=gain * self.gain, shift=moved + shift, rounded=rounded, clipped=None)
+    def affine(self, gain: Bounds | Rounded, shift: Bounds | Rounded) -> "Chain":
+        """``gain·(…) + shift``, entry by entry."""
+        gain, shift = (part if isinstance(part, Rounded) else Rounded(np.asarray(part)) for part in (gain, shift))
+        return replace(self, gain=gain * self.gain, shift=gain * self.shift + shift, clipped=None)
 
-    def times(self, weights: FloatArray, exact: bool = True) -> "Chain":
-        """The product with a matrix, inputs×outputs; ``exact`` unless that was rounded before."""
-        inner, outer = weights.shape
-        if self.size not in (None, inner):
-            raise InputError(f"multiplies with a matrix of shape {weights.shape}, which does not fit what comes in")
-        gain, shift = np.broadcast_to(self.gain, (inner,)), np.broadcast_to(self.shift, (inner,))
-        fresh = replace(self, size=outer, gain=np.ones(()), shift=np.zeros(()), clipped=None)
+    def times(self, weights: Rounded) -> "Chain":
+        """The product with a matrix, inputs×outputs."""
+        inner, outer = weights.values.shape
+        if self.size != inner:
+            raise InputError(
+                f"multiplies with a matrix of shape {weights.values.shape}, which does not fit what comes in"
+            )
+        gain, shift = self.gain.spread(inner), self.shift.spread(inner)
+        fresh = replace(self, size=outer, gain=ONE, shift=ZERO, clipped=None)
         if self.hidden is None and self.matrix is None:
-            return replace(fresh, before=(gain, shift), matrix=weights, rounded=self.rounded or not exact)
-        weights, shift, computed = folded(weights, np.zeros(outer), gain, shift)
+            return replace(fresh, before=(gain, shift), matrix=weights)
+        weights, shift = folded(weights, Rounded(np.zeros(outer)), gain, shift)
         if self.matrix is not None:
-            _require_size(len(self.matrix), outer)
-            weights, plain = exact_matmul(self.matrix, weights)
-            computed = computed or not plain
-        return replace(fresh, matrix=weights, shift=shift, rounded=self.rounded or computed or not exact)
+            _require_size(len(self.matrix.values), outer)
+            weights = self.matrix @ weights
+        return replace(fresh, matrix=weights, shift=shift)
 
     def chosen(self, entries: IntArray) -> "Chain":
         """These entries in this order; some may be missing, and some there twice."""
-        whole = self.multiplied()
-        assert whole.matrix is not None
-        columns = whole.matrix.shape[1]
-        gain, shift = (np.broadcast_to(part, (columns,))[entries] for part in (whole.gain, whole.shift))
-        return replace(whole, size=len(entries), matrix=whole.matrix[:, entries], gain=gain, shift=shift, clipped=None)
+        matrix, whole = self._multiplied()
+        gain, shift = (part.spread(whole.size).changed(lambda a: a[entries]) for part in (whole.gain, whole.shift))
+        matrix = matrix.changed(lambda M: M[:, entries])
+        return replace(whole, size=len(entries), matrix=matrix, gain=gain, shift=shift, clipped=None)
 
     def multiplied(self) -> "Chain":
         """The same entries with a matrix, the identity where there is none."""
         if self.matrix is not None:
             return self
-        if self.size is None:
-            raise InputError("stands before the first layer; certnet reads networks that begin with one")
         _require_size(self.size, self.size)
         # Gain and shift stay behind it, where nothing is rounded.
-        bare = replace(self, gain=np.ones(()), shift=np.zeros(())).times(np.eye(self.size))
+        bare = replace(self, gain=ONE, shift=ZERO).times(Rounded(np.eye(self.size)))
         return replace(bare, gain=self.gain, shift=self.shift)
+
+    def _multiplied(self) -> tuple[Rounded, "Chain"]:
+        whole = self.multiplied()
+        assert whole.matrix is not None
+        return whole.matrix, whole
 
     def bent(self, hinges: Sequence[Hinge], shift: Bounds = 0.0) -> "Chain":
         """``shift + Σ c·(s·value − t)₊``, entry by entry, of scalars or vectors."""
@@ -100,22 +96,19 @@ class Chain:
             raise InputError(
                 "stands after another layer of ReLUs; certnet proves networks with one hidden layer of them"
             )
-        whole = self.multiplied()
-        assert whole.matrix is not None
-        m = len(whole.matrix.T)
-        gain, bias = np.broadcast_to(whole.gain, (m,)), np.broadcast_to(whole.shift, (m,))
-        rounded, parts = whole.rounded or not exact_product(whole.matrix, gain), []
-        with np.errstate(all="ignore"):
-            # What is not finite is found when the network is put together.
-            for _, sign, at in hinges:
-                rounded = rounded or not exact_sum(sign * bias, -np.asarray(at))
-                parts.append((sign * whole.matrix * gain, np.broadcast_to(sign * bias - at, (m,))))
-        hidden = np.hstack([U for U, _ in parts]), np.concatenate([b for _, b in parts])
-        found = Chain(size=m, before=whole.before, hidden=hidden, rounded=rounded, whole=self.whole)
+        matrix, whole = self._multiplied()
+        m = whole.size
+        U, bias = matrix * whole.gain.spread(m), whole.shift.spread(m)
+        signed = [(U, bias, at) if sign > 0 else (-U, -bias, at) for _, sign, at in hinges]
+        hidden = (
+            joined(np.hstack, [weights for weights, _, _ in signed]),
+            joined(np.concatenate, [own + Rounded(-np.asarray(at)) for _, own, at in signed]),
+        )
+        found = Chain(size=m, before=whole.before, hidden=hidden, whole=self.whole)
         if len(hinges) > 1:
             _require_size(len(hinges) * m, m)
-            found = replace(found, matrix=np.vstack([np.diag(np.broadcast_to(c, (m,))) for c, _, _ in hinges]))
-            return found.affine(1.0, shift)
+            last = np.vstack([np.diag(np.broadcast_to(c, (m,))) for c, _, _ in hinges])
+            return replace(found, matrix=Rounded(last)).affine(1.0, shift)
         return found.affine(hinges[0][0], shift)
 
     def leaky(self, slope: Bounds) -> "Chain":
@@ -147,40 +140,42 @@ class Chain:
     ) -> TwoLayerNetwork:
         """The network of these entries in this order; where it has no neurons they pass through pairs of them.
 
-        ``rounded`` where weights were rounded before; ``parts`` go to ``assemble``.
+        ``rounded`` where weights were rounded before, nobody knows how much; ``parts`` go to ``assemble``.
 
         Shifts and gains of the input become its standardisation. The sign of a gain goes over to the hidden weights,
         and inputs that are multiplied by 0 into the hidden biases.
         """
-        if self.size is None or (self.matrix is None and self.hidden is None):
+        if self.matrix is None and self.hidden is None:
             raise InputError(f"{source} holds no layer; certnet reads x ↦ V (Uᵀx + b)₊ + b₂.")
-        whole = (self if self.hidden is not None else self.bent(THROUGH)).multiplied()
-        assert whole.matrix is not None
+        matrix, whole = (self if self.hidden is not None else self.bent(THROUGH))._multiplied()
         assert whole.hidden is not None
         assert whole.before is not None
         (gain, shift), (U, bias), m = whole.before, whole.hidden, self.size
-        last = np.broadcast_to(whole.gain, (m,))
-        rounded = rounded or whole.rounded or not exact_product(whole.matrix, last)
-        sign, dead = np.where(gain < 0, -1.0, 1.0), gain == 0
+        order = np.arange(m) if order is None else order
+        V, last = (
+            part.changed(lambda a: a.T[order]) for part in (matrix * whole.gain.spread(m), whole.shift.spread(m))
+        )
+        sign, dead = Rounded(np.where(gain.values < 0, -1.0, 1.0)), gain.values == 0
         with np.errstate(all="ignore"):
             # What is not finite is found when the network is put together.
-            U, bias, computed = folded(sign[:, None] * U, bias, 1.0 - dead, np.where(dead, shift, 0.0))
-            gain, shift = np.where(dead, 1.0, np.abs(gain)), np.where(dead, 0.0, sign * shift)
-            plain = bool((gain == 1).all() and (shift == 0).all())
-            rounded = rounded or computed or not powers_of_two(gain)
-            V, output_bias = (whole.matrix * last).T, np.broadcast_to(whole.shift, (m,))
-            order = np.arange(m) if order is None else order
-            return assemble(
-                source,
-                U=U,
-                V=V[order],
-                hidden_bias=bias,
-                output_bias=output_bias[order],
-                offset=None if plain else -shift / gain,
-                scale=None if plain else 1.0 / gain,
-                rounded=rounded,
-                **parts,
-            )
+            own = folded(U, bias, sign * Rounded(1.0 - dead), shift.changed(lambda t: np.where(dead, t, 0.0)))
+            size, moved = np.where(dead, 1.0, np.abs(gain.values)), np.where(dead, 0.0, sign.values * shift.values)
+            plain = bool((size == 1).all() and (moved == 0).all())
+            scale, offset = Rounded(np.ones(())) / Rounded(size), Rounded(-moved) / Rounded(size)
+            raw = own if plain else folded(U, bias, gain, shift)
+        computed = gain, shift, *own, V, last, scale, offset
+        return assemble(
+            source,
+            U=own[0].values,
+            V=V.values,
+            hidden_bias=own[1].values,
+            output_bias=last.values,
+            offset=None if plain else offset.values,
+            scale=None if plain else scale.values,
+            rounded=rounded or any(part.off for part in computed),
+            raw=None if rounded else (*raw, V, last),
+            **parts,
+        )
 
 
 def beside(chains: Sequence[Chain]) -> Chain:
@@ -194,39 +189,38 @@ def beside(chains: Sequence[Chain]) -> Chain:
     layers = [chain.hidden for chain in chains if chain.hidden is not None]
     neurons = layers[0] if layers else None
     if any(layer is not neurons for layer in layers):
-        rows, columns = (np.cumsum([0, *(matrix.shape[axis] for matrix in matrices)]) for axis in (0, 1))
-        _require_size(int(rows[-1]), int(columns[-1]))
-        matrix = np.zeros((rows[-1], columns[-1]))
-        for k, part in enumerate(matrices):
-            matrix[rows[k] : rows[k + 1], columns[k] : columns[k + 1]] = part
-        neurons = np.hstack([U for U, _ in layers]), np.concatenate([b for _, b in layers])
+        _require_size(sum(len(part.values) for part in matrices), sum(chain.size for chain in chains))
+        matrix = joined(block_diagonal, matrices)
+        neurons = joined(np.hstack, [U for U, _ in layers]), joined(np.concatenate, [b for _, b in layers])
     else:
-        matrix = np.hstack(matrices)
+        matrix = joined(np.hstack, matrices)
     gain, shift = (
-        np.concatenate([np.broadcast_to(part, M.shape[1:]) for M, part in zip(matrices, each, strict=True)])
+        joined(np.concatenate, [part.spread(chain.size) for chain, part in zip(chains, each, strict=True)])
         for each in ([chain.gain for chain in chains], [chain.shift for chain in chains])
     )
-    rounded = any(chain.rounded for chain in chains)
-    found = Chain(matrix.shape[1], gain, shift, matrix, chains[0].before, neurons, rounded)
-    return replace(found, whole=chains[0].whole)
+    size = sum(chain.size for chain in chains)
+    return Chain(size, gain, shift, matrix, chains[0].before, neurons, whole=chains[0].whole)
 
 
-def _same(a: tuple[FloatArray, FloatArray] | None, b: tuple[FloatArray, FloatArray] | None) -> bool:
-    return a is b or (a is not None and b is not None and all(map(np.array_equal, a, b)))
+Affine = tuple[Rounded, Rounded]
+
+
+def _same(a: Affine | None, b: Affine | None) -> bool:
+    if a is b or a is None or b is None:
+        return a is b
+    return all(x.off == y.off == 0 and np.array_equal(x.values, y.values) for x, y in zip(a, b, strict=True))
 
 
 def _of_raw_input(chain: Chain) -> Chain:
     """The same with the input's gain and shift inside its weights."""
     assert chain.before is not None
     assert chain.matrix is not None
-    unit = (np.ones(len(chain.before[0])), np.zeros(len(chain.before[0])))
+    d = len(chain.before[0].values)
+    unit = Rounded(np.ones(d)), Rounded(np.zeros(d))
     if chain.hidden is not None:
-        U, bias, rounded = folded(*chain.hidden, *chain.before)
-        return replace(chain, before=unit, hidden=(U, bias), rounded=chain.rounded or rounded)
-    matrix, shift, rounded = folded(chain.matrix, np.zeros(chain.matrix.shape[1]), *chain.before)
-    found = replace(
-        chain, gain=np.ones(()), shift=shift, matrix=matrix, before=unit, rounded=chain.rounded or rounded, clipped=None
-    )
+        return replace(chain, before=unit, hidden=folded(*chain.hidden, *chain.before))
+    matrix, shift = folded(chain.matrix, Rounded(np.zeros(chain.size)), *chain.before)
+    found = replace(chain, gain=ONE, shift=shift, matrix=matrix, before=unit, clipped=None)
     return found.affine(chain.gain, chain.shift)
 
 

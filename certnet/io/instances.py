@@ -68,7 +68,10 @@ def read_instances(source: str, network: str | None = None) -> list[Instance]:
         if network is None:
             raise InputError(f"{source} is no list in CSV; name the network of its properties before --instances.")
         names = path.rglob("*") if path.is_dir() else _matching(path)
-        found = [Instance(network, str(name), Path()) for name in sorted(names) if ending(name) == ".vnnlib"]
+        try:
+            found = [Instance(network, str(name), Path()) for name in sorted(names) if ending(name) == ".vnnlib"]
+        except ValueError as error:
+            raise InputError(f"{source} is no pattern: {error}.") from None
     if not found:
         raise InputError(f"There is no instance in {source}; give a list in CSV, or a folder or pattern of properties.")
     if len(found) > MOST:
@@ -120,7 +123,8 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _instance(path: Path, line: int, cells: list[str]) -> Instance:
-    fits = 2 <= len(cells) <= 4 and cells[0] and ending(Path(cells[1])) == ".vnnlib"
+    named = all(cell.isprintable() for cell in cells)
+    fits = named and 2 <= len(cells) <= 4 and cells[0] and ending(Path(cells[1])) == ".vnnlib"
     try:
         seconds = float(cells[2]) if len(cells) > 2 and cells[2] else None
     except ValueError:

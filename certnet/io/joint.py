@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from certnet.io.folding import block_diagonal
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.network import ReluNetwork
@@ -41,28 +42,30 @@ def stacked(networks: Sequence[ReluNetwork]) -> ReluNetwork:
         output[:, place] += whole.output[:, neuron]
     kept = np.sort(first)
     joined = ReluNetwork(whole.hidden[kept], whole.hidden_bias[kept], output, whole.output_bias)
-    return joined.told(whole.note, None)
+    return joined.as_of(whole)
 
 
 def _joined(networks: Sequence[ReluNetwork], hidden: FloatArray, output: FloatArray) -> ReluNetwork:
     ending = next((network.ending for network in networks if network.ending is not None), None)
     if ending is not None:
         raise InputError(f"one of several outputs comes after {ending}; export the network up to its linear layer.")
-    notes = dict.fromkeys(network.note for network in networks if network.note is not None)
+    noted = [network for network in networks if network.note is not None]
+    offs = [network.off for network in noted if network.off is not None]
+    a, b, c, d = (max(part, default=0.0) for part in zip(*offs, strict=True)) if offs else (0.0,) * 4
     return ReluNetwork(
         hidden,
         np.concatenate([network.hidden_bias for network in networks]),
         output,
         np.concatenate([network.output_bias for network in networks]),
-    ).told(" ".join(notes) or None, None)
+    ).told(
+        " ".join(dict.fromkeys(str(network.note) for network in noted)) or None,
+        None,
+        (a, b, c, d) if offs and len(offs) == len(noted) else None,
+    )
 
 
 def _diagonal(blocks: Sequence[FloatArray]) -> FloatArray:
     rows, columns = (sum(block.shape[axis] for block in blocks) for axis in (0, 1))
     if rows * columns > MOST_WEIGHTS:
         raise InputError(f"the networks have {rows * columns} weights together; certnet joins {MOST_WEIGHTS} at most.")
-    whole, row, column = np.zeros((rows, columns)), 0, 0
-    for block in blocks:
-        whole[row : row + block.shape[0], column : column + block.shape[1]] = block
-        row, column = row + block.shape[0], column + block.shape[1]
-    return whole
+    return block_diagonal(blocks)

@@ -91,8 +91,8 @@ def load(recipe: Recipe, outputs: Outputs | None = None) -> Split:
     """Read, split, weigh and standardise, with the targets that the loss takes; ``outputs`` as for ``read_source``.
 
     A source with validation or test arrays of its own is not split: all its training rows are trained on. Others
-    are split 60/20/20 (stratified for classes), with ``recipe.refit`` 80/0/20, unless ``recipe.split`` is False. What is learned from the columns of a
-    table, such as fill values and categories, is learned from training rows.
+    are split 60/20/20 (stratified for classes), with ``recipe.refit`` 80/0/20, unless ``recipe.split`` is False. What
+    is learned from the columns of a table, such as fill values and categories, is learned from training rows.
 
     Raises:
         InputError: anything about the source that prevents its use.

@@ -1,13 +1,12 @@
 """Networks of live objects: fitted scikit-learn estimators and PyTorch modules, told by their class, not imported."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from certnet.io.chain import Chain
-from certnet.io.folding import normalised
+from certnet.io.folding import Rounded, normalised
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.network import ReluNetwork
@@ -73,7 +72,9 @@ def network_from_torch(module: Any) -> ReluNetwork:
             f"A torch.nn.Sequential is expected, not {type(module).__name__}; build one of its layers, or export the "
             "network to ONNX."
         )
-    chain = Chain()
+    sizes = (getattr(layer, _SIZES[kind_of(layer)]) for layer in module.modules() if kind_of(layer) in _SIZES)
+    first = next(sizes, None)
+    chain = Chain(size=first or 1)
     # Without duplicates a layer that occurs twice, such as one ReLU object in two places, would be left out.
     for name, layer in module.named_modules(remove_duplicate=False):
         where = f"The layer {name}" if name else "The module"
@@ -93,6 +94,8 @@ def network_from_torch(module: Any) -> ReluNetwork:
             chain = _OPERATIONS[kind](chain, layer)
         except InputError as error:
             raise InputError(f"{where}, {kind}, {error}.") from None
+    if first is None:
+        raise InputError("The module holds no layer of weights; certnet reads x ↦ V (Uᵀx + b)₊ + b₂.")
     return chain.network("The module").on()
 
 
@@ -112,7 +115,7 @@ def _array(tensor: Any, name: str) -> FloatArray:
 
 
 def _linear(chain: Chain, layer: Any) -> Chain:
-    chain = chain.times(_array(layer.weight, "weight").T)
+    chain = chain.times(Rounded(_array(layer.weight, "weight").T))
     return chain if layer.bias is None else chain.affine(1.0, _array(layer.bias, "bias"))
 
 
@@ -130,11 +133,13 @@ def _batch_norm(chain: Chain, layer: Any) -> Chain:
     bias = np.zeros_like(mean) if layer.bias is None else _array(layer.bias, "bias")
     gain, shift = normalised(mean, variance, float(layer.eps), weight, bias)
     size = layer.num_features
-    if chain.size not in (None, size) or gain.shape != (size,):
+    if chain.size != size or gain.values.shape != (size,):
         raise InputError(f"has {size} features, which do not fit what comes in")
-    return replace(chain, size=size).affine(gain, shift, False)
+    return chain.affine(gain, shift)
 
 
+_SIZES = {"Linear": "in_features", "BatchNorm1d": "num_features"}
+"""Layers that have a number of inputs, and what it is called there."""
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "parametrizations")
 _OPERATIONS: dict[str, Callable[[Chain, Any], Chain]] = {
     "Linear": _linear,

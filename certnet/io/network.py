@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from certificates.files import write_atomically
 from certificates.findings import figures
-from certnet.io.folding import folded, powers_of_two
+from certnet.io.folding import Rounded, folded
 from certnet.io.output import writing
 from certnet.io.packed import Array, npz_arrays, unreadable
 from certnet.runtime.display import Result
@@ -53,6 +53,7 @@ class TwoLayerNetwork(Result):
         classes: c names, in the order of the outputs, or None. A network of one output may name two classes: it is
             positive for the second.
         columns: what makes the d features of a table, or None for features without names.
+        raw: the same function of x, where it was put together from a file's own numbers; else None.
 
     Raises:
         InputError: shapes that disagree, entries that are not finite or no float64 numbers, a scale that is not
@@ -64,6 +65,7 @@ class TwoLayerNetwork(Result):
     scale: FloatArray | None = None
     classes: Sequence[str] | None = None
     columns: "Columns | None" = None
+    raw: ReluNetwork | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.network, ReluNetwork):
@@ -165,13 +167,16 @@ class TwoLayerNetwork(Result):
             InputError: a folded weight overflows, or another number of features or other classes.
         """
         d = self.network.inputs
-        offset = np.zeros(d) if offset is None else offset
-        scale = np.ones(d) if scale is None else scale
-        if len(offset) != d:
-            raise InputError(
-                f"The network takes {d} features, but the data have {len(offset)}; give the data it was trained on."
-            )
-        return self._on(offset, scale) if classes is None else _reordered(self._on(offset, scale), self._order(classes))
+        if offset is None and scale is None and self.raw is not None:
+            found = self.raw
+        else:
+            offset = np.zeros(d) if offset is None else offset
+            if len(offset) != d:
+                raise InputError(
+                    f"The network takes {d} features, but the data have {len(offset)}; give the data it was trained on."
+                )
+            found = self._on(offset, np.ones(d) if scale is None else scale)
+        return found if classes is None else _reordered(found, self._order(classes))
 
     def with_scores(self, classes: tuple[str, ...] | None = None) -> ReluNetwork:
         """The network of raw features with an output for each class, in this order: 0 and its own if it is binary."""
@@ -179,21 +184,19 @@ class TwoLayerNetwork(Result):
         if not self.is_binary:
             return found
         output, bias = (np.concatenate([np.zeros_like(part), part]) for part in (found.output, found.output_bias))
-        return ReluNetwork(found.hidden, found.hidden_bias, output, bias).told(found.note, found.ending)
+        return ReluNetwork(found.hidden, found.hidden_bias, output, bias).as_of(found)
 
     def _on(self, offset: FloatArray, scale: FloatArray) -> ReluNetwork:
         own_offset = np.zeros(len(offset)) if self.offset is None else self.offset
         own_scale = np.ones(len(scale)) if self.scale is None else self.scale
-        same_offset = np.array_equal(own_offset, offset)
-        if (self.offset is None and self.scale is None) or (same_offset and np.array_equal(own_scale, scale)):
+        bare = self.offset is None and self.scale is None
+        if bare or (np.array_equal(own_offset, offset) and np.array_equal(own_scale, scale)):
             return self.network
-        with np.errstate(all="ignore"):
-            # What overflows is found when it is used.
-            gain, shift = scale / own_scale, (offset - own_offset) / own_scale
-            exact = same_offset and powers_of_two(own_scale) and np.array_equal(gain * own_scale, scale)
-        U, bias, rounded = folded(self.network.hidden.T, self.network.hidden_bias, gain, shift)
-        found = ReluNetwork(U.T, bias, self.network.output, self.network.output_bias)
-        return found.told(ROUNDED if rounded or not exact else self.network.note, self.network.ending)
+        gain, shift = Rounded(scale) / Rounded(own_scale), (Rounded(offset) + Rounded(-own_offset)) / Rounded(own_scale)
+        U, bias = folded(Rounded(self.network.hidden.T), Rounded(self.network.hidden_bias), gain, shift)
+        found = ReluNetwork(U.values.T, bias.values, self.network.output, self.network.output_bias)
+        exact = not any(part.off for part in (gain, shift, U, bias))
+        return found.told(self.network.note if exact else ROUNDED, self.network.ending)
 
     def _order(self, classes: tuple[str, ...]) -> list[int] | None:
         """Positions of the outputs, in the order of the classes; None where the network names none."""
@@ -271,13 +274,14 @@ def assemble(
     hidden_bias: ArrayLike | None = None,
     output_bias: ArrayLike | None = None,
     rounded: bool = False,
+    raw: Sequence[Rounded] | None = None,
     ending: str | None = None,
     **parts: Any,
 ) -> TwoLayerNetwork:
     """The network of a file's arrays, U being d×m, with the file's name in every complaint.
 
-    ``rounded`` where these numbers were computed from those of the file and may have been rounded; ``ending`` is what
-    the file applies to the outputs.
+    ``rounded`` where these numbers were computed from those of the file and may have been rounded; ``raw`` are U, b, V
+    and b₂ of the network of raw features, with what these are off; ``ending`` is what the file applies to the outputs.
     """
     try:
         hidden, output = _weights("U", U), _weights("V", V)
@@ -287,8 +291,15 @@ def assemble(
             )
         b = np.zeros(hidden.shape[1]) if hidden_bias is None else exact_array("hidden_bias", hidden_bias, 1)
         b2 = np.zeros(len(output)) if output_bias is None else exact_array("output_bias", output_bias, 1)
-        network = ReluNetwork(hidden.T, b, output, b2)
-        return TwoLayerNetwork(network.told(ROUNDED if rounded else None, ending), **parts)
+        network = ReluNetwork(hidden.T, b, output, b2).told(ROUNDED if rounded else None, ending)
+        if raw is not None:
+            first, *others = (part.values for part in raw)
+            own, bias, last, shift = (part.off for part in raw)
+            found = network if parts.get("offset") is None else ReluNetwork(first.T, *others)
+            off = (own, bias, last, shift) if own or bias or last or shift else None
+            found = found.told(ROUNDED if off else None, ending, off)
+            network, parts["raw"] = (found, None) if parts.get("offset") is None else (network, found)
+        return TwoLayerNetwork(network, **parts)
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
 
@@ -301,7 +312,7 @@ def _reordered(network: ReluNetwork, order: list[int] | None) -> ReluNetwork:
     else:
         output, bias = network.output[order], network.output_bias[order]
     found = ReluNetwork(network.hidden, network.hidden_bias, output, bias)
-    return found.told(network.note, network.ending)
+    return found.as_of(network)
 
 
 def _columns(source: str, stored: Array) -> "Columns":

@@ -8,7 +8,8 @@ needed to put layers together; else they are rounded to float64, and the network
 
 import importlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,11 @@ from certnet.io.chain import Chain
 from certnet.io.network import LARGEST_FILE, TwoLayerNetwork
 from certnet.io.onnx_advice import advice
 from certnet.io.onnx_learned import LABELS
-from certnet.io.onnx_nodes import apply
+from certnet.io.onnx_nodes import FLOATS, apply
 from certnet.io.onnx_reference import Node, Opsets
-from certnet.io.onnx_signals import LARGEST_SIGNAL, MOVES, Operand, OtherNodeError, Signal, settled
+from certnet.io.onnx_signals import LARGEST_SIGNAL, MOVES, Operand, OtherNodeError, Signal, refuse_within, settled
 from certnet.io.onnx_tensors import Tensors
-from certnet.io.packed import read_bytes
+from certnet.io.packed import Array, read_bytes
 from formulations import InputError
 
 _EXACT = (
@@ -35,6 +36,8 @@ _ROUNDED = (
 )
 _FOLDED = frozenset({*MOVES, *_EXACT, *_ROUNDED})
 """Operators that are evaluated where all they take is constant, in float64."""
+_FROM_WHOLE = ("Cast", "LinearClassifier", "LinearRegressor", "Scaler", "Shape", "Size")
+"""Operators that make floating-point numbers, or shapes, of whole numbers."""
 _CONSTANTS = ("value", "value_float", "value_floats", "value_int", "value_ints")
 
 
@@ -98,16 +101,9 @@ def _names_are_text(model: Any) -> bool:
     return all(isinstance(name, str) for name in names)
 
 
-def _signals(shapes: Shapes, *, whole: bool = True) -> dict[str, Signal]:
-    """The inputs of these shapes, one after the other in one vector."""
-    sizes = [math.prod(shape) for shape in shapes.values()]
-    if not 0 < sum(sizes) <= LARGEST_SIGNAL:
-        raise InputError(f"the inputs have {sum(sizes)} entries; certnet reads from 1 to {LARGEST_SIGNAL}.")
-    chain, ends = Chain(size=sum(sizes), whole=whole), np.cumsum([0, *sizes])
-    places = {name: start + np.arange(size) for name, start, size in zip(shapes, ends, sizes, strict=False)}
-    if len(shapes) == 1:
-        return {name: Signal(chain, places[name].reshape(shape)) for name, shape in shapes.items()}
-    return {name: settled(chain, places[name].reshape(shape)) for name, shape in shapes.items()}
+def _dimensions(value: Any) -> list[int]:
+    """Of a graph's input, 0 where they are not fixed."""
+    return [max(int(entry.dim_value), 0) for entry in value.type.tensor_type.shape.dim]
 
 
 class _Graph:
@@ -120,6 +116,8 @@ class _Graph:
         self._initial = {tensor.name: tensor for tensor in self.graph.initializer}
         self._inputs = [value for value in self.graph.input if value.name not in self._initial]
         self._rounded = False
+        self._nodes: dict[int, Node] = {}
+        self._constants: dict[str, Array] = {}
         names = [*self._initial, *(value.name for value in self._inputs)]
         names += [name for node in self.graph.node for name in node.output if name]
         if len(names) > len(set(names)) or len(self._initial) < len(self.graph.initializer):
@@ -134,21 +132,62 @@ class _Graph:
             )
         if len(self.graph.sparse_initializer):
             raise InputError(f"{self.source} has sparse weights; export it with dense ones.")
-        nodes, constants, failures = self._needed(), dict[str, Operand](), []
+        nodes = self._needed()
+        self._require_floats(nodes)
         if self._known_shapes is not None:
-            choices: Iterable[Mapping[str, Signal]] = [_signals(self._known_shapes)]
-        else:
-            choices = (_signals({self._inputs[0].name: shape}, whole=False) for shape in self._shapes(self._inputs[0]))
-        for choice in choices:
-            known: dict[str, Operand] = {**constants, **choice}
-            self._rounded = False
-            try:
-                for node in nodes:
-                    self._follow(node, known)
-                return self._result(known)
-            except InputError as error:
-                failures.append((len(known), error))
+            return self._read(nodes, self._known_shapes, [])
+        (value,) = self._inputs
+        failures: list[tuple[int, InputError]] = []
+        for shapes in self._shapes(value):
+            found = []
+            for shape in shapes:
+                with suppress(InputError):
+                    found.append(self._read(nodes, {value.name: shape}, failures))
+            if len(found) > 1:
+                raise self._shapeless(_dimensions(value))
+            if found:
+                return found[0]
         raise max(failures, key=lambda failure: failure[0])[1] if failures else self._shapeless([])
+
+    def _read(self, nodes: Sequence[Any], shapes: Shapes, failures: list[tuple[int, InputError]]) -> TwoLayerNetwork:
+        """The network for inputs of these shapes; a failure is kept with how many values were known before."""
+        known: dict[str, Operand] = {}
+        self._rounded = False
+        try:
+            known.update(self._signals(shapes))
+            for node in nodes:
+                self._follow(node, known)
+            return self._result(known)
+        except InputError as error:
+            failures.append((len(known), error))
+            raise
+
+    def _require_floats(self, nodes: Sequence[Any]) -> None:
+        """Whole numbers as inputs may be moved and cast alone: their quotients are others, and their sums overflow."""
+        types = {value.name: value.type.tensor_type.elem_type for value in self._inputs}
+        whole = {name for name, kind in types.items() if kind not in (0, *FLOATS)}
+        for node in nodes:
+            if whole.isdisjoint(node.input) or node.op_type in _FROM_WHOLE:
+                continue
+            if node.op_type not in (*MOVES, "ArrayFeatureExtractor"):
+                raise InputError(
+                    f"{self.source} takes whole numbers or other things than floating-point ones, which go to "
+                    f"{node.op_type} as they are; export it with float32 inputs."
+                )
+            whole.update(node.output)
+
+    def _signals(self, shapes: Shapes) -> dict[str, Signal]:
+        """The inputs of these shapes, one after the other in one vector."""
+        sizes = [math.prod(shape) for shape in shapes.values()]
+        if not 0 < sum(sizes) <= LARGEST_SIGNAL:
+            raise InputError(
+                f"{self.source} has inputs of {sum(sizes)} entries; certnet reads from 1 to {LARGEST_SIGNAL}."
+            )
+        chain, ends = Chain(size=sum(sizes), whole=self._known_shapes is not None), np.cumsum([0, *sizes])
+        return {
+            name: settled(chain, (start + np.arange(size)).reshape(shape))
+            for (name, shape), start, size in zip(shapes.items(), ends, sizes, strict=False)
+        }
 
     def _needed(self) -> list[Any]:
         """The nodes that the outputs depend on, in the order of the file, which has each after those that it uses."""
@@ -159,38 +198,46 @@ class _Graph:
                 wanted.update(node.input)
         return nodes[::-1]
 
-    def _shapes(self, value: Any) -> Iterator[tuple[int, ...]]:
+    def _shapes(self, value: Any) -> Iterator[list[tuple[int, ...]]]:
         """The input's shapes for one data point: of a matrix the rows or the columns may be such; weights decide.
 
-        Lengths that are not fixed are among those of the constants.
+        Lengths that are not fixed are among those of the constants. Of shapes that come together one alone may fit;
+        all else fits a length of 1 by broadcasting, so it comes last.
         """
-        dimensions = [int(entry.dim_value) for entry in value.type.tensor_type.shape.dim]
+        dimensions = _dimensions(value)
         if len(dimensions) > 2:
-            if min(dimensions[1:]) <= 0 or math.prod(dimensions[1:]) > LARGEST_SIGNAL:
+            if not all(dimensions[1:]) or math.prod(dimensions[1:]) > LARGEST_SIGNAL:
                 raise self._shapeless(dimensions)
-            yield (1, *dimensions[1:])
+            yield [(1, *dimensions[1:])]
             return
         tensors = [*self.graph.initializer, *(entry.t for node in self.graph.node for entry in node.attribute)]
-        constant = dict.fromkeys(length for tensor in tensors for length in tensor.dims if 0 < length <= LARGEST_SIGNAL)
-        lengths = [[length] if 0 < length <= LARGEST_SIGNAL else list(constant) for length in dimensions or (0, 0)]
-        if len(lengths) == 1:
-            yield from ((length,) for length in lengths[0])
-        else:
-            yield from ((1, length) for length in lengths[1])
-            yield from ((length, 1) for length in lengths[0])
+        constant = {length for tensor in tensors for length in tensor.dims if 1 < length <= LARGEST_SIGNAL}
+        count, length = [0, 0, *dimensions][-2:]
+        vector = len(dimensions) == 1
+        yield [(n,) if vector else (1, n) for n in ([length] if length else sorted(constant))]
+        if not length:
+            yield [(1,) if vector else (1, 1)]
+        # Where columns are data points, their number is not fixed, or 1.
+        if length < 2 and not vector:
+            yield [(n, 1) for n in ([count] if count else [1, *sorted(constant)])]
 
     def _shapeless(self, dimensions: Sequence[int]) -> InputError:
         return InputError(f"{self.source} takes inputs of shape {tuple(dimensions)}; fix all but the first dimension.")
 
     def _follow(self, proto: Any, known: dict[str, Operand]) -> None:
         """Add what a node computes of the values that are known."""
-        node = self._opsets.node(proto)
+        # What is decoded stays for other shapes of the input, also because all bytes are counted.
+        if id(proto) not in self._nodes:
+            self._nodes[id(proto)] = self._opsets.node(proto)
+        node = self._nodes[id(proto)]
         names = list(proto.input)
         while names and not names[-1]:
             names.pop()
         for name in names:
             if name in self._initial and name not in known:
-                known[name] = self._tensors.array(self._initial[name])
+                if name not in self._constants:
+                    self._constants[name] = self._tensors.array(self._initial[name])
+                known[name] = self._constants[name]
         absent = next((name for name in names if name and name not in known), None)
         if absent is not None:
             raise InputError(f"{node.label} uses {absent!r}, which nothing computes before; export the network again.")
@@ -214,6 +261,8 @@ class _Graph:
             return [array.astype(np.float64) if array.dtype.kind == "f" else array]
         signals = [operand for operand in operands if isinstance(operand, Signal)]
         if signals and node.kind in ("Shape", "Size") and node.is_standard:
+            if signals[0].ending is not None and signals[0].ending.is_label:
+                refuse_within(signals[0].ending, node.kind)
             return list(node.run([signals[0].places]))
         if signals:
             return apply(node, operands)
@@ -233,6 +282,8 @@ class _Graph:
             )
         signals = [value for value in found.values() if isinstance(value, Signal)]
         scores = [s for s in signals if s.ending is None or not s.ending.is_label] or signals
+        if any(signal.chain is not scores[0].chain for signal in signals):
+            raise InputError(f"{self.source} has labels of other values than its scores; export it with these alone.")
         if len(scores) != 1 or len(found) < len(self.graph.output):
             raise InputError(
                 f"{self.source} has {len(self.graph.output)} outputs; a network has one tensor of scores, so export it "

@@ -29,10 +29,10 @@ def _extracted(node: Node, operands: Sequence[Operand]) -> Operand:
     """Columns of values, or the names of classes at positions that ArgMax found."""
     values, positions = operands
     if isinstance(values, Signal):
-        places = numbers_of(positions).astype(np.int64).reshape(-1)
-        if not ((places >= 0) & (places < values.places.shape[-1])).all():
+        columns, rows = numbers_of(positions).astype(np.int64).reshape(-1), np.atleast_2d(values.places)
+        if not ((columns >= 0) & (columns < rows.shape[-1])).all():
             raise InputError("takes columns that are not there")
-        return settled(values.chain, values.places[..., places], values.ending)
+        return settled(values.chain, rows[..., columns], values.ending)
     signal, names = signal_of(positions), np.asarray(values).reshape(-1)
     if signal.ending is None or signal.ending.kind != "ArgMax" or len(names) != signal.size:
         raise InputError("chooses among constants by computed values")
@@ -55,13 +55,15 @@ def _text(name: object) -> object:
 
 def _binarised(node: Node, operands: Sequence[Operand]) -> Operand:
     signal = signal_of(operands[0])
-    if signal.ending is None or signal.ending.kind != "Sigmoid":
-        raise InputError("jumps, which no ReLU network does")
+    if signal.ending is None or signal.ending.kind != "Sigmoid" or node.attributes["threshold"] != 0.5:
+        raise InputError("jumps, which no ReLU network does, or not where a probability is one half")
     return replace(signal, ending=Ending(LABELS, node.label, is_label=True))
 
 
 def _scaler(node: Node, operands: Sequence[Operand]) -> Operand:
     signal = signal_of(operands[0])
+    if signal.places.ndim > 2:
+        raise InputError(f"scales the columns of a matrix, not values of shape {signal.places.shape}")
     for name, arguments in (("offset", lambda v: (1.0, -v)), ("scale", lambda v: (v, 0.0))):
         values = np.asarray(node.attributes.get(name, ()), dtype=np.float64)
         if values.size:

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from certnet.io.chain import LARGEST_MATRIX, Bounds, Chain, beside
-from certnet.io.folding import exact_product, normalised, powers_of_two
+from certnet.io.folding import ONE, Rounded, normalised
 from certnet.io.onnx_advice import advice
 from certnet.io.onnx_learned import LEARNED
 from certnet.io.onnx_reference import Node
@@ -29,11 +29,10 @@ from certnet.io.onnx_signals import (
     signal_of,
 )
 from formulations import InputError
-from formulations._validation import FloatArray
 
-_LARGEST_CLIP = float(np.finfo(np.float32).max)
-"""Bounds of Clip from here on mean none, as exporters write them."""
-_FLOATS = (1, 10, 11, 16)
+_NO_BOUNDS = (float(np.finfo(np.float32).max), float(np.finfo(np.float64).max), math.inf)
+"""Bounds of Clip, up to the sign, that mean none, as exporters write them."""
+FLOATS = (1, 10, 11, 16)
 """float32, float16, float64 and bfloat16 as the standard numbers them."""
 
 
@@ -57,8 +56,8 @@ def apply(node: Node, operands: Sequence[Operand]) -> list[Operand]:
     return found if isinstance(found, list) else [found]
 
 
-Combination = Callable[[Bounds, bool], tuple[Bounds, Bounds, bool]]
-"""The arguments of ``Chain.affine``, of a constant and whether the signal is on the left of it."""
+Combination = Callable[[Bounds, bool], Bounds | Rounded]
+"""The gain, of a constant and whether the signal is on the left of it."""
 
 
 def _elementwise(combined: Combination, node: Node, operands: Sequence[Operand]) -> Operand:
@@ -68,42 +67,39 @@ def _elementwise(combined: Combination, node: Node, operands: Sequence[Operand])
         raise InputError("multiplies or divides computed values, which no ReLU network does")
     on_left = isinstance(left, Signal)
     signal, values = beside_constant(signal_of(left if on_left else right), numbers_of(right if on_left else left))
-    return replace(signal, chain=signal.chain.affine(*combined(values, on_left)))
+    return replace(signal, chain=signal.chain.affine(combined(values, on_left), 0.0))
 
 
-def _quotient(values: Bounds, on_left: bool) -> tuple[Bounds, Bounds, bool]:
+def _quotient(values: Bounds, on_left: bool) -> Rounded:
     if not on_left:
         raise InputError("divides by a computed value, which no ReLU network does")
-    return 1.0 / np.asarray(values), 0.0, powers_of_two(np.asarray(values))
+    return ONE / Rounded(np.asarray(values))
 
 
-def _sum(sign: float, node: Node, operands: Sequence[Operand]) -> Operand:
-    """A sum of signals and constants, of which all but the first count ``sign`` times."""
-    total, *rest = operands
-    for operand in rest:
-        total = _added(total, operand, sign)
+def _sum(node: Node, operands: Sequence[Operand]) -> Operand:
+    """Signals and constants; those one by one, so that what they round is noticed."""
+    first, *signals = (operand for operand in operands if isinstance(operand, Signal))
+    total = first
+    for signal in signals:
+        total = _combined(total, signal, 1.0)
+    for operand in operands:
+        if not isinstance(operand, Signal):
+            total, values = beside_constant(total, numbers_of(operand))
+            total = replace(total, chain=total.chain.affine(1.0, values))
     return total
 
 
-def _added(left: Operand, right: Operand, sign: float) -> Operand:
+def _difference(node: Node, operands: Sequence[Operand]) -> Operand:
+    left, right = operands
     if isinstance(left, Signal) and isinstance(right, Signal):
-        return _combined(left, right, sign)
-    if isinstance(left, Signal):
-        signal, values = beside_constant(left, numbers_of(right))
-        return replace(signal, chain=signal.chain.affine(1.0, sign * values))
-    if not isinstance(right, Signal):
-        return numbers_of(left) + sign * numbers_of(right)
-    if right.ending is not None:
-        return _complement(right, numbers_of(left), sign)
-    signal, values = beside_constant(right, numbers_of(left))
-    return replace(signal, chain=signal.chain.affine(sign, values))
-
-
-def _complement(signal: Signal, constant: FloatArray, sign: float) -> Operand:
-    """1 − p of a probability: that of the negated score."""
-    assert signal.ending is not None
-    if signal.ending.kind != "Sigmoid" or sign > 0 or not (constant == 1).all() or constant.size != 1:
-        refuse_within(signal.ending, "Add or Sub")
+        return _combined(left, right, -1.0)
+    on_left = isinstance(left, Signal)
+    signal, values = beside_constant(signal_of(left if on_left else right), numbers_of(right if on_left else left))
+    if signal.ending is None:
+        return replace(signal, chain=signal.chain.affine(*((1.0, -values) if on_left else (-1.0, values))))
+    if on_left or signal.ending.kind != "Sigmoid" or np.any(values != 1):
+        refuse_within(signal.ending, node.kind)
+    # 1 − p is the probability of the negated score.
     return replace(signal, chain=signal.chain.affine(-1.0, 0.0))
 
 
@@ -111,7 +107,7 @@ def _combined(left: Signal, right: Signal, sign: float) -> Signal:
     """left + sign·right."""
     ended = left.ending or right.ending
     if ended is not None:
-        refuse_within(ended, "Add or Sub")
+        refuse_within(ended, "Sub")
     try:
         shape = np.broadcast_shapes(left.places.shape, right.places.shape)
         n = math.prod(shape)
@@ -120,7 +116,7 @@ def _combined(left: Signal, right: Signal, sign: float) -> Signal:
     if not 0 < 2 * n * n <= LARGEST_MATRIX:
         raise InputError(f"combines values of shapes {left.places.shape} and {right.places.shape}")
     chains = [part.chain.chosen(np.broadcast_to(part.places, shape).reshape(-1)) for part in (left, right)]
-    total = beside(chains).times(np.vstack([np.eye(n), sign * np.eye(n)]))
+    total = beside(chains).times(Rounded(np.vstack([np.eye(n), sign * np.eye(n)])))
     return settled(total, np.arange(n).reshape(shape))
 
 
@@ -147,6 +143,8 @@ def _matmul(node: Node, operands: Sequence[Operand]) -> Operand:
 
 
 def _gemm(node: Node, operands: Sequence[Operand]) -> Operand:
+    if any((x.places if isinstance(x, Signal) else numbers_of(x)).ndim != 2 for x in operands[:2]):
+        raise InputError("multiplies other things than two matrices")
     factors = [
         operand if not node.attributes[turn] or operand is None
         else replace(operand, places=operand.places.T) if isinstance(operand, Signal) else operand.T
@@ -157,22 +155,24 @@ def _gemm(node: Node, operands: Sequence[Operand]) -> Operand:
     if len(operands) < 3 or operands[2] is None:
         return signal
     signal, values = beside_constant(signal, numbers_of(operands[2]))
-    beta: FloatArray = np.asarray(node.attributes["beta"])
-    return replace(signal, chain=signal.chain.affine(1.0, beta * values, exact_product(beta, np.asarray(values))))
+    shift = Rounded(np.asarray(node.attributes["beta"])) * Rounded(np.asarray(values))
+    return replace(signal, chain=signal.chain.affine(1.0, shift))
 
 
 def _normalisation(node: Node, operands: Sequence[Operand]) -> Operand:
-    if node.attributes.get("training_mode", 0) or not node.attributes.get("spatial", 1):
+    # Before version 14, statistics among the outputs meant training.
+    if any(node.proto.output[1:]) or node.attributes.get("training_mode", 0) or not node.attributes.get("spatial", 1):
         raise InputError("depends on the batch; export the network in evaluation mode")
     signal, channels = signal_of(operands[0]), [numbers_of(operand) for operand in operands[1:]]
     if len({values.shape for values in channels}) != 1 or channels[0].shape != signal.places.shape[1:2]:
         raise InputError(f"has no number for each channel of {signal.places.shape}")
     axes = max(signal.places.ndim - 2, 0)
     weight, bias, mean, variance = (values.reshape(-1, *[1] * axes) for values in channels)
-    with np.errstate(all="ignore"):
-        gain, shift = normalised(mean, variance, node.attributes["epsilon"], weight, bias)
-    signal, gains = beside_constant(signal, gain)
-    return replace(signal, chain=signal.chain.affine(gains, beside_constant(signal, shift)[1], False))
+    gain, shift = (
+        Rounded(np.asarray(beside_constant(signal, part.values)[1]), part.off)
+        for part in normalised(mean, variance, node.attributes["epsilon"], weight, bias)
+    )
+    return replace(signal, chain=signal.chain.affine(gain, shift))
 
 
 def _on_entries(change: Callable[[Node, Chain], Chain]) -> Operation:
@@ -198,7 +198,7 @@ def _clip(node: Node, operands: Sequence[Operand]) -> Operand:
         if np.size(values) != 1:
             raise InputError("has bounds that are no single numbers")
         value = float(np.ravel(values)[0])
-        bounds.append(default if abs(value) >= _LARGEST_CLIP and value * default > 0 else value)
+        bounds.append(default if abs(value) in _NO_BOUNDS and value * default > 0 else value)
     signal = signal_of(operands[0])
     return replace(signal, chain=signal.chain.between(*bounds))
 
@@ -222,7 +222,7 @@ def _extreme(sign: float, node: Node, operands: Sequence[Operand]) -> Operand:
 
 def _cast(node: Node, operands: Sequence[Operand]) -> Operand:
     signal = signal_of(operands[0])
-    if node.attributes.get("to") not in _FLOATS:
+    if node.attributes.get("to") not in FLOATS:
         raise InputError("makes other numbers than floating-point ones of computed values; leave it out")
     return signal
 
@@ -255,7 +255,7 @@ OPERATIONS: dict[str, Operation] = {
     **dict.fromkeys(LINEAR, linear),
     **dict.fromkeys(ENDS, _end),
     "Abs": _on_entries(lambda _, chain: chain.leaky(-1.0)),
-    "Add": partial(_sum, 1.0),
+    "Add": _sum,
     "BatchNormalization": _normalisation,
     "Cast": _cast,
     "Clip": _clip,
@@ -269,12 +269,12 @@ OPERATIONS: dict[str, Operation] = {
     "MatMul": _matmul,
     "Max": partial(_extreme, 1.0),
     "Min": partial(_extreme, -1.0),
-    "Mul": partial(_elementwise, lambda c, _: (c, 0.0, True)),
+    "Mul": partial(_elementwise, lambda c, _: c),
     "Neg": _on_entries(lambda _, chain: chain.affine(-1.0, 0.0)),
     "PRelu": _prelu,
     "Relu": _on_entries(lambda _, chain: chain.between(0.0, np.inf)),
-    "Sub": partial(_sum, -1.0),
-    "Sum": partial(_sum, 1.0),
+    "Sub": _difference,
+    "Sum": _sum,
 }
 """Operators of ONNX on signals."""
 _AFTER_THE_END = {*MOVES, "Cast", "ArgMax", "Sub", "ArrayFeatureExtractor", "Binarizer", "Normalizer", "ZipMap"}

@@ -106,6 +106,7 @@ class Opsets:
     def __init__(self, source: str, model: Any, onnx: Any, tensors: Tensors) -> None:
         self._source, self._onnx, self._tensors = source, onnx, tensors
         self._versions: dict[str, int] = {}
+        self._functions = {("" if f.domain in _STANDARD else f.domain, f.name) for f in model.functions}
         for entry in model.opset_import:
             domain = "" if entry.domain in _STANDARD else entry.domain
             if self._versions.setdefault(domain, entry.version) != entry.version:
@@ -123,6 +124,8 @@ class Opsets:
         label = f"{self._source}: node {name!r}, {proto.op_type},"
         domain = "" if proto.domain in _STANDARD else proto.domain
         version = self._versions.get(domain, 0)
+        if (domain, proto.op_type) in self._functions:
+            raise InputError(f"{label} is a function of the file's own; put in its nodes with onnx.inliner.")
         try:
             schema = self._onnx.defs.get_schema(proto.op_type, version, domain)
         except Exception:  # noqa: BLE001  # A class of the extension module, which has no public name.
@@ -139,24 +142,24 @@ class Opsets:
         ):
             if not least <= count <= most:
                 raise InputError(f"{label} has {count} {word} where {least} are expected; export the network again.")
-        attributes = {
-            name: self._value(entry.default_value)
-            for name, entry in schema.attributes.items()
-            if entry.default_value.name
-        }
+        known = schema.attributes
+        defaults = {name: entry.default_value for name, entry in known.items() if entry.default_value.name}
+        attributes = {name: self._value(entry) for name, entry in defaults.items()}
+        names = [entry.name for entry in proto.attribute]
         for entry in proto.attribute:
-            if entry.name not in schema.attributes or entry.type != int(schema.attributes[entry.name].type):
+            fitting = entry.name in known and entry.type == int(known[entry.name].type) and not entry.ref_attr_name
+            if not fitting or names.count(entry.name) > 1:
                 raise InputError(
                     f"{label} has an attribute {entry.name!r} that it must not have; export the network again."
                 )
             attributes[entry.name] = self._value(entry)
+        absent = next((name for name, entry in known.items() if entry.required and name not in names), None)
+        if absent is not None:
+            raise InputError(f"{label} lacks the attribute {absent!r}; export the network again.")
         return Node(proto, label, proto.op_type, attributes, schema, version)
 
     def _value(self, entry: Any) -> Any:
-        try:
-            value = self._onnx.helper.get_attribute_value(entry)
-        except (ValueError, TypeError):
-            return None
+        value = self._onnx.helper.get_attribute_value(entry)
         if isinstance(value, self._onnx.TensorProto):
             return self._tensors.array(value)
         return value.decode(errors="replace") if isinstance(value, bytes) else value

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from certnet.io.chain import LARGEST_MATRIX, Bounds, Chain, beside
-from certnet.io.folding import powers_of_two
+from certnet.io.folding import ONE, Rounded
 from certnet.io.onnx_advice import READ
 from certnet.io.onnx_reference import LARGEST_RESULT, Node
 from certnet.io.packed import Array
@@ -115,7 +115,7 @@ def settled(chain: Chain, places: IntArray, ending: Ending | None = None) -> Sig
         raise InputError(
             f"gives one data point the shape {places.shape}; the first axis counts data points and has to stay 1"
         )
-    counts = np.bincount(places.reshape(-1), minlength=chain.size or 0)
+    counts = np.bincount(places.reshape(-1), minlength=chain.size)
     if (counts == 1).all():
         return Signal(chain, places, ending)
     if ending is not None and ending.is_joint:
@@ -154,9 +154,9 @@ def _concatenated(node: Node, operands: Sequence[Operand]) -> list[Operand]:
 def _as_signal(values: FloatArray, like: Chain) -> Signal:
     """Constants as entries beside those of a chain."""
     whole = like.multiplied()
-    if whole.size is None or whole.size * values.size > LARGEST_MATRIX:
+    if whole.size * values.size > LARGEST_MATRIX:
         raise InputError("puts too many constants beside computed values")
-    chain = whole.times(np.zeros((whole.size, values.size))).affine(1.0, values.reshape(-1))
+    chain = whole.times(Rounded(np.zeros((whole.size, values.size)))).affine(1.0, values.reshape(-1))
     return Signal(chain, np.arange(values.size).reshape(values.shape))
 
 
@@ -179,16 +179,20 @@ def beside_constant(signal: Signal, constant: FloatArray) -> tuple[Signal, Bound
     return signal, values
 
 
-def product(signal: Signal, weights: FloatArray, shape: Sequence[int], exact: bool = True) -> Signal:
-    """A matrix product, of weights with a row for each place of the signal."""
+def product(signal: Signal, weights: FloatArray, shape: Sequence[int], off: float = 0.0) -> Signal:
+    """A matrix product, of weights with a row for each place of the signal, which are ``off`` by that at most."""
     rows = np.empty_like(weights)
     rows[signal.places.reshape(-1)] = weights
-    return settled(signal.chain.times(rows, exact), np.arange(weights.shape[1]).reshape(shape))
+    return settled(signal.chain.times(Rounded(rows, off)), np.arange(weights.shape[1]).reshape(shape))
 
 
 def linear(node: Node, operands: Sequence[Operand]) -> Operand:
     """A linear map of the first operand, by its values at the unit vectors; a bias is added afterwards."""
     signal, rest = signal_of(operands[0]), constants(operands[1:])
+    turned, pooled = node.kind == "ConvTranspose", node.kind == "AveragePool"
+    padded = node.attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
+    if (turned and (padded or node.attributes.get("output_shape"))) or (pooled and padded):
+        raise InputError("leaves the padding to whatever evaluates it; export it with pads")
     bias = rest.pop() if node.kind in ("Conv", "ConvTranspose") and len(rest) > 1 else None
     shape, n, whole = signal.places.shape, signal.size, signal.chain.whole
     (zero,) = node.run([np.zeros(shape), *rest])[:1]
@@ -208,8 +212,9 @@ def linear(node: Node, operands: Sequence[Operand]) -> Operand:
         if values.shape != (len(units), *zero.shape[1:]):
             raise InputError("mixes data points")
         weights[start : start + step] = values.reshape(len(units), -1)
-    exact = node.kind not in _MEANS or powers_of_two(weights[weights != 0])
-    found = product(signal, weights, zero.shape, exact)
+    # Means have weights 1/n, rounded once.
+    inverse = ONE / Rounded(weights[weights != 0]) if node.kind in _MEANS else ONE
+    found = product(signal, weights, zero.shape, 2.0**-52 * np.abs(weights).max() if inverse.off else 0.0)
     if bias is None:
         return found
     found, biases = beside_constant(found, numbers_of(bias).reshape(-1, *[1] * (zero.ndim - 2)))

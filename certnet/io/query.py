@@ -6,6 +6,7 @@ from pathlib import Path
 
 from certificates.certificate import FLOAT32, REAL
 from certnet.io.cases import Property
+from certnet.io.charge import charged
 from certnet.io.declared import declared_network
 from certnet.io.float32 import require_plain
 from certnet.io.joint import side_by_side
@@ -96,7 +97,15 @@ def named_files(texts: Sequence[str]) -> dict[str, str] | str:
 
 
 def _query(found: Stated, network: ReluNetwork, semantics: str) -> Query:
-    return Query(**vars(found.of(network)), networks=found.networks, semantics=semantics, scores=network.outputs)
+    asked = found.of(network)
+    assert asked.network is not None
+    exact, cases = charged(asked.network, asked.cases)
+    return Query(
+        **{**vars(asked), "network": exact, "cases": cases},
+        networks=found.networks,
+        semantics=semantics,
+        scores=network.outputs,
+    )
 
 
 def _require_named(networks: tuple[Declaration, ...], files: Mapping[str, str]) -> None:

@@ -26,7 +26,7 @@ from formulations._validation import FloatArray
 from formulations.groups import GroupedDual
 from formulations.losses import name_of
 
-FORMAT, VERSION = "certnet-checkpoint", 2
+FORMAT, VERSION = "certnet-checkpoint", 3
 BYTES_PER_SECOND = 4e8
 """At which a disk takes a checkpoint, at least."""
 _HEADER, _SEARCH, _GROUPS = "header", "search/", "groups/"
@@ -60,11 +60,10 @@ class Checkpoint:
         stage: the stage that was running or had just ended.
         seconds: time that the job had taken so far, over all its runs.
         solver: the solver of the relaxation by its own name, never "auto".
-        dual: the best dual so far, of the presolved program, or None.
+        dual: the best dual so far, of the presolved program, perhaps with products within groups, or None.
         U, V: the best network so far (d×m, c×m), or None.
         iterate: S and dual of the solver's last iterate, or None where it had none to show.
         search: the state of the branch and bound that was cut short, or None.
-        grouped: the best dual with products within groups, of the merged program, or None.
         about: a JSON object of whoever asked for the checkpoint, such as the recipe of the data.
     """
 
@@ -77,7 +76,6 @@ class Checkpoint:
     V: FloatArray | None = None
     iterate: tuple[FloatArray, Dual] | None = None
     search: State | None = None
-    grouped: GroupedDual | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -88,11 +86,12 @@ class Checkpoint:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """By their names in the file."""
         S, own = (None, None) if self.iterate is None else self.iterate
-        dual, last = ((None, None) if one is None else (one.W, one.N) for one in (self.dual, own))
+        grouped = self.dual.arrays() if isinstance(self.dual, GroupedDual) else {}
+        known = None if grouped else self.dual
+        dual, last = ((None, None) if one is None else (one.W, one.N) for one in (known, own))
         found = dict(zip(_MATRICES, (self.U, self.V, *dual, S, *last), strict=True))
         found |= {_SEARCH + name: array for name, array in (self.search or {}).items()}
-        if self.grouped is not None:
-            found |= {_GROUPS + name: array for name, array in self.grouped.arrays().items()}
+        found |= {_GROUPS + name: array for name, array in grouped.items()}
         return {name: np.asarray(array) for name, array in found.items() if array is not None}
 
 
@@ -166,14 +165,14 @@ def _checkpoint(arrays: dict[str, NDArray[Any]]) -> Checkpoint:
             raise InputError("its matrices are damaged.")
     if U is not None and V is not None and not (U.shape[1] == V.shape[1] and np.isfinite(np.vstack([U, V])).all()):
         raise InputError("its network is damaged.")
+    dual = None if W is None or N is None else Dual(W, N)
     return Checkpoint(
         **{name: header[name] for name in _FIELDS},
-        dual=None if W is None or N is None else Dual(W, N),
+        dual=GroupedDual.of_arrays(groups) if groups else dual,
         U=U,
         V=V,
         iterate=None if S is None or last_W is None or last_N is None else (S, Dual(last_W, last_N)),
         search=search or None,
-        grouped=GroupedDual.of_arrays(groups) if groups else None,
     )
 
 
@@ -214,7 +213,7 @@ class Saver:
         if self.current.nbytes / BYTES_PER_SECOND > self._most(self._clock.seconds):
             if self._saved.nbytes:
                 return  # What was written on the way is worth more.
-            self.update(dual=None, iterate=None, search=None, grouped=None)
+            self.update(dual=None, iterate=None, search=None)
         self._write(self._clock.seconds)
 
     def reserve(self, order: int) -> float:

@@ -142,6 +142,7 @@ def _split_signs(job: Job) -> Closed:
         limit = job.clock.share(SETTINGS.circuits_share)
         root = solve_with_circuits(presolved, W, rounds=1, tolerance=1e-3, time_limit=limit)
         presolved, named, resume = root.presolved, root.circuits, None
+    relaxed = None if named or job.relaxation is None else (job.relaxation.primal, job.relaxation.dual)
     program, gap = presolved.program, SETTINGS.gap_share * closing.gap
     too_large = program.gamma * (1.0 + PAYS) if closing.train else np.inf
 
@@ -172,6 +173,7 @@ def _split_signs(job: Job) -> Closed:
             callback=show,
             too_large=too_large,
             resume=resume,
+            root=relaxed,
         )
         if found.interrupted or found.complete or not found.best > too_large:
             break

@@ -34,7 +34,7 @@ def equivalence(
         InputError: networks that cannot be compared, a region of another size, or an epsilon that is not positive.
     """
     as_positive("epsilon", epsilon)
-    both, rows = _both(first, second), _differences(first, second)
+    both, rows = _stacked(first, second)
     h = np.array([epsilon])
     return verify(both, [UnsafeCase(region, sign * row[None], h) for row in rows for sign in (-1.0, 1.0)], **options)
 
@@ -50,25 +50,16 @@ def difference_range(first: ReluNetwork, second: ReluNetwork, region: InputRegio
     Raises:
         InputError: as for ``equivalence``.
     """
-    return output_range(_both(first, second), region, _differences(first, second), **options)
+    both, rows = _stacked(first, second)
+    return output_range(both, region, rows, **options)
 
 
-def _both(first: ReluNetwork, second: ReluNetwork) -> ReluNetwork:
-    """x ↦ (first(x), second(x))."""
-    if first.inputs != second.inputs:
-        raise InputError(
-            f"one network has {first.inputs} inputs and the other {second.inputs}; only networks of the same inputs "
-            "can be compared."
-        )
-    return stacked([first, second])
-
-
-def _differences(first: ReluNetwork, second: ReluNetwork) -> FloatArray:
-    """(c, 2c) rows over the outputs of both."""
-    if first.outputs != second.outputs:
-        raise InputError(
-            f"one network has {first.outputs} outputs and the other {second.outputs}; only networks of as many outputs "
-            "can be compared."
-        )
+def _stacked(first: ReluNetwork, second: ReluNetwork) -> tuple[ReluNetwork, FloatArray]:
+    """x ↦ (first(x), second(x)), and (c, 2c) rows over its outputs: the differences."""
+    for name, one, other in (("input", first.inputs, second.inputs), ("output", first.outputs, second.outputs)):
+        if one != other:
+            raise InputError(
+                f"one network has {one} {name}s and the other {other}; only networks of as many can be compared."
+            )
     unit = np.eye(first.outputs)
-    return np.hstack([unit, -unit])
+    return stacked([first, second]), np.hstack([unit, -unit])

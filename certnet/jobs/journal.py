@@ -20,8 +20,8 @@ import numpy as np
 
 from certificates import Certificate, Robustness, read_certificate, write_certificate
 from certificates.certificate import CaseProof
-from certificates.container import CASE_PROOF, MAX_CASES, Array, made_of, members
 from certificates.files import write_atomically
+from certificates.layout import CASE_PROOF, MAX_CASES, Array, made_of, members
 from formulations import InputError
 
 LARGEST_BYTES = 1 << 30

@@ -29,7 +29,7 @@ from certnet.training.polish import Network, balance, network_dual, offered_dual
 from certnet.training.trainer import FitResult
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray
-from formulations.arguments import accepts, count, json_object, seconds
+from formulations.arguments import accepts, count, json_object, positive_count, seconds
 from formulations.network import ReluNetwork
 from formulations.training import LARGEST
 
@@ -107,7 +107,7 @@ class OptimalityResult(Certified):
 
 
 @np.errstate(all="ignore")
-@accepts(time_limit=seconds, random_state=count, provenance=json_object)
+@accepts(time_limit=seconds, random_state=count, threads=positive_count, provenance=json_object)
 def optimality(
     model: Any,
     X: Any,
@@ -118,6 +118,7 @@ def optimality(
     time_limit: float | None = None,
     max_nodes: int | None = None,
     workers: int = 1,
+    threads: int | None = None,
     scheduler: str | None = None,
     circuits: bool = False,
     train: bool = True,
@@ -138,6 +139,7 @@ def optimality(
         time_limit: seconds, or None.
         max_nodes: most relaxations of a search, or None.
         workers: processes of that search.
+        threads: as for ``certnet.train``.
         scheduler: address of a Dask cluster that it uses instead, such as ``tcp://host:8786``.
         circuits: search with the circuit inequalities that the network's residual violates: fewer nodes, each of which
             takes longer. Where the weight space is cut, they do nothing.
@@ -184,7 +186,7 @@ def optimality(
     stages: list[tuple[str, Callable[[Job], None]]] = [("given network", _prove_given)]
     stages += [("training", _train)] if train else []
     stages += [("price", lambda job: neurons.extend(_look_for_neuron(job)))]
-    with computing(job.merged.program.space.order):
+    with computing(job.merged.program.space.order, threads):
         for name, work in stages:
             if not job.interrupted:
                 run(job, name, work)

@@ -27,7 +27,7 @@ from certnet.jobs.results import Pictured
 from certnet.jobs.train import Event, TrainingResult
 from certnet.runtime.clock import Clock
 from certnet.runtime.numerics import computing
-from certnet.solvers.warm_start import certified_dual, scaled
+from certnet.solvers.warm_start import certified_dual
 from certnet.training.polish import Network, balance, polish
 from formulations import TrainingProgram, merge_rows
 from formulations.arguments import accepts, count, distinct, json_object, reals, seconds
@@ -97,6 +97,7 @@ def train_path(
     progress: Callable[[Event], None] | None = None,
     provenance: Mapping[str, Any] | None = None,
     device: str = "cpu",
+    threads: int | None = None,
     known: Mapping[float, TrainingResult] | None = None,
     checkpoint: Callable[[float], Callable[[Checkpoint], None]] | None = None,
     resume: Mapping[float, Checkpoint] | None = None,
@@ -108,7 +109,7 @@ def train_path(
         X, Y: data (n×d) and targets (n×c) as for ``TrainingProgram``.
         gammas: positive weight decays, each once, in any order.
         loss, sample_weight, hidden_bias, output_bias: as for ``TrainingProgram``.
-        solver, tolerance, random_state, provenance, device: as for ``certnet.train``.
+        solver, tolerance, random_state, provenance, device, threads: as for ``certnet.train``.
         time_limit: seconds for the whole path, or None. Every γ gets an equal part of what is left when its turn comes.
         progress: called with an ``Event`` now and then, whose stage names the γ; its seconds are those of that γ.
         known: results of an earlier run on the same data by γ; they are neighbours of the others and not solved again.
@@ -151,6 +152,7 @@ def train_path(
             provenance=provenance,
             start=start,
             device=device,
+            threads=threads,
             checkpoint=None if checkpoint is None else checkpoint(gamma),
             resume=None if resume is None else resume.get(gamma),
         )
@@ -251,7 +253,7 @@ def _with_bound(result: TrainingResult, others: Iterable[TrainingResult]) -> Tra
     if not bound > result.report.lower_bound * (1.0 + BETTER):
         return result
     merged = merge_rows(program)
-    dual = scaled(certified_dual(merged, best.certificate), program.gamma / best.certificate.gamma)
+    dual = certified_dual(merged, best.certificate).times(program.gamma / best.certificate.gamma)
     improved, report = certify(merged, [dual], result.U, result.V, provenance=certificate.provenance)
     if not report.lower_bound > result.report.lower_bound:
         return result

@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from certificates.making.repair import raw_dual, repair_in_groups
+from certificates.failure import SMALLEST_LIMIT
+from certificates.making.repair import raw_dual
 from certificates.nonnegativity import MAX_ORDER
 from certnet.jobs.best import repaired
 from certnet.jobs.clock import RAW_REPAIR
 from certnet.jobs.closing import branch
 from certnet.jobs.job import GLOBAL, Job
 from certnet.jobs.stages import bound_without_products, prove, round_relaxation
-from certnet.runtime.machine import cpus
+from certnet.runtime.machine import available_bytes
+from certnet.runtime.numerics import cores
 from certnet.search.price import bound_from_price
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
 from certnet.solvers.grouped import grouped_admm, grouping
@@ -68,6 +70,10 @@ class Settings:
     with 4, 136.5 with 8."""
     after_groups: float = 3.0
     """Last repair and proof in groups, in repairs. Not measured."""
+    after_steps: float = 6.0
+    """The same before there was a repair, in proofs without products. Not measured."""
+    bytes_per_entry: float = 80.0
+    """Memory of a solve in groups for each entry of its matrices: ten columns of them. Not measured."""
     relaxation_gap: float = 0.7
     """Part of the gap to be closed at which the relaxation ends. Not measured."""
 
@@ -162,31 +168,42 @@ def relax_in_groups(job: Job) -> None:
     left = job.clock.share(SETTINGS.relaxation_share)
     if not in_groups(job) or left is None:
         return
-    job.grouped, s, space = True, SETTINGS, job.presolved.program.space
+    s, space = SETTINGS, job.presolved.program.space
     rest = space.dimension + space.outputs
+    # Repair and proof come after it, and without them it is worth nothing.
+    left = min(left, max((job.clock.available() or 0.0) - s.after_steps * job.clock.proving, SMALLEST_LIMIT))
 
     def seconds(size: int) -> float:
         count = -(-space.neurons // size)
-        at_once = min(cpus()["usable"] or 1, count)
-        return s.step_cost * (count / at_once + 1) * job.clock.step(size + rest)
+        steps = count / min(cores(), count) * job.clock.step(size + rest) + job.clock.step(count + rest)
+        return s.step_cost * steps
+
+    def fits(size: int) -> bool:
+        count = -(-space.neurons // size)
+        entries = count * (2 * size + rest) ** 2 + (2 * count + rest) ** 2
+        return s.bytes_per_entry * entries <= available_bytes()
 
     least = 2 * space.neurons / (MAX_ORDER - rest)
     sizes = [size for size in s.group_sizes if size >= least] or [math.ceil(least)]
-    size = next((size for size in sizes if s.fewest_steps * seconds(size) <= left), sizes[-1])
+    sizes = [size for size in sizes if fits(size)]
+    if not sizes:
+        return
+    job.grouped = True
+    size = next((size for size in sizes if s.fewest_steps * seconds(size) <= left), min(sizes, key=seconds))
     count = -(-space.neurons // size)
     # The head may take about as long as all groups together, and the checker's order has an end.
     most = min((count ** (1 / 3) * (size + rest) - rest) / count, (MAX_ORDER - rest) / (2 * count))
     shared = int(np.clip(most, 1, s.most_shared))
-    groups, scaling = grouping(job.presolved.program, size, shared), job.presolved.scaling
+    presolved, dual = job.presolved, _known_in_groups(job)
+    groups = grouping(presolved.program, size, shared) if dual is None else dual.groups
     reports, taken, repairing = 0, -1, 0.0
 
     def take(dual: Dual, iteration: int) -> None:
         nonlocal repairing, taken
-        assert isinstance(dual, GroupedDual)
-        begin, own = time.perf_counter(), dual.scaled(scaling.unit, scaling.phi)
-        found = repair_in_groups(job.merged.program, own)
+        begin = time.perf_counter()
+        found = repaired(job.merged, presolved.undo_dual(dual))
         if found.lower_bound > job.best.lower_bound:
-            job.saver.update(grouped=own)
+            job.saver.update(dual=dual)
         job.best.take_dual(found)
         job.saver.look()
         taken = iteration
@@ -202,12 +219,13 @@ def relax_in_groups(job: Job) -> None:
         after = s.after_groups * repairing
         return job.best.gap <= job.enough or not (job.clock.available() or math.inf) > after
 
-    U, V = job.best.network.U, job.best.network.V
+    network, scaling = job.best.network, presolved.scaling
     result = grouped_admm(
-        job.presolved.program,
+        presolved.program,
         groups,
         SolverOptions(time_limit=left, tolerance=job.tolerance, callback=watch, seed=job.random_state),
-        (scaling.apply_z(U), scaling.apply_v(V)),
+        (scaling.apply_z(network.U), scaling.apply_v(network.V)),
+        dual,
     )
     job.interrupted = result.status is SolveStatus.INTERRUPTED
     job.late |= result.status is not SolveStatus.CONVERGED
@@ -216,6 +234,16 @@ def relax_in_groups(job: Job) -> None:
     prove(job, "relaxation in groups")
     if not job.interrupted:
         job.saver.stage_ends("relaxation")
+
+
+def _known_in_groups(job: Job) -> GroupedDual | None:
+    """The dual of a checkpoint or a certificate, in the coordinates of the solvers, if its products are in groups."""
+    dual = None
+    if job.resume is not None:
+        dual = job.resume.dual
+    elif job.start is not None:
+        dual = from_certificate(job.presolved, job.start)[1]
+    return dual if isinstance(dual, GroupedDual) else None
 
 
 def relax(job: Job) -> None:

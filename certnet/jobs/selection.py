@@ -31,6 +31,7 @@ from formulations.losses import Kind
 __all__ = ["Selection", "select_gamma"]
 
 STAGE = "choosing γ"
+INTERRUPTED, LATE = "interrupted", "late"
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,12 @@ class Settings:
     share: float = 0.3
     """Share of a job's time limit that the choice may take. Not measured."""
     folds: int = 5
-    """Parts that the rows are divided into, where the caller gives none to judge by. Not measured."""
+    """Parts that the rows are divided into, where the caller gives none to judge by. Measured: on further rows of
+    twelve sets of 90 to 340 rows, three or four seeds each, the loss is 0.87 of that where one part alone judges; with
+    the largest γ within one standard error of the best, 0.90."""
+
+    slack: float = 1.3
+    """Time that a further part needs at most, over that of the first. Not measured."""
 
 
 SETTINGS = Settings()
@@ -89,8 +95,7 @@ class Selection(Pictured):
         losses: the validation loss at each, a mean over the rows set apart.
         gamma: the choice, the larger one in doubt.
         rows: how many rows judged, each counted once.
-        folds: into how many parts the rows were divided, each of which judged networks of the others; 1 where one part
-            alone did.
+        folds: how many parts of the rows judged networks of the others; 1 where one part alone did.
         complete: False where time or Ctrl-C ended the path.
         interrupted: it was Ctrl-C.
         seconds: for all of it.
@@ -166,15 +171,34 @@ def select_gamma(
             "No row is left to choose the weight decay by; name one (--gamma), or give rows for validation."
         )
     walk = partial(_walk, clock=clock, random_state=random_state, progress=progress)
-    fitted, networks = parts[0].fitted, [parts[0].nothing] * len(parts)
-    if len(fitted.X) <= few:
-        return walk(parts, parts[0].path(), networks, clock.left())[0]
-    sample = np.argsort(np.random.PCG64(random_state).random_raw(len(fitted.X)), kind="stable")[:few]
-    scout, left = replace(parts[0], fitted=fitted.chosen(sample)), clock.left()
-    first, networks = walk(
-        [scout], scout.path(), networks, None if left is None else SETTINGS.scout_share * left, f"{few} rows, "
-    )
-    return first if first.interrupted else walk(parts, gammas_from(first.gamma), networks, clock.left())[0]
+    fitted, gammas, start = parts[0].fitted, parts[0].path(), parts[0].nothing
+    if len(fitted.X) > few:
+        sample = np.argsort(np.random.PCG64(random_state).random_raw(len(fitted.X)), kind="stable")[:few]
+        scout, left = replace(parts[0], fitted=fitted.chosen(sample)), clock.left()
+        share = None if left is None else SETTINGS.scout_share * left
+        scouted = walk(scout, scout.path(), start, share, about=f"{few} rows, ")
+        best = scouted.losses.index(min(scouted.losses))
+        gammas, start = gammas_from(scouted.gammas[best]), scouted.networks[best]
+        if scouted.stop == INTERRUPTED:
+            return _selection([scouted], parts, clock)
+    before = clock.seconds
+    walks = [walk(parts[0], gammas, start, clock.left())]
+    took = clock.seconds - before
+    for part in parts[1:]:
+        left = clock.left()
+        if walks[0].stop or (left is not None and left < SETTINGS.slack * took):
+            break
+        walked = walk(part, walks[0].gammas, part.nothing, left, to_end=True)
+        if walked.stop == INTERRUPTED:
+            walks[0] = replace(walks[0], stop=INTERRUPTED)
+        if walked.stop:
+            break
+        walks.append(walked)
+    found = _selection(walks, parts, clock)
+    if len(walks) > 1:
+        note = f"By {len(walks)} folds γ = {found.gamma:g} is best: validation loss {min(found.losses):.6g}."
+        announce(Event(STAGE, clock.seconds, note=note), progress)
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,57 +240,75 @@ class _Part:
         return gammas_from(zero_decay(self.program(1.0)) / self.share)
 
 
+@dataclass(frozen=True, eq=False)
+class _Walk:
+    """A path that was walked: at each γ loss, network and outputs for the rows that judge; and why it ended."""
+
+    gammas: Sequence[float]
+    losses: Sequence[float]
+    networks: Sequence[Network]
+    outputs: Sequence[FloatArray]
+    stop: str
+
+
 def _walk(
-    parts: Sequence[_Part],
+    part: _Part,
     gammas: Sequence[float],
-    networks: Sequence[Network],
+    network: Network,
     limit: float | None,
-    about: str = "",
     *,
+    about: str = "",
+    to_end: bool = False,
     clock: Clock,
     random_state: int,
     progress: Callable[[Event], None] | None,
-) -> tuple[Selection, list[Network]]:
-    """The path from a network of each part, as long as the validation loss falls, and the best networks on it."""
-    tried: list[float] = []
+) -> _Walk:
+    """The path from a network, as long as the validation loss falls, or without a note to its end."""
     losses: list[float] = []
-    generator, deadline = np.random.default_rng(random_state), Deadline.after(limit)
-    stop, best, now = "", 0, [*networks]
-    Y, weights = (np.concatenate([part.held[which] for part in parts]) for which in (1, 2))
-    kept = now, np.zeros((0, Y.shape[1]))
+    walked: list[tuple[float, Network, FloatArray]] = []
+    generator, deadline, stop = np.random.default_rng(random_state), Deadline.after(limit), ""
     with computing():
         for gamma in gammas:
-            programs = [part.program(gamma) for part in parts]
+            program = part.program(gamma)
             try:
-                now = [improved(one, network, generator, deadline) for one, network in zip(programs, now, strict=True)]
+                network = improved(program, network, generator, deadline)
             except KeyboardInterrupt:
-                stop = "interrupted"
-            judged = zip(programs, now, parts, strict=True)
-            outputs = np.vstack([outputs_of(program, *network, part.held.X) for program, network, part in judged])
-            tried.append(gamma)
-            losses.append(mean_loss(programs[0], outputs, Y, weights))
-            neurons = sum(network[0].shape[1] for network in now) / len(now)
-            note = f"{about}γ = {gamma:g}: validation loss {losses[-1]:.6g}, {neurons:.0f} neurons."
-            announce(Event(STAGE, clock.seconds, note=note), progress)
-            stop = stop or ("late" if deadline.passed else "")
+                stop = INTERRUPTED
+            outputs = outputs_of(program, *network, part.held.X)
+            losses.append(mean_loss(program, outputs, part.held.Y, part.held.weights))
+            walked.append((gamma, network, outputs))
+            if not to_end:
+                note = f"{about}γ = {gamma:g}: validation loss {losses[-1]:.6g}, {network[0].shape[1]} neurons."
+                announce(Event(STAGE, clock.seconds, note=note), progress)
+            stop = stop or (LATE if deadline.passed else "")
             best = losses.index(min(losses))
-            kept = (now, outputs) if best == len(losses) - 1 else kept
-            far = losses[-1] > SETTINGS.worse * losses[best]
-            if stop or far or len(losses) - 1 - best >= SETTINGS.patience:
+            far = losses[-1] > SETTINGS.worse * losses[best] or len(losses) - 1 - best >= SETTINGS.patience
+            if stop or (far and not to_end):
                 break
-    selection = Selection(
-        gammas=tuple(tried),
+    tried, networks, judged = zip(*walked, strict=True)
+    return _Walk(tried, losses, networks, judged, stop)
+
+
+def _selection(walks: Sequence[_Walk], parts: Sequence[_Part], clock: Clock) -> Selection:
+    """What walks along the same γ, one for each of the first parts, say together."""
+    first, judges = walks[0], [part.held for part in parts[: len(walks)]]
+    Y, weights = (np.concatenate([held[which] for held in judges]) for which in (1, 2))
+    outputs = [np.vstack(found) for found in zip(*(walk.outputs for walk in walks), strict=True)]
+    program = parts[0].program(1.0)
+    losses = [mean_loss(program, found, Y, weights) for found in outputs]
+    best = losses.index(min(losses))
+    return Selection(
+        gammas=tuple(first.gammas),
         losses=tuple(losses),
-        gamma=tried[best],
-        rows=sum(len(part.held.X) for part in parts),
-        folds=len(parts),
-        complete=not stop,
-        interrupted=stop == "interrupted",
+        gamma=first.gammas[best],
+        rows=len(Y),
+        folds=len(walks),
+        complete=not first.stop,
+        interrupted=first.stop == INTERRUPTED,
         seconds=clock.seconds,
-        network=kept[0][0],
-        judged=(kept[1], Y),
+        network=first.networks[best],
+        judged=(outputs[best], Y),
     )
-    return selection, kept[0]
 
 
 def improved(program: TrainingProgram, network: Network, generator: np.random.Generator, deadline: Deadline) -> Network:

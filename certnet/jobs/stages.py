@@ -10,12 +10,12 @@ import numpy as np
 
 from certificates.making import certify as certify_duals
 from certificates.making.assemble import replace_network
-from certificates.making.repair import RepairedDual, repair_in_groups
+from certificates.making.repair import RepairedDual
 from certnet.jobs.best import Proof, as_it_stands, certify, repaired, with_network
 from certnet.jobs.clock import CHECK
 from certnet.jobs.job import SDP, Job, run, untrained
 from certnet.solvers.shor import shor_bound
-from certnet.solvers.warm_start import certified_dual, scaled
+from certnet.solvers.warm_start import certified_dual
 from certnet.training.directions import normalised
 from certnet.training.polish import network_dual
 from certnet.training.pricing import candidates_from_moment, values
@@ -104,14 +104,11 @@ def first_bound(job: Job) -> None:
     """The bounds that cost linear time, and those that were known before; the best of them is proved."""
     start, resume = job.start, job.resume
     if start is not None:
-        known = scaled(certified_dual(job.merged, start), job.program.gamma / start.gamma)
+        known = certified_dual(job.merged, start).times(job.program.gamma / start.gamma)
         job.best.take_dual(repaired(job.merged, known))
     if resume is not None and resume.dual is not None:
         job.saver.update(dual=resume.dual, iterate=resume.iterate)
         job.best.take_dual(repaired(job.merged, job.presolved.undo_dual(resume.dual)))
-    if resume is not None and resume.grouped is not None:
-        job.saver.update(grouped=resume.grouped)
-        job.best.take_dual(repair_in_groups(job.merged.program, resume.grouped))
     prove(job, "first bound")
     if not job.interrupted:
         job.saver.stage_ends("first network")

@@ -32,7 +32,7 @@ from certnet.solvers.warm_start import certified_dual
 from certnet.tightness.rank import spectrum
 from certnet.training.polish import Network
 from formulations import InputError, TrainingProgram
-from formulations.arguments import accepts, count, json_object, seconds
+from formulations.arguments import accepts, count, json_object, positive_count, seconds
 from formulations.network import ReluNetwork
 
 __all__ = ["Event", "TrainingResult", "train"]
@@ -86,6 +86,7 @@ class TrainingResult(Certified):
     program=TrainingProgram,
     time_limit=seconds,
     random_state=count,
+    threads=positive_count,
     provenance=json_object,
     start=about(Training),
     resume=Checkpoint,
@@ -102,6 +103,7 @@ def train(
     start: Certificate | None = None,
     start_network: Network | None = None,
     device: str = "cpu",
+    threads: int | None = None,
     checkpoint: Path | str | Callable[[Checkpoint], None] | None = None,
     resume: Checkpoint | None = None,
     method: str = SDP,
@@ -126,6 +128,8 @@ def train(
         start_network: U (d×m) and V (c×m) of any network of this shape. Its neurons are candidates, and the result is
             no worse.
         device: "cpu" or "cuda", where the ADMM computes.
+        threads: most threads of this process. None: as many as there are cores, but one for linear algebra where the
+            lifted matrix has fewer than 1,500 rows.
         checkpoint: a file that is written about once a minute and at the end of stages. It is removed at the end
             unless the job was cut short. A function gets each ``certnet.jobs.checkpoint.Checkpoint`` instead; if it
             raises OSError, the job goes on without.
@@ -182,7 +186,7 @@ def train(
         solver=job.solver,
     )
     job.saver = Saver(first, sink(checkpoint), clock)
-    with computing(job.merged.program.space.order):
+    with computing(job.merged.program.space.order, threads):
         run(job, "first network", _stages.first_network, clock.share(_stages.SETTINGS.soon_share))
         # Where the first network was left behind, there is still time for everything else.
         job.late = False

@@ -5,7 +5,6 @@ import importlib.util
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -51,6 +50,8 @@ def gpu() -> dict[str, Any]:
 
     PyTorch takes seconds to import, so it is asked only where there is a device.
     """
+    import subprocess  # small questions do without
+
     devices, tool = [], shutil.which("nvidia-smi")
     if tool is not None:
         query = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]

@@ -28,13 +28,18 @@ of ARPACK RuntimeErrors, and warnings are raised where a program turns them into
 T = TypeVar("T")
 
 
+def cores() -> int:
+    """How many this process may use, or as many threads as its jobs may begin."""
+    return min([cpus()["usable"] or 1, *_BLAS.own])
+
+
 def side_by_side(work: Callable[..., T], *arguments: Iterable[object]) -> list[T]:
-    """What ``map`` returns, computed on all cores that this process may use; for work that lets other threads run."""
+    """What ``map`` returns, computed on all ``cores``; for work that lets other threads run."""
     tasks = list(zip(*arguments, strict=True))
-    cores = min(cpus()["usable"] or 1, len(tasks))
-    if cores < 2:
+    count = min(cores(), len(tasks))
+    if count < 2:
         return [work(*task) for task in tasks]
-    with ThreadPoolExecutor(cores) as pool:
+    with ThreadPoolExecutor(count) as pool:
         return list(pool.map(lambda task: work(*task), tasks))
 
 
@@ -43,11 +48,15 @@ class _BlasThreads:
 
     While jobs run, the smallest of their limits holds. The numbers found are put back after the last one. A limit that
     ended with the first of two jobs would let the other go on with other roundings.
+
+    Attributes:
+        own: the limits of threads that jobs begin themselves.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._limits: list[int] = []
+        self.own: list[int] = []
         self._found: dict[str, int] = {}
 
     @contextmanager
@@ -61,6 +70,17 @@ class _BlasThreads:
             yield
         finally:
             self._change(self._limits.remove, limit)
+
+    @contextmanager
+    def own_at_most(self, limit: int | None) -> Iterator[None]:
+        """At most so many threads that jobs begin themselves; None asks for nothing."""
+        limits = [] if limit is None else [limit]
+        self.own.extend(limits)
+        try:
+            yield
+        finally:
+            for one in limits:
+                self.own.remove(one)
 
     def _change(self, change: Callable[[int], None], limit: int) -> None:
         # Libraries may have been loaded since the last change, so all are looked at.
@@ -84,12 +104,14 @@ blas_threads = _BLAS.at_most
 
 
 @contextmanager
-def computing(order: int = 0) -> Iterator[None]:
+def computing(order: int = 0, threads: int | None = None) -> Iterator[None]:
     """Surrounds a job whose lifted matrix has this order: few BLAS threads where it is small, and no warnings.
 
+    With ``threads``, linear algebra has so many whatever the order, and the process begins no more of its own.
     Overflow and 0/0 are expected on the way; a caller who has numpy raise on them is not to lose a job by that.
     """
-    with blas_threads(1 if order < SMALL_ORDER else None), np.errstate(all="ignore"):
+    blas = threads or (1 if order < SMALL_ORDER else None)
+    with blas_threads(blas), _BLAS.own_at_most(threads), np.errstate(all="ignore"):
         yield
 
 

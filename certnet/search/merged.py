@@ -12,7 +12,7 @@ import numpy as np
 from certnet.search.certificate import LeafRepair
 from certnet.search.joint import joint_search
 from certnet.search.price import Look, SearchProgress, SearchResult, price_for_gap, search
-from certnet.solvers.interface import State, without_prefix
+from certnet.solvers.interface import State, WarmStart, without_prefix
 from formulations import Presolved
 from formulations._validation import FloatArray
 
@@ -38,6 +38,7 @@ def merged_search(
     callback: Look = lambda progress: None,
     too_large: float = float("inf"),
     resume: State | None = None,
+    root: WarmStart | None = None,
 ) -> tuple[SearchResult, SearchResult | None]:
     """Bound the optimum within ``gap`` of ``objective``, or as far as nodes and time go.
 
@@ -55,6 +56,7 @@ def merged_search(
         callback: as of both searches.
         too_large: as in ``certnet.search.price.search``.
         resume: the state of an earlier call; its search with fixed W goes on if it was about this W, up to rounding.
+        root: primal and dual of the relaxation, if it is solved already.
 
     Raises:
         InputError: the cluster cannot be used, or the state to resume is damaged.
@@ -75,6 +77,7 @@ def merged_search(
             time_limit=time_limit,
             callback=look_free,
             resume=stored or None,
+            root=root,
         )
     of_free: State = {}
     bound, nodes, steps, seconds = program.to_original(0.0), 0, 0, 0.0

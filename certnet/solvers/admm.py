@@ -134,6 +134,11 @@ class Run:
         """Of the matrices."""
         return self.program.space.order
 
+    @property
+    def _memory(self) -> int:
+        """Changes that the acceleration remembers."""
+        return self.settings.memory
+
     def _use(self, *, single: bool) -> None:
         """Everything that depends on the precision."""
         self.layer = self.layer.with_precision(single=single)
@@ -147,7 +152,7 @@ class Run:
         """What is kept of earlier steps."""
         s = self.settings
         self.Z = self.layer.zeros(*shape)
-        memory = min(s.memory, s.memory_entries // (2 * shape[0] * shape[1]))
+        memory = min(self._memory, s.memory_entries // (2 * shape[0] * shape[1]))
         self.acceleration = Anderson(self.layer, (shape[0], shape[1]), memory, s.interval)
 
     def _start(self) -> Point:

@@ -80,13 +80,15 @@ class Rounds:
         max_products: int,
         max_rounds: float = np.inf,
         attempt: int = USUAL,
+        feasible: bool = False,
     ) -> None:
         """Start from an iterate. ``look`` sees each measure and may end the solve, ``late`` tells whether so many
-        further seconds are too many; ``dual_point`` is what the faces share."""
+        further seconds are too many; ``dual_point`` is what the faces share. With ``feasible`` a round goes on until
+        its multipliers are strictly feasible, for a caller who does not repair them."""
         self.problems, self.loss, self.look, self.late = problems, loss, look, late
         self.tolerance, self.max_iterations = tolerance, max_iterations
         self.max_products, self.max_rounds = max_products, max_rounds
-        self.iterations = self.rounds = 0
+        self.iterations, self.rounds, self.feasible = 0, 0, feasible
         self.target = max(SETTINGS.first_gap, tolerance)
         self.settled: Measure | None = None
         self.centre: Measure | None = None
@@ -135,7 +137,7 @@ class Rounds:
                 self.centre = seen
             if self.look(self, seen):
                 return SolveStatus.STOPPED
-            if seen.error <= self.target:
+            if seen.error <= self.target and (seen.is_dual_feasible or not self.feasible):
                 return SolveStatus.CONVERGED
             if self.late(self._expected_seconds()):
                 return SolveStatus.TIME_LIMIT

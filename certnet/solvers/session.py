@@ -30,7 +30,8 @@ class Session:
         self._start, self.deadline = time.perf_counter(), Deadline.after(options.time_limit)
         self._reports = 0
         self._foreign: Exception | None = None
-        zero = Dual(np.zeros(program.shape), np.zeros((program.positions, program.positions)))
+        # Solves in groups never ask for it, and of 100,000 generators its N would have 300 GiB.
+        zero = Dual(np.zeros(program.shape), np.broadcast_to(0.0, (program.positions, program.positions)))
         # Dual and value are replaced together.
         self._best = (zero, -np.inf if program.loss is None else 0.0)
 

@@ -11,8 +11,9 @@ from certificates.making.repair import project, raw_dual
 from certificates.subdivision import Subdivision
 from certnet.solvers.arrays import Arrays
 from certnet.solvers.interface import WarmStart
-from formulations import Dual, MergedRows, Presolved, Primal, Program
+from formulations import Dual, InputError, MergedRows, Presolved, Primal, Program
 from formulations._validation import FloatArray
+from formulations.groups import GroupedDual
 from formulations.program import NO_PRODUCTS
 
 PAYS = frozenset({"admm", "interior-point"})
@@ -40,22 +41,24 @@ def dual_factor(gamma: float, neighbour: float) -> float:
     return float((gamma / neighbour) ** EXPONENT)
 
 
-def scaled(dual: Dual, factor: float) -> Dual:
-    """W and N times ``factor``."""
-    return Dual(factor * dual.W, factor * dual.N)
-
-
 def certified_dual(merged: MergedRows, certificate: Certificate) -> Dual:
     """The dual that a certificate of the same data proves, in the coordinates of ``merged.program``.
 
     It is feasible for the certificate's γ, and times ``γ/certificate.gamma`` for any other γ. Circuits, triangles and
     split trees have no place in a ``Dual``: of such a proof only W and the products of signs at its first leaf
-    are kept, and of a subdivision or a proof without products or in groups W alone.
+    are kept, and of a subdivision or a proof without products W alone.
     """
     neurons = merged.program.space.neurons
-    proof = certificate.proof
-    if isinstance(proof, Subdivision) or not len(proof.pairs) or proof.groups.size:
-        return Dual(merged.merge_W(certificate.W), NO_PRODUCTS)
+    proof, W = certificate.proof, merged.merge_W(certificate.W)
+    if isinstance(proof, Subdivision) or not len(proof.pairs):
+        return Dual(W, NO_PRODUCTS)
+    if proof.groups.size:
+        products = proof.pairs, proof.multipliers / certificate.gamma, proof.complementarity[0] / certificate.gamma
+        try:
+            return GroupedDual.of_products(W, proof.groups, *products)
+        except InputError:
+            # A proof in groups that certnet did not make; its W is a start all the same.
+            return Dual(W, NO_PRODUCTS)
     own = slice(0, int(proof.pair_offset[1]))
     pairs, values = proof.pairs[own], proof.multipliers[own]
     plain = (pairs < 2 * neurons).all(axis=1)
@@ -63,7 +66,7 @@ def certified_dual(merged: MergedRows, certificate: Certificate) -> Dual:
     N = np.zeros((2 * neurons, 2 * neurons))
     N[p, q] += 0.5 * values
     N[q, p] += 0.5 * values
-    return raw_dual(merged.merge_W(certificate.W), N, proof.complementarity[0], gamma=certificate.gamma)
+    return raw_dual(W, N, proof.complementarity[0], gamma=certificate.gamma)
 
 
 def from_certificate(presolved: Presolved, certificate: Certificate) -> WarmStart:
@@ -75,7 +78,7 @@ def from_certificate(presolved: Presolved, certificate: Certificate) -> WarmStar
     """
     merged = presolved.rows
     factor = dual_factor(merged.program.gamma, certificate.gamma)
-    dual = presolved.apply_dual(scaled(certified_dual(merged, certificate), factor))
+    dual = presolved.apply_dual(certified_dual(merged, certificate).times(factor))
     return presolved.apply_network(certificate.U, certificate.V), dual
 
 

@@ -74,6 +74,15 @@ def test_directions(certnet: Callable[..., Any]) -> None:
     assert found == [("x_0", 0, "rises"), ("x_0", 1, "rises"), ("x_1", 0, "falls"), ("x_1", 1, "rises")]
 
 
+def test_a_proof_of_too_many_cases_is_not_written(certnet: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("certnet.cli.calls.MAX_CASES", 1)
+    done = certnet("range", "net.npz", "[0,1]", "--certificate", "r.cert", "--json")
+    assert done.code == 0
+    assert "a file holds 1" in done.json["notes"][0]
+    assert "a file holds 1" in done.err
+    assert not Path("r.cert").exists()
+
+
 def test_radii_of_rows_without_labels(certnet: Callable[..., Any]) -> None:
     """Row 0 has the outputs 0.75 and 1, which meet where y = (x − 1/2)/3; row 1 has two that are equal."""
     done = certnet("radius", "net.npz", "rows.npz", "--each-input", "--largest", "4", "--certificate", "p", "--json")
@@ -96,6 +105,7 @@ def test_radii_of_rows_without_labels(certnet: Callable[..., Any]) -> None:
         (("range", "net.npz", "[0,1],[0,1],[0,1]"), "3 intervals, but the network has 2 inputs"),
         (("range", "net.npz", "[1,0]"), "above its upper bound"),
         (("range", "net.npz", "[0,1]", "--rows", "0"), "Leave --rows out: it goes with data"),
+        (("range", "net.npz", "[0,1]", "--radius", "0"), "Leave --radius out: it goes with data"),
         (("range", "net.npz", "[0,1]", "--weights", "1,x"), "--weights must be 2 numbers"),
         (("range", "net.npz", "rows.npz", "--norm", "l2"), "--norm goes with --radius"),
         (("equivalence", "net.npz", "net.npz", "[0,1]", "--epsilon", "0"), "epsilon must be"),

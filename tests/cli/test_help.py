@@ -49,6 +49,19 @@ def test_the_shell_completes_commands_options_and_runs(tmp_path: Path, monkeypat
         assert f"plain,{wanted}" in found.stdout.split()
 
 
+def test_completion_is_installed_once(certnet: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SHELL", "/usr/bin/fish")
+    shown = certnet("--show-completion")
+    assert "_CERTNET_COMPLETE" in shown.out
+    assert [certnet("--install-completion").code for _ in range(2)] == [0, 0]
+    place = tmp_path / ".certnet-completion.fish"
+    assert place.read_text().strip() == shown.out.strip()
+    assert (tmp_path / ".config/fish/config.fish").read_text().count(str(place)) == 1
+    monkeypatch.setenv("SHELL", "/bin/ksh")
+    assert "bash, zsh, fish" in one_sentence(certnet("--install-completion"))
+
+
 def test_help_imports_neither_numpy_nor_any_command() -> None:
     code = (
         "import sys; from certnet.cli import main; main(['--help']); "

@@ -1,12 +1,19 @@
 """``certnet verify --instances``: each instance as by itself, and a journal that is read but not believed."""
 
 import csv
+import errno
 import json
+import math
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from certnet.jobs import journal
+from certificates import Certificate
+from certnet.io.instances import Instance
+from certnet.jobs import batch, journal
+from formulations import InputError
 from tests.cli.support import Call
 from tests.cli.test_verify import files as files
 
@@ -82,6 +89,8 @@ def test_what_is_finished_is_confirmed_and_nothing_of_it_believed(certnet: Call,
         ("net.npz\n", (), "line 1: an instance is"),
         ("net.npz,safe.vnnlib,fast\n", (), "line 1: an instance is"),
         ("net.npz,safe.vnnlib,-1\n", (), "line 1: an instance is"),
+        ("net.npz,a\x1b[31m.vnnlib\n", (), "line 1: an instance is"),
+        ("net.npz,a\0.vnnlib\n", (), "line 1: an instance is"),
         ("", (), "no instance"),
         (LIST, ("--radius", "1"), "Leave --radius out"),
         (LIST, ("--expected", "nothing.csv"), "cannot be read"),
@@ -101,3 +110,71 @@ def test_options_of_lists_need_one(certnet: Call, files: Path) -> None:
     assert done.code == 2
     assert "--instances" in done.err
     assert certnet("verify", files / "net.npz", "--instances", files / "none*").code == 2
+    none = certnet("verify", files / "net.npz", "--instances", files / "**.vnnlib")
+    assert none.code == 2
+    assert "is no pattern" in none.err
+
+
+HOW = {"semantics": "real", "circuits": False, "random_state": 0}
+
+
+def test_who_had_less_than_its_time_is_tried_again(listed: Path) -> None:
+    """The limit of the whole command had cut it short."""
+    one = Instance("net.npz", "safe.vnnlib", listed)
+    short = batch.settled(batch.Work(0, one, 60.0, HOW), time.time() + 5.0)[1]
+    assert short.limit is not None
+    assert short.limit <= 5.0
+    assert batch.settled(batch.Work(0, one, 60.0, HOW), math.inf)[1].limit == 60.0
+    for limit, tried in ((5.0, True), (60.0, False)):
+        claim = batch.Claim(batch.Answer("timeout", "", digest=short.digest, limit=limit, resumed=True), None)
+        again = batch.settled(batch.Work(0, one, 60.0, HOW, claim), math.inf)[1]
+        assert (again.result, again.resumed) == (("unsat", False) if tried else ("timeout", True))
+
+
+def test_what_one_instance_fails_at_ends_no_other(certnet: Call, listed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    true = batch.verify
+
+    def failing(*arguments: Any, **how: Any) -> Any:
+        if how["provenance"]["property"] == "safe.vnnlib":
+            raise ZeroDivisionError
+        return true(*arguments, **how)
+
+    monkeypatch.setattr(batch, "verify", failing)
+    done = certnet("verify", "--instances", listed, "--out", "out", "--json")
+    assert done.code == 2
+    assert [row["result"] for row in done.json["results"][:2]] == ["error", "sat"]
+    assert "ZeroDivisionError" in done.json["results"][0]["reason"]
+
+
+def test_a_full_disk_costs_proofs_and_no_result(certnet: Call, listed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(place: Path, certificate: Certificate) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "write_certificate", full)
+        done = certnet("verify", "--instances", listed, "--certificate", "proofs", "--out", "out", "--json")
+    assert [row["result"] for row in done.json["results"][:2]] == ["unsat", "sat"]
+    assert any("No space left" in note for note in done.json["notes"])
+    again = certnet("verify", "--instances", listed, "--certificate", "proofs", "--out", "out", "--json").json
+    assert (again["results"][0]["result"], again["results"][0]["resumed"]) == ("unsat", False)
+    assert Path("proofs/safe.cert").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"files": [["a"], "b"]}, {"files": "ab"}, {"result": "proved"}, {"x": ["1"]}, {"x": [1e308, None]},
+        {"case": 0.5}, {"limit": "60"}, {"more": 1}, {"seconds": None},
+    ],
+)  # fmt: skip
+def test_lines_of_other_types_are_damage(certnet: Call, listed: Path, change: dict[str, Any]) -> None:
+    head, line = {"a": 1}, {"files": ["n", "p"], "result": "unsat", "reason": "", "prepared": 0.0, "seconds": 0.0}
+    line |= {"x": None, "case": 0, "digest": "", "limit": None, "proof": None}
+    file = batch.BatchJournal(listed / "journal.jsonl", head)
+    for content, bad in ((line, False), (line | change, True)):
+        file.path.write_bytes(journal._line({"format": batch.FORMAT, **head}) + journal._line(content))
+        if bad:
+            with pytest.raises(InputError, match="damaged"):
+                file.claims([])
+        else:
+            file.claims([])

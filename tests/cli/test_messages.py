@@ -19,7 +19,9 @@ OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*[a-z0-9]")
 def options(command: str) -> set[str]:
     """The long options of a command, and those of the program."""
     found = [*app.params, *load(command).params]
-    return {name for parameter in found for name in parameter.opts if name.startswith("--")} | {"--help"}
+    return {
+        name for parameter in found for name in (*parameter.opts, *parameter.secondary_opts) if name.startswith("--")
+    } | {"--help"}
 
 
 def _sentences(tree: ast.AST) -> Iterator[str]:

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from certnet.cli.show import Live, describe
+from certnet.cli.show import Live, describe, figures_table, stderr_console, tell
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.output import OutputFolder, json_writer
 from certnet.jobs.train import Event
@@ -61,6 +61,15 @@ def test_only_folders_that_were_made_and_are_empty_are_removed(tmp_path: Path) -
     kept.write({"one": json_writer({})})
     kept.discard()
     assert files(tmp_path) == ["new", "new/one", "old"]
+
+
+def test_names_of_files_steer_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "\x1b[2J[red]\u202e"
+    tell(name)
+    stderr_console().print(figures_table(name, [(name, name)]))
+    shown = capsys.readouterr().err
+    assert "\x1b" not in shown
+    assert shown.count("\\x1b[2J[red]\\u202e") == 4
 
 
 def test_a_network_that_cannot_be_saved_is_one_sentence(tmp_path: Path) -> None:

@@ -345,6 +345,10 @@ def test_what_bounds_decide_needs_neither_solvers_nor_readers_of_data_nor_rich(f
     heavy = (
         "scipy",
         "rich",
+        "typer",
+        "pydantic",
+        "importlib.metadata",
+        "subprocess",
         "joblib",
         "certnet.solvers",
         "certnet.io.load_data",

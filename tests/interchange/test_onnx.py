@@ -157,6 +157,17 @@ def test_where_the_shape_leaves_it_open_the_weights_decide(shape: Any, columns: 
         np.testing.assert_allclose(graph.read(tmp_path).predict(X), TRUTH, rtol=1e-12, atol=1e-12)
 
 
+def test_a_row_is_not_read_as_data_points_of_one_feature(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="another layer"):
+        _end(Graph((1, D)).then("Abs").then("Gemm", U, B)).read(tmp_path)
+
+
+def test_a_length_that_several_fit_is_asked_for(tmp_path: Path) -> None:
+    graph = _end(Graph(("n", "d")).then("Slice", np.array([0]), np.array([D]), np.array([1])).then("Gemm", U, B))
+    with pytest.raises(InputError, match="fix all but the first"):
+        graph.read(tmp_path)
+
+
 def test_outputs_keep_the_order_that_the_graph_gives_them(tmp_path: Path) -> None:
     wide = RANDOM.normal(size=(6, M))
     graph = Graph().then("Gemm", U, B).then("Relu").then("MatMul", wide.T).then("Reshape", np.array([-1, 2, 3]))

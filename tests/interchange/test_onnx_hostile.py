@@ -104,6 +104,27 @@ def _from_constants(model: Any) -> None:
     model.graph.output.add(name=model.graph.initializer[0].name)
 
 
+def _attribute_twice(model: Any) -> None:
+    for _ in range(2):
+        model.graph.node[2].attribute.add(name="alpha", f=1.0, type=1)
+
+
+def _attribute_of_elsewhere(model: Any) -> None:
+    model.graph.node[2].attribute.add(name="alpha", type=1, ref_attr_name="a")
+
+
+def _attribute_missing(model: Any) -> None:
+    model.graph.node[1].op_type = "Cast"
+
+
+def _own_function(model: Any) -> None:
+    model.functions.add(name="Relu")
+
+
+def _whole_numbers(model: Any) -> None:
+    model.graph.input[0].type.tensor_type.elem_type = 7
+
+
 WRONG: dict[str, tuple[Callable[[Any], None], str]] = {
     "two nodes of one name": (_two_names, "one name"),
     "a constant named like a value": (_constant_and_value, "one name"),
@@ -115,6 +136,11 @@ WRONG: dict[str, tuple[Callable[[Any], None], str]] = {
     "no version": (_no_version, "opset 0"),
     "an attribute of other opsets": (_attribute, "attribute 'broadcast' that it must not have"),
     "an attribute of another type": (_type_of_attribute, "attribute 'alpha' that it must not have"),
+    "an attribute that stands twice": (_attribute_twice, "attribute 'alpha' that it must not have"),
+    "an attribute of a function around it": (_attribute_of_elsewhere, "attribute 'alpha' that it must not have"),
+    "an attribute that is missing": (_attribute_missing, "lacks the attribute 'to'"),
+    "another meaning of Relu": (_own_function, "'value1', Relu, is a function of the file's own"),
+    "whole numbers": (_whole_numbers, "takes whole numbers"),
     "an output without the input": (_from_constants, "does not depend on the input"),
 }
 
@@ -139,6 +165,20 @@ ADVICE: dict[str, tuple[Callable[[], Graph], str]] = {
     "training": (
         lambda: Graph(("n", D)).then("BatchNormalization", *np.ones((4, D)), training_mode=1),
         "evaluation mode",
+    ),
+    "statistics of the batch": (
+        lambda: _with_more_outputs(Graph(("n", D)).then("BatchNormalization", *np.ones((4, D)))),
+        "evaluation mode",
+    ),
+    "a number off a probability": (lambda: end(Graph()).then("Sigmoid").then("Sub", np.array(0.5)), "followed by Sub"),
+    "2 less a probability": (
+        lambda: end(Graph()).then("Sigmoid").then("Sub", np.array(2.0), signal_first=False),
+        "followed by Sub",
+    ),
+    "the shape of a label": (lambda: end(Graph()).then("ArgMax", axis=1).then("Shape"), "followed by Shape"),
+    "padding as one likes": (
+        lambda: Graph((1, 1, D)).then("ConvTranspose", np.ones((1, 1, 2)), strides=[2], auto_pad="SAME_UPPER"),
+        "leaves the padding",
     ),
     "a layer before": (lambda: end(end(Graph()).then("Relu").then("MatMul", np.ones((C, D)))), "another layer"),
     "a function within": (lambda: end(Graph().then("Sigmoid")), "is followed by Gemm"),
@@ -170,6 +210,11 @@ ADVICE: dict[str, tuple[Callable[[], Graph], str]] = {
     ),
     "another operator": (lambda: Graph().then("Sinh"), "affine nodes, one layer of"),
 }
+
+
+def _with_more_outputs(graph: Graph) -> Graph:
+    graph.nodes[-1].output.append("mean")
+    return graph
 
 
 def _beside(graph: Graph) -> Graph:

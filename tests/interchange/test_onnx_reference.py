@@ -209,43 +209,6 @@ def test_random_chains_agree(tmp_path: Path, data: st.DataObject, seed: int) -> 
     agrees(graph, tmp_path, seed=seed)
 
 
-def _moved(random: np.random.Generator, graph: Graph, shape: list[int]) -> list[int]:
-    """One node that moves entries or acts on each, and the shape that it leaves for one data point."""
-    kind = random.choice(["Transpose", "Reshape", "Flatten", "Add", "Sub", "Mul", "Div"])
-    if kind == "Transpose":
-        perm = [0, *(1 + random.permutation(len(shape) - 1)).tolist()]
-        graph.then(kind, perm=perm)
-        return [shape[axis] for axis in perm]
-    if kind in ("Reshape", "Flatten"):
-        size = int(np.prod(shape))
-        first = int(random.choice([d for d in range(1, size + 1) if size % d == 0])) if kind == "Reshape" else 1
-        new = [1, first, size // first] if kind == "Reshape" else [1, size]
-        graph.then(kind, *([np.array(new)] if kind == "Reshape" else []))
-        return new
-    constant = [length if random.random() < 0.6 else 1 for length in shape][int(random.integers(len(shape))) :]
-    values = random.choice([-1, 1], constant) * random.uniform(0.5, 2.0, constant)
-    graph.then(kind, values, signal_first=kind == "Div" or random.random() < 0.6)
-    return shape
-
-
-@pytest.mark.parametrize("seed", range(60))
-def test_random_layouts_agree(tmp_path: Path, seed: int) -> None:
-    random = np.random.default_rng(seed)
-    inner = random.integers(1, 4, size=int(random.integers(1, 4))).tolist()
-    graph, shape = Graph(("n", *inner)), [1, *inner]
-    for width in (M, C):
-        for _ in range(int(random.integers(5))):
-            shape = _moved(random, graph, shape)
-        size = int(np.prod(shape))
-        graph.then("Reshape", np.array([1, size])).then("MatMul", random.normal(size=(size, width)))
-        shape = [1, width]
-        for _ in range(int(random.integers(3))):
-            shape = _moved(random, graph, shape)
-        if width == M:
-            graph.then("Relu")
-    agrees(graph, tmp_path, (1, *inner), seed)
-
-
 def test_what_certnet_writes_means_the_same(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     from onnx.reference import ReferenceEvaluator

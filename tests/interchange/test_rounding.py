@@ -10,10 +10,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from certificates import Verdict
 from certnet.io import network_from_sklearn, read_relu_network
+from certnet.io.charge import charged
 from certnet.io.network import assemble
+from certnet.io.query import read_query
+from certnet.jobs.verify import verify
 from certnet.search.counterexample import exact_outputs
 from formulations import InputError
+from formulations.robustness import InputRegion, UnsafeCase
 from tests.interchange.test_onnx import SPELLINGS, Graph
 
 COMPUTED = ("weights beyond the Relu",)
@@ -59,11 +64,30 @@ def test_without_a_note_the_network_is_the_graph(tmp_path: Path, steps: list[Any
     graph, values = stepped(graph.then("Relu"), [max(v, Fraction(0)) for v in values], steps[2])
     graph, values = stepped(graph.then("MatMul", V), product(values, V), steps[3])
     network = read_relu_network(graph.write(tmp_path))
-    found = exact_outputs(network, np.array([0.75, -0.625]))
+    found = exact_outputs(network, point := np.array([0.75, -0.625]))
     assert network.note is not None or found == values
+    assert (network.off is None) == (network.note is None)
+    # What rounding changed is bounded, and an unsafe row that it makes of a safe one is none.
+    unsafe = UnsafeCase(InputRegion(point, point), np.eye(2), -np.array([float(value) for value in values]))
+    _, (case,) = charged(network, [unsafe])
+    lost = [Fraction(h) - Fraction(lower) for h, lower in zip(unsafe.h.tolist(), case.h.tolist(), strict=True)]
+    assert all(abs(a - b) <= most for a, b, most in zip(found, values, lost, strict=True))
+    assert max(lost) <= 1e-11 * (1.0 + max(map(abs, values)))
     assert found == pytest.approx([float(v) for v in values], rel=1e-9, abs=1e-9)
     if not any(steps):
         assert network.note is None
+
+
+@pytest.mark.parametrize("row", ["(>= Y_0 1.0)", "(< Y_0 1.0)"])
+def test_what_rounding_would_decide_is_not_decided(tmp_path: Path, row: str) -> None:
+    # y = 3 (x/3)₊ is 1 at 1, and less if 1/3 is rounded.
+    graph = Graph(("n", 1)).then("Div", np.array(3.0)).then("MatMul", np.ones((1, 1))).then("Relu")
+    graph.then("MatMul", np.array([[3.0]])).write(tmp_path)
+    bounds = "(assert (>= X_0 1.0))(assert (<= X_0 1.0))"
+    (tmp_path / "p.vnnlib").write_text(f"(declare-const X_0 Real)(declare-const Y_0 Real){bounds}(assert {row})")
+    query = read_query(tmp_path / "p.vnnlib", str(tmp_path / "net.onnx"))
+    assert verify(query.network, query.cases, time_limit=5).verdict is Verdict.UNKNOWN
+    assert "is charged" in str(query.network.note)
 
 
 @pytest.mark.parametrize("kind", ["int64", "uint64", "longdouble"])

@@ -9,7 +9,7 @@ from certificates import Certificate, Report, Verdict, check
 from certificates.making import grouped_bound
 from certificates.making.assemble import assemble
 from certificates.making.grouped_multipliers import balanced, kept_shift, projected
-from certificates.making.repair import RepairedDual, repair, repair_in_groups, repair_without_products
+from certificates.making.repair import RepairedDual, repair, repair_without_products
 from certnet import fit
 from certnet.solvers.arrays import Arrays
 from certnet.solvers.grouped import grouped_admm, grouping
@@ -17,6 +17,7 @@ from certnet.solvers.grouped_splitting import GroupedSplitting
 from certnet.solvers.interface import SolverOptions, SolveStatus
 from certnet.solvers.orthonormal import FOR_BOUNDS, orthonormal
 from certnet.solvers.registry import solve
+from certnet.solvers.warm_start import certified_dual
 from formulations import Presolved, TrainingProgram, presolve
 from formulations.groups import GroupedDual, Groups
 from formulations.program import NO_PRODUCTS
@@ -40,13 +41,9 @@ def reduced(*kind: str) -> Presolved:
     return found
 
 
-def merged_dual(pre: Presolved, dual: GroupedDual) -> GroupedDual:
-    return dual.scaled(pre.scaling.unit, pre.scaling.phi)
-
-
 def solved(pre: Presolved, groups: Groups, steps: int = 1000) -> RepairedDual:
     result = grouped_admm(pre.program, groups, SolverOptions(max_iterations=steps, tolerance=1e-7))
-    return repair_in_groups(pre.rows.program, merged_dual(pre, result.dual))
+    return repair(pre.rows.program, pre.undo_dual(result.dual))
 
 
 def proof(pre: Presolved, repaired: RepairedDual) -> tuple[Certificate, Report]:
@@ -100,7 +97,7 @@ def test_whatever_the_dual_its_repair_is_a_bound(kind: tuple[str, str, str]) -> 
     pre, rng = reduced(*kind), np.random.default_rng(0)
     groups = grouping(pre.program, 7, 2)
     network, best = fit(problem(*kind), random_state=0), 0
-    start = merged_dual(pre, grouped_admm(pre.program, groups, SolverOptions(max_iterations=60)).dual)
+    start = pre.undo_dual(grouped_admm(pre.program, groups, SolverOptions(max_iterations=60)).dual)
     for noise in (0.0, 0.01, 10.0):
         (m, s), r = groups.rows.shape, groups.shared
         dual = GroupedDual(
@@ -110,7 +107,7 @@ def test_whatever_the_dual_its_repair_is_a_bound(kind: tuple[str, str, str]) -> 
             blocks=start.blocks + noise * np.abs(start.blocks).max() * rng.standard_normal((m, 2 * s, 2 * s)),
             head=start.head + noise * np.abs(start.head).max() * rng.standard_normal((2 * m * r, 2 * m * r)),
         )
-        repaired = repair_in_groups(pre.rows.program, dual)
+        repaired = repair(pre.rows.program, dual)
         _, report = proof(pre, repaired)
         assert report.verdict is Verdict.PROVED, report.reason
         assert report.lower_bound <= network.objective
@@ -183,6 +180,26 @@ def test_a_network_is_where_a_solve_begins(kind: tuple[str, str, str]) -> None:
         assert moments == pytest.approx(lifted[taken] @ lifted[taken].T, abs=1e-7)
 
 
+@pytest.mark.parametrize("kind", [KINDS[1], *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[::2])])
+def test_a_solve_goes_on_from_a_dual_and_a_certificate(kind: tuple[str, str, str]) -> None:
+    """The multipliers of the start are those given, and so is what a certificate of them gives back."""
+    pre = reduced(*kind)
+    groups = grouping(pre.program, 7, 2)
+    dual = grouped_admm(pre.program, groups, SolverOptions(max_iterations=100)).dual
+    scaling = orthonormal(pre.program, FOR_BOUNDS)
+    space, given = scaling.program.space, scaling.apply_dual(dual)
+    splitting = GroupedSplitting(scaling.program, groups, Arrays())
+    V = splitting.start(np.zeros((space.dimension, 0)), np.zeros((space.outputs, 0)), 0.7, given)
+    found = splitting.multipliers(V, 0.7)
+    N = dense(groups, given.blocks, given.head)
+    assert dense(groups, found.blocks, found.head) == pytest.approx(N, abs=1e-9 * np.abs(N).max())
+    repaired = repair(pre.rows.program, pre.undo_dual(dual))
+    again = certified_dual(pre.rows, proof(pre, repaired)[0])
+    assert isinstance(again, GroupedDual)
+    assert (np.sort(again.groups.rows) == np.sort(groups.rows)).all()
+    assert repair(pre.rows.program, again).lower_bound >= repaired.lower_bound * (1 - 1e-4)
+
+
 def test_equal_calls_give_equal_duals_and_a_callback_stops() -> None:
     pre = reduced(*KINDS[1])
     groups = grouping(pre.program, 7, 2)
@@ -205,7 +222,7 @@ def test_shares_of_the_region_stay_where_its_cost_is_definite(monkeypatch: pytes
     monkeypatch.setattr(grouped_bound._Slack, "_least", looked)
     pre = reduced(*KINDS[1])
     groups = grouping(pre.program, 7, 2)
-    dual = merged_dual(pre, grouped_admm(pre.program, groups, SolverOptions(max_iterations=25)).dual)
+    dual = pre.undo_dual(grouped_admm(pre.program, groups, SolverOptions(max_iterations=25)).dual)
     slack = grouped_bound._Slack(pre.rows.program, groups, dual.W)
     for near in (1e-3, 1e-8, 1e-14):
         h_squared, share = slack.price(-np.eye(slack.k), near)

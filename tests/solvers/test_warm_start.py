@@ -17,7 +17,6 @@ from certnet.solvers.warm_start import (
     certified_dual,
     dual_factor,
     from_certificate,
-    scaled,
     usable,
 )
 from formulations import Dual, Presolved, Primal, TrainingProgram, presolve
@@ -86,7 +85,7 @@ def test_a_scaled_dual_is_feasible_for_another_gamma(gamma: float) -> None:
     certificate, report = certify(at.rows, [dual], U, V)
     assert report.lower_bound > 0
     program = _presolved(gamma).rows.program
-    proved = scaled(certified_dual(at.rows, certificate), gamma / 0.1)
+    proved = certified_dual(at.rows, certificate).times(gamma / 0.1)
     slack = program.slack(proved.W, proved.N)
     assert np.linalg.eigvalsh(slack)[0] >= -1e-9 * np.abs(slack).max()
     # Repair leaves a feasible dual nearly as it is.
@@ -118,7 +117,7 @@ def test_admm_starts_better_at_a_neighbour() -> None:
     certificate, _ = certify(near_presolved.rows, [near_presolved.undo_dual(near.dual)], network.U, network.V)
     starts = {
         "itself": (cold.primal, cold.dual),
-        "neighbour": (near.primal, scaled(near.dual, dual_factor(0.1, 0.2))),
+        "neighbour": (near.primal, near.dual.times(dual_factor(0.1, 0.2))),
         "certificate": from_certificate(cold_presolved, certificate),
     }
     for name, start in starts.items():

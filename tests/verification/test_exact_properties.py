@@ -28,7 +28,7 @@ from formulations.properties import keeps_class
 from formulations.robustness import InputRegion, UnsafeCase
 from tests.cli.support import caller
 
-SIGNS = {"<=": operator.le, ">=": operator.ge, "=": operator.eq}
+SIGNS = {"<=": operator.le, ">=": operator.ge, "=": operator.eq, "<": operator.lt, ">": operator.gt}
 
 
 def value(term: Any, point: dict[str, Fraction]) -> Fraction:
