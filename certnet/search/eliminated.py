@@ -18,9 +18,8 @@ with a barrier, goes up until the value is positive; every iterate is a bound.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_solve, solve_triangular
 from scipy.linalg.blas import dsyrk
-from scipy.linalg.lapack import dpotrf
+from scipy.linalg.lapack import dpotrf, dpotri, dtrtrs
 from scipy.optimize import minimize
 
 from certificates.failure import NO_DEADLINE, Deadline
@@ -150,14 +149,14 @@ class _Form:
         L, failed = dpotrf(S, lower=True, clean=True)
         if failed or not np.isfinite(L).all():
             return None
-        y = solve_triangular(L, g_a + 0.5 * half @ (g_x / np.sqrt(theta)), lower=True, check_finite=False)
+        y = dtrtrs(L, g_a + 0.5 * half @ (g_x / np.sqrt(theta)), lower=True)[0]
         value = float(fixed - theta.sum() - D.sum() - 0.25 * (g_x @ (g_x / theta) + y @ y))
-        a = -0.5 * solve_triangular(L, y, lower=True, trans=1, check_finite=False)
+        a = -0.5 * dtrtrs(L, y, lower=True, trans=1)[0]
         x = 0.5 * (a @ C - g_x) / theta
         alpha, p = 0.5 * high * (1.0 + a), A @ x + b
         on_v = self.direction * (self.rows[straight] @ x + self.offset[straight])
-        inverse = cho_solve((L, True), np.eye(len(L)), check_finite=False)
-        ratio = C / theta
+        inverse, ratio = dpotri(L, lower=True)[0], C / theta
+        inverse += np.tril(inverse, -1).T
         G, own_inverse = inverse @ ratio, np.diag(inverse) - 1.0 / h
         across = 0.5 * high * np.einsum("ij,ij->i", G, A)
         slopes = [

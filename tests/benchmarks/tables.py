@@ -150,7 +150,7 @@ def measure(name: str, rows: int, seed: int, options: argparse.Namespace) -> dic
         report = json.loads(run.stdout)
         key = "r2" if report["data"]["task"] == "regression" else "accuracy"
         row = {"set": name, "rows": rows, "seed": seed, "measure": key, "d": report["data"]["d"], "seconds": took}
-        row |= {figure: report[figure] for figure in ("gap", "width", "gamma")}
+        row |= {figure: report[figure] for figure in ("gap", "width", "gamma", "selection")}
         return {**row, "certnet": report[key]["test"], **scores(frame, path, seed)}
 
 
