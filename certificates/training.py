@@ -112,7 +112,9 @@ def _check_numbers(s: Training, p: TrainingProof, lower_bound: float, objective:
     )
 
 
-def check_rows(X: FloatArray, source: IntArray, generator: IntArray, deadline: Deadline) -> tuple[FloatArray, Entries]:
+def check_rows(
+    X: FloatArray, W: FloatArray, source: IntArray, generator: IntArray, deadline: Deadline
+) -> tuple[FloatArray, Entries]:
     """(generators N×d, |κ_i| at (position of row i in φ, i)), checked in rational arithmetic.
 
     Raises:
@@ -121,14 +123,15 @@ def check_rows(X: FloatArray, source: IntArray, generator: IntArray, deadline: D
     n, count = len(X), len(source)
     require(((source >= 0) & (source < n)).all(), "a generator's source is no data row")
     require(((generator >= ZERO_ROW) & (generator < count)).all(), "a data row's generator does not exist")
-    zero = ~X.any(axis=1)
-    wrong = np.flatnonzero(zero != (generator == ZERO_ROW))
-    require(len(wrong) == 0, f"data row {wrong[0] + 1 if len(wrong) else 0} is wrongly marked as zero or nonzero")
+    zero, absent = ~X.any(axis=1), generator == ZERO_ROW
+    # In Wᵀ(Xu)₊ a row has no part where it is zero, or where its W is.
+    wrong = np.flatnonzero(np.where(absent, ~zero & W.any(axis=1), zero))
+    require(len(wrong) == 0, f"data row {wrong[0] + 1 if len(wrong) else 0} is wrongly left out, or wrongly not")
     own = generator[source] == np.arange(count)
     require(own.all(), "a generator's source row belongs to another generator")
     generators = scale_rows(X[source])
     kappas: dict[tuple[int, int], Fraction] = {}
-    for i in np.flatnonzero(~zero):
+    for i in np.flatnonzero(~absent):
         deadline.check()
         g = int(generator[i])
         row = X[source[g]]
@@ -181,7 +184,7 @@ def _prove_feasible(s: Training, p: TrainingProof, work: Work) -> None:
         order, needed = norm_order(proof, parts, d, c), partial(norm_bytes, proof, parts, d, c)
     if has_region:
         _check_ball(s.X, p.ball, work.deadline)
-    generators, kappas = check_rows(s.X, p.source, p.generator, work.deadline)
+    generators, kappas = check_rows(s.X, p.W, p.source, p.generator, work.deadline)
 
     def prove(matrix: type[Matrix]) -> None:
         require_memory(statement + needed(matrix.arithmetic), "the proof")

@@ -180,7 +180,8 @@ def merge(cert: Cert) -> tuple[Rows, Rows]:
         exact = all(ldexp(ldexp(x, -e), e) == x for x in X[s])  # a small entry may lose bits
         generators.append([x / Fraction(2) ** (e if exact else 0) for x in X[s]])
     for i, (g, x, w) in enumerate(zip(cert["generator"], X, cert["W"], strict=True)):
-        need(-1 <= g < cert["N"] and (g == -1) != any(x), f"Row {i} has no proper generator.")
+        sound = any(x) if g >= 0 else not (any(x) and any(w))  # without W a row has no part
+        need(-1 <= g < cert["N"] and sound, f"Row {i} has no proper generator.")
         if g >= 0:
             kappa = combination([generators[g]], x, f"Row {i} is no multiple of its generator.")[0]
             position = g if kappa > 0 else cert["N"] + g

@@ -85,10 +85,11 @@ class Loss:
     def value(self, R: FloatArray, bias: FloatArray | None = None) -> float:
         """L(R), or the value with this bias (c,) in place of the best one."""
         a = self.bias(R) if bias is None else bias
-        return self._rows(R + a) + (0.5 * self.bias_decay * float(a @ a) if self.has_bias else 0.0)
+        return float(np.sum(self.losses(R + a))) + (0.5 * self.bias_decay * float(a @ a) if self.has_bias else 0.0)
 
-    def _rows(self, f: FloatArray) -> float:
-        return float(self.sample_weight @ self.kind.value(self.unit * f, self.target)) / self.unit**2
+    def losses(self, f: FloatArray) -> FloatArray:
+        """(n,) of the rows, with their weights; f has the bias in it."""
+        return self.sample_weight * self.kind.value(self.unit * f, self.target) / self.unit**2
 
     def dual(self, R: FloatArray, bias: FloatArray | None = None) -> FloatArray:
         """W = −∇L(R), or that with a bias (c,) that need not be the best."""

@@ -9,6 +9,7 @@ is whitened, and numbers become O(1)). Both return a ``Program`` and the maps ba
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from formulations._validation import FloatArray, IntArray
 from formulations.arguments import accepts
@@ -38,7 +39,8 @@ class MergedRows:
 
     ``program`` has z = u, the metric of the training program, scale 1, and a constant that holds what no network can
     change: the loss of zero rows where there is no output bias. A row of its loss stands for equal data rows with equal
-    targets, whose weights add up. ``active`` are the data rows that count and ``place`` their rows in the loss.
+    targets, whose weights add up. ``active`` are the data rows that count and ``place`` their rows in the loss. Rows
+    that are not ``kept`` (n,) are left out.
     """
 
     original: TrainingProgram
@@ -46,15 +48,16 @@ class MergedRows:
     program: Program
     active: IntArray
     place: IntArray
+    kept: NDArray[np.bool_]
 
     def undo_W(self, W: FloatArray) -> FloatArray:
         """The n×c dual of the original data whose dual value is that of W (f×c) plus the constant.
 
-        Zero rows get their optimum, and merged rows their shares by weight.
+        Zero rows get their optimum, rows that are left out 0, and merged rows their shares by weight.
         """
         loss, merged = self.original.loss, self.program.loss
         assert merged is not None
-        out = loss.dual(np.zeros(loss.shape))
+        out = np.where(self.kept[:, None], loss.dual(np.zeros(loss.shape)), 0.0)
         share = loss.sample_weight[self.active] / merged.sample_weight[self.place]
         out[self.active] = share[:, None] * W[self.place]
         return out
@@ -66,41 +69,45 @@ class MergedRows:
         return total
 
 
-def merge_rows(original: TrainingProgram) -> MergedRows:
+def merge_rows(original: TrainingProgram, kept: NDArray[np.bool_] | None = None) -> MergedRows:
     """Share a generator among parallel rows, add up equal rows, and drop rows that are zero.
+
+    Rows that are not ``kept`` (n,) are left out, as if they cost nothing: the least loss of a row is 0, so a bound on
+    what is left is one on the whole.
 
     Rows so small that their squares vanish count as zero: what is left of one in a slack is far below the margin of a
     certificate, which is checked with it. With an output bias zero rows have a loss that can be changed, and stay.
     """
-    rows, loss = reduce_rows(original.X), original.loss
+    rows, loss = reduce_rows(original.X, kept), original.loss
+    there = np.ones(len(original.X), dtype=bool) if kept is None else kept
     squares, nonzero = np.zeros(2 * len(rows.source)), np.flatnonzero(rows.generator != ZERO_ROW)
     np.add.at(squares, rows.feature[nonzero], rows.ratio[nonzero] ** 2)
     seen = np.zeros(len(original.X), dtype=bool)
     seen[nonzero] = squares[rows.feature[nonzero]] > SMALLEST**2
     feature = np.where(seen, rows.feature, 0)
     kappa = np.where(seen, np.abs(rows.ratio), 0.0)
-    active = np.flatnonzero(seen | (loss.has_bias and len(rows.source) > 0))
+    active = np.flatnonzero(seen | (there & (loss.has_bias and len(rows.source) > 0)))
     keys = np.column_stack([feature, kappa, original.Y])[active] + 0.0
     _, first, group = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     order = np.argsort(first)
     place = np.argsort(order)[group.ravel()]
-    kept = active[first[order]]
-    omega = np.zeros(len(kept))
+    own = active[first[order]]
+    omega = np.zeros(len(own))
     np.add.at(omega, place, loss.sample_weight[active])
-    dropped = loss.take(np.setdiff1d(np.arange(len(seen)), active))
+    dropped = loss.take(np.setdiff1d(np.flatnonzero(there), active))
     share = SETTINGS.region_share if original.region.size else 0.0
     program = Program(
         space=LiftedSpace(rows.generators, original.Y.shape[1]),
         metric=original.cost(share),
         region=original.region,
         share=share,
-        loss=replace(loss.take(kept), sample_weight=omega),
-        feature=feature[kept],
-        weight=kappa[kept],
+        loss=replace(loss.take(own), sample_weight=omega),
+        feature=feature[own],
+        weight=kappa[own],
         gamma=original.gamma,
         constant=dropped.value(np.zeros(dropped.shape)) if len(dropped.target) else 0.0,
     )
-    return MergedRows(original, rows, program, active, place)
+    return MergedRows(original, rows, program, active, place, there)
 
 
 @dataclass(frozen=True, eq=False)

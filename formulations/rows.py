@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
+from numpy.typing import NDArray
 
 from formulations._validation import frozen
 from formulations.arrays import FloatArray, IntArray
@@ -40,12 +41,15 @@ class RowReduction:
         return np.where(self.generator == ZERO_ROW, ZERO_ROW, self.generator + shift)
 
 
-def reduce_rows(X: FloatArray) -> RowReduction:
-    """Find zero rows and groups of exactly parallel rows of X (n×d); the first row of a group represents it."""
+def reduce_rows(X: FloatArray, kept: NDArray[np.bool_] | None = None) -> RowReduction:
+    """Find zero rows and groups of exactly parallel rows of X (n×d); the first row of a group represents it.
+
+    Rows that are not ``kept`` (n,) count as zero.
+    """
     n = X.shape[0]
     generator = np.full(n, ZERO_ROW, dtype=np.int64)
     ratio = np.zeros(n)
-    nonzero = np.flatnonzero(X.any(axis=1))
+    nonzero = np.flatnonzero(X.any(axis=1) if kept is None else X.any(axis=1) & kept)
     # Exactly parallel rows have equal ratios to their pivots, which division rounds alike: rows whose rounded ratios
     # occur once are on their own. A ratio that rounds in another way would cost a merge, never correctness.
     ratios = X[nonzero] / _pivots(X[nonzero], X[nonzero])[:, None] + 0.0

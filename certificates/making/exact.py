@@ -31,6 +31,8 @@ def exact(program: TrainingProgram, W: FloatArray) -> FloatArray:
     # In units of the grid; 0 is always in the domain.
     low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
     low[lower == 0], high[upper == 0] = 0.0, 0.0
+    # Rows that have no part stay without one.
+    low[~W.any(axis=1)] = high[~W.any(axis=1)] = 0.0
     w = np.clip(np.round(W / grid), low, high)
     if kind.couples:
         others = np.where(program.Y > 0, 0.0, w)

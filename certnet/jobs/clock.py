@@ -26,6 +26,8 @@ the relaxation for each entry of the lifted matrix."""
 RAW_REPAIR, CHECK, LEAST_STEPS = 16.0, 6.0, 30.0
 """What repairing a solver's dual takes, certificate and check, and the steps of a solver before its first dual: in
 eigendecompositions of the face's order."""
+LEAF = 60.0
+"""What repairing and checking a leaf takes beyond ``leaf_seconds``, in the same unit."""
 PROBE = 300
 """Order of the eigendecomposition that is measured."""
 
@@ -38,6 +40,8 @@ class Settings:
     """Share of the time left after the first network that is kept for rounding and polishing. Not measured."""
     shor_share: float = 0.2
     """Share of the time left for the bound without products. Not measured."""
+    leaf_seconds: float = 0.05
+    """The least that repairing and checking a leaf takes. Measured: 0.07 at order 67."""
     last_share: float = 0.02
     """Share of the limit that is kept for the last lines of a job. Not measured."""
     last_seconds: float = 0.2
@@ -121,6 +125,25 @@ class JobClock(Clock):
     def step(self, order: int) -> float:
         """Seconds of an eigendecomposition of this order."""
         return self._measured * (order / self._space.face_order) ** 3
+
+    def pace(self, order: int) -> Callable[[int], bool]:
+        """A rule for searches: after a round with so many leaves, whether another one, and the proofs of all leaves that
+        it leads to, would come too late. ``order`` is that of their slacks.
+
+        A round is expected to multiply leaves and time as the one before did.
+        """
+        seen: list[tuple[float, int]] = []
+
+        def is_over(leaves: int) -> bool:
+            left, now = self.available(), time.perf_counter()
+            seen.append((now, leaves))
+            if left is None or len(seen) < 2:
+                return False
+            (before, fewer), grown = seen[-2], leaves / max(seen[-2][1], 1)
+            proofs = leaves * grown * (SETTINGS.leaf_seconds + LEAF * self.step(order))
+            return leaves > fewer and not (now - before) * grown + proofs <= left
+
+        return is_over
 
     def can_branch(self) -> bool:
         """The same for branching on signs, which needs a round of the interior point and a repair for each leaf."""

@@ -87,7 +87,7 @@ def branch(job: Job) -> None:
     if search is not None:
         job.search, job.interrupted = search, search.interrupted
         if search.can_go_on:
-            job.saver.update(search=search.state)
+            job.saver.update(search={**(search.state or {}), **job.narrowed})
     if proof is not None:
         job.take_proof("branching", proof)
         if proof[1].verdict is not Verdict.PROVED:
@@ -146,9 +146,14 @@ def _split_signs(job: Job) -> Closed:
     program, gap = presolved.program, SETTINGS.gap_share * closing.gap
     too_large = program.gamma * (1.0 + PAYS) if closing.train else np.inf
 
-    def show(progress: SearchProgress) -> None:
+    is_over = job.clock.pace(program.space.face_order)
+
+    def show(progress: SearchProgress) -> bool:
         job.tell("branching", bound=progress.lower_bound, iteration=progress.nodes)
-        job.saver.look(dict if named else lambda: {"search": progress.state(), "stage": "branching"})
+        job.saver.look(
+            dict if named else lambda: {"search": {**progress.state(), **job.narrowed}, "stage": "branching"}
+        )
+        return is_over(progress.open)
 
     while True:
         W = presolved.apply_dual(offered_dual(presolved.rows, (network.U, network.V))).W

@@ -92,6 +92,7 @@ class Job:
         price_ratio: a price over γ that a direction was found to have for the given network.
         bounds: the lower bound that each source led to.
         grouped: the relaxation has products within groups of rows alone.
+        narrowed: what the search on costly rows needs to go on.
     """
 
     merged: MergedRows
@@ -119,6 +120,7 @@ class Job:
     search: SearchSummary | None = None
     bounds: dict[str, float] = field(default_factory=dict)
     grouped: bool = False
+    narrowed: dict[str, Any] = field(default_factory=dict)
 
     @property
     def program(self) -> TrainingProgram:

@@ -15,6 +15,7 @@ from certnet.jobs.best import repaired
 from certnet.jobs.clock import RAW_REPAIR
 from certnet.jobs.closing import branch
 from certnet.jobs.job import GLOBAL, Job
+from certnet.jobs.narrowing import STAGE, branch_on_costly, is_quick
 from certnet.jobs.stages import bound_without_products, prove, round_relaxation
 from certnet.runtime.machine import available_bytes
 from certnet.runtime.numerics import cores
@@ -102,16 +103,19 @@ def bounding(job: Job) -> list[tuple[str, Callable[[Job], None]]]:
         ("rounding", round_relaxation),
     ]
     branching = [] if job.closing is None else [("branching", branch)]
+    narrow = [] if job.closing is None else [(STAGE, branch_on_costly)]
     if job.resume is not None and job.resume.search is not None:
         # The search that goes on is about the network as it is.
-        return [cheap, *branching]
+        return [cheap, *narrow, *branching]
     # In few dimensions cones close the gap; in more, many rows need a relaxation first.
     program = job.merged.program
     few = job.method == GLOBAL and program.space.neurons <= FEW_ROWS
     # Where the relaxation would be the ADMM's, a tree begins with one of its own.
     quick = job.solver == ADMM and program.shape[0] * program.shape[1] + program.space.neurons <= QUICK_TREE
     branches_first = job.cuts_cones or few or (quick and job.closing is not None)
-    return [cheap, *branching, *relaxation] if branches_first else [cheap, *relaxation, *branching]
+    if branches_first:
+        return [cheap, *branching, *relaxation]
+    return [cheap, *narrow, *relaxation, *branching] if is_quick(job) else [cheap, *relaxation, *narrow, *branching]
 
 
 def price_network(job: Job) -> None:

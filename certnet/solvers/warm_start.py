@@ -46,11 +46,11 @@ def certified_dual(merged: MergedRows, certificate: Certificate) -> Dual:
 
     It is feasible for the certificate's γ, and times ``γ/certificate.gamma`` for any other γ. Circuits, triangles and
     split trees have no place in a ``Dual``: of such a proof only W and the products of signs at its first leaf
-    are kept, and of a subdivision or a proof without products W alone.
+    are kept, and W alone of a subdivision, and of a proof without products or without some of the generators.
     """
     neurons = merged.program.space.neurons
     proof, W = certificate.proof, merged.merge_W(certificate.W)
-    if isinstance(proof, Subdivision) or not len(proof.pairs):
+    if isinstance(proof, Subdivision) or not len(proof.pairs) or certificate.source.size != neurons:
         return Dual(W, NO_PRODUCTS)
     if proof.groups.size:
         products = proof.pairs, proof.multipliers / certificate.gamma, proof.complementarity[0] / certificate.gamma

@@ -62,9 +62,12 @@ def relaxation_value(
     """
     program, c = presolved.program, certificate.shape[2]
     neurons = program.space.neurons
-    if primal.outputs != c or neurons > SETTINGS.largest or not np.isfinite(primal.S).all():
+    fits = primal.outputs == c and certificate.source.size == neurons
+    if not fits or neurons > SETTINGS.largest or not np.isfinite(primal.S).all():
         return None
-    generators, kappas = check_rows(certificate.X, certificate.source, certificate.generator, NO_DEADLINE)
+    generators, kappas = check_rows(
+        certificate.X, certificate.W, certificate.source, certificate.generator, NO_DEADLINE
+    )
     K = Enclosure.from_rationals(kappas, (2 * neurons, len(certificate.X)))
     near = _without_negative_entries(program.space, _complementary(program.space, primal.S))
     S = presolved.scaling.undo_primal(Primal(near, c)).S

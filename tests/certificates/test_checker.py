@@ -152,7 +152,13 @@ def test_a_flattering_objective_is_not_proved(certificate: Certificate) -> None:
 
 def test_wrong_generator_maps_are_noticed(certificate: Certificate) -> None:
     generator = certificate.generator.copy()
-    for row, value, word in [(3, 0, "zero"), (2, -1, "zero"), (4, 0, "multiple"), (2, 99, "exist"), (0, 1, "another")]:
+    for row, value, word in [
+        (3, 0, "left out"),
+        (2, -1, "left out"),
+        (4, 0, "multiple"),
+        (2, 99, "exist"),
+        (0, 1, "another"),
+    ]:
         wrong = generator.copy()
         wrong[row] = value
         report = check(replace(certificate, generator=wrong))
