@@ -127,8 +127,8 @@ class JobClock(Clock):
         return self._measured * (order / self._space.face_order) ** 3
 
     def pace(self, order: int) -> Callable[[int], bool]:
-        """A rule for searches: after a round with so many leaves, whether another one, and the proofs of all leaves that
-        it leads to, would come too late. ``order`` is that of their slacks.
+        """A rule for searches: after a round with so many leaves, whether another one, and the proofs of the leaves
+        that it leads to, would come too late. ``order`` is that of their slacks.
 
         A round is expected to multiply leaves and time as the one before did.
         """

