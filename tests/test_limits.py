@@ -207,6 +207,17 @@ def test_what_cannot_end_in_time_does_not_begin() -> None:
     assert not plan.can_branch()
 
 
+def test_a_search_leaves_time_for_the_proofs_of_its_leaves() -> None:
+    space = LiftedSpace(rng(0).standard_normal((20, 3)), 1)
+    without = JobClock(None, None, space).pace(24)
+    assert not any(without(leaves) for leaves in (1, 2, 4, 1 << 20))
+    enough, short = JobClock(1e4, None, space).pace(24), JobClock(1.0, None, space).pace(24)
+    assert [enough(leaves) for leaves in (1, 2, 4)] == [False] * 3
+    # As long as there is one leaf, nothing is known of rounds; 64 leaves take longer than a second to prove.
+    assert [short(leaves) for leaves in (1, 1, 32)] == [False, False, True]
+    assert not short(32)
+
+
 def test_the_best_is_kept_in_whatever_order_it_comes() -> None:
     program = gaussian(15, 3)
     networks = [FitResult(U, V, program.objective(U, V)) for U, V in (nets(seed) for seed in range(5))]
