@@ -11,6 +11,7 @@ import numpy as np
 from certificates import Verdict
 from certnet.jobs.best import Proof
 from certnet.jobs.job import Job, run
+from certnet.jobs.narrowing import without_costly
 from certnet.jobs.stages import train_network
 from certnet.search.certificate import certify_search
 from certnet.search.circuits import solve_with_circuits
@@ -132,9 +133,9 @@ def _cut_cones(job: Job) -> Closed:
 def _split_signs(job: Job) -> Closed:
     network, closing, presolved, free = job.best.network, job.closing, job.presolved, None
     assert closing is not None  # it was asked for
-    resume = None if job.resume is None else job.resume.search
+    resume = None if job.resume is None else without_costly(job.resume.search)
     if job.search is not None and job.search.can_go_on:
-        resume = job.search.state
+        resume = without_costly(job.search.state)
     named = None
     if closing.circuits:
         # Those that the price of the first network's residual violates. Without them a tree means nothing.

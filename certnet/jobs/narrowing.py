@@ -12,16 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from certnet.jobs.best import certify, repaired
 from certnet.jobs.job import Job
 from certnet.search.certificate import certify_search
 from certnet.search.joint import joint_search
 from certnet.search.price import SearchProgress
 from certnet.search.tree import intact, integers
+from certnet.solvers import Progress, SolveStatus, solve
 from certnet.solvers.interface import State, without_prefix
 from formulations import Presolved, TrainingProgram, merge_rows, rescale
 from formulations._validation import FloatArray
 
-STAGE = "branching on costly rows"
+STAGE, COARSE = "branching on costly rows", "relaxation of costly rows"
 PREFIX = "costly_"
 ROWS = "rows"
 
@@ -39,6 +41,9 @@ class Settings:
     """Most entries of W and t of what is left. Not measured."""
     quick: int = 400
     """The same up to which this comes before the relaxation of all rows. Not measured."""
+    lost_for_steps: tuple[float, ...] = (0.01, 0.02, 0.04)
+    """What may be lost instead where all products would leave the ADMM too few steps; the first that leaves enough.
+    Not measured."""
     near: float = 1.25
     """Distance from the objective, in units of what is lost, at which this part is done. Not measured."""
     time_share: float = 0.85
@@ -64,6 +69,11 @@ def costly_rows(program: TrainingProgram, U: FloatArray, V: FloatArray, lost: fl
 def entries(program: TrainingProgram, kept: NDArray[np.bool_]) -> int:
     """Of W and t for these rows."""
     return int(kept.sum()) * (program.shape[2] + 1)
+
+
+def without_costly(state: State | None) -> State | None:
+    """What a stored search holds besides; None for nothing."""
+    return {name: array for name, array in (state or {}).items() if not name.startswith(PREFIX)} or None
 
 
 def rows_of(job: Job) -> NDArray[np.bool_] | None:
@@ -125,3 +135,38 @@ def branch_on_costly(job: Job) -> None:
     if found.lower_bound > max(job.best.lower_bound, -math.inf):
         about = job.given or (network.U, network.V)
         job.take_proof(STAGE, certify_search(presolved, found, *about, provenance=job.provenance))
+
+
+def relax_costly(job: Job, seconds: float, steps: int) -> bool:
+    """Solve the relaxation of the costly rows instead of that of all, if so many steps fit into the time then."""
+    network, rest = job.best.network, job.presolved.program.space.dimension + job.program.shape[2]
+    for lost in SETTINGS.lost_for_steps:
+        kept = costly_rows(job.program, network.U, network.V, lost * network.objective)
+        if 1.5 * steps * job.clock.step(int(kept.sum()) + rest) <= seconds:
+            break
+    else:
+        return False
+    rows = merge_rows(job.program, kept)
+    presolved = Presolved(rows, rescale(rows.program))
+
+    def watch(progress: Progress) -> bool:
+        residual = max(progress.primal_residual, progress.dual_residual)
+        job.tell(COARSE, bound=progress.lower_bound, iteration=progress.iteration, residual=residual)
+        return bool(progress.lower_bound >= network.objective * (1.0 - SETTINGS.near * lost))
+
+    result = solve(
+        presolved.program,
+        solver="admm",
+        time_limit=seconds,
+        tolerance=job.tolerance,
+        callback=watch,
+        warm_start=(presolved.apply_network(network.U, network.V), None),
+        seed=job.random_state,
+        device=job.device,
+    )
+    job.interrupted = result.status is SolveStatus.INTERRUPTED
+    if result.dual is not None:
+        dual = repaired(rows, presolved.undo_dual(result.dual))
+        if dual.lower_bound > job.best.lower_bound:
+            job.take_proof(COARSE, certify(rows, dual, job.network, job.provenance))
+    return True

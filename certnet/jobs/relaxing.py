@@ -15,7 +15,7 @@ from certnet.jobs.best import repaired
 from certnet.jobs.clock import RAW_REPAIR
 from certnet.jobs.closing import branch
 from certnet.jobs.job import GLOBAL, Job
-from certnet.jobs.narrowing import STAGE, branch_on_costly, is_quick
+from certnet.jobs.narrowing import STAGE, branch_on_costly, is_quick, relax_costly, without_costly
 from certnet.jobs.stages import bound_without_products, prove, round_relaxation
 from certnet.runtime.machine import available_bytes
 from certnet.runtime.numerics import cores
@@ -104,7 +104,7 @@ def bounding(job: Job) -> list[tuple[str, Callable[[Job], None]]]:
     ]
     branching = [] if job.closing is None else [("branching", branch)]
     narrow = [] if job.closing is None else [(STAGE, branch_on_costly)]
-    if job.resume is not None and job.resume.search is not None:
+    if job.resume is not None and without_costly(job.resume.search) is not None:
         # The search that goes on is about the network as it is.
         return [cheap, *narrow, *branching]
     # In few dimensions cones close the gap; in more, many rows need a relaxation first.
@@ -193,6 +193,8 @@ def relax_in_groups(job: Job) -> None:
     if not sizes:
         return
     job.grouped = True
+    if relax_costly(job, left, SETTINGS.fewest_steps):
+        return
     size = next((size for size in sizes if s.fewest_steps * seconds(size) <= left), min(sizes, key=seconds))
     count = -(-space.neurons // size)
     # The head may take about as long as all groups together, and the checker's order has an end.

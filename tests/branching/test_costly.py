@@ -10,7 +10,7 @@ from certnet.jobs import narrowing
 from certnet.jobs.checkpoint import Checkpoint, program_fingerprint
 from certnet.jobs.clock import JobClock
 from certnet.jobs.job import begin, closing_of
-from certnet.jobs.narrowing import branch_on_costly, costly_rows, rows_of
+from certnet.jobs.narrowing import branch_on_costly, costly_rows, relax_costly, rows_of
 from certnet.training import fit
 from formulations import TrainingProgram, merge_rows
 from formulations.parallel import ZERO_ROW
@@ -82,6 +82,18 @@ def test_a_search_goes_on_with_the_same_rows(job) -> None:
     assert (rows_of(again) == job.best.proof[0].W.any(axis=1)).all()
     branch_on_costly(again)
     assert again.best.proved >= job.best.proved * (1 - 1e-9)
+
+
+def test_the_relaxation_of_costly_rows_bounds_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = separable(20, 5, 0.1)
+    one = begin(JobClock(None, None), program, fit(program))
+    assert not relax_costly(one, 0.0, 1)  # no time for a step
+    monkeypatch.setattr(narrowing, "SETTINGS", replace(narrowing.SETTINGS, lost_for_steps=(0.03,)))
+    assert relax_costly(one, 60.0, 1)
+    certificate, report = one.best.proof
+    assert report.verdict is Verdict.PROVED
+    assert (certificate.generator == ZERO_ROW).any()
+    assert 0.5 * one.best.network.objective < report.lower_bound <= one.best.network.objective
 
 
 @given(seed=st.integers(0, 1000), lost=st.floats(0.0, 1.0))
