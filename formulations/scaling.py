@@ -43,6 +43,7 @@ class Scaling:
         v: ν.
         unit: of W.
         rows: (r,) sizes of the inequalities of ``given`` where those of ``program`` have size one.
+        inverse: (k', k) of Z, by default the pseudoinverse.
     """
 
     given: Program
@@ -52,6 +53,7 @@ class Scaling:
     v: float
     unit: float
     rows: FloatArray = field(default_factory=lambda: np.zeros(0))
+    inverse: FloatArray | None = None
 
     def with_inequalities(self, rows: FloatArray) -> "Scaling":
         """The same scaling with these inequalities (r, 2N+k) of ``given``; those of ``program`` have unit norm.
@@ -90,7 +92,7 @@ class Scaling:
 
     @cached_property
     def _inverse(self) -> FloatArray:
-        return np.asarray(np.linalg.pinv(self.z), dtype=np.float64)
+        return np.asarray(np.linalg.pinv(self.z), dtype=np.float64) if self.inverse is None else self.inverse
 
     def apply_z(self, z: FloatArray) -> FloatArray:
         """Inverse of ``undo_z``; what lies in the null space of the data is dropped."""
@@ -158,6 +160,7 @@ def rescale(given: Program, *, whiten: bool = True) -> Scaling:
     """
     assert given.loss is not None
     A, T, r = _whitening(given.space.generators, whiten=whiten)
+    T, inverse = _cheapest(T, given.cost())
     metric = T.T @ given.metric @ T
     mean = float(np.trace(metric)) / len(metric)
     unit = given.loss.size()
@@ -177,4 +180,19 @@ def rescale(given: Program, *, whiten: bool = True) -> Scaling:
         scale=given.scale * unit**2,
         constant=given.constant,
     )
-    return Scaling(given, program, phi, np.sqrt(t) * T, float(v), unit).with_inequalities(given.inequalities)
+    scaling = Scaling(given, program, phi, np.sqrt(t) * T, float(v), unit, inverse=inverse / np.sqrt(t))
+    return scaling.with_inequalities(given.inequalities)
+
+
+def _cheapest(T: FloatArray, cost: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(T', its inverse): of the points that the data do not tell from Tz', with T in their row space, the cheapest.
+
+    That is Tz' itself unless some coordinates cost less than others: with a free hidden bias a constant column, or
+    columns of categories that add up to one, can stand in for the bias, and should not.
+    """
+    inverse = np.asarray(np.linalg.pinv(T), dtype=np.float64)
+    null = np.linalg.qr(T, mode="complete")[0][:, T.shape[1] :]
+    own = null.T @ cost @ null
+    if not null.size or not np.linalg.eigvalsh(own)[0] > SETTINGS.rank_tolerance * np.abs(cost).max():
+        return T, inverse
+    return T - null @ np.linalg.solve(own, null.T @ cost @ T), inverse

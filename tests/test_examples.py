@@ -27,7 +27,7 @@ def test_the_scripts_of_the_competition_write_a_result(tmp_path: Path) -> None:
         call = ["bash", EXAMPLES / "vnncomp" / script, "v1", "category", *arguments]
         return subprocess.run(call, cwd=tmp_path, env=environment, timeout=120).returncode
 
-    for row, result in (("(>= Y_0 2)", "unsat\n"), ("(>= Y_0 1)", "sat\n((X_0 1.0)\n(Y_0 1.0))\n"), ("(", "error\n")):
+    for row, result in (("(>= Y_0 2)", "unsat\n"), ("(>= Y_0 1)", "sat\n((X_0 1)\n(Y_0 1.0))\n"), ("(", "error\n")):
         (tmp_path / "p.vnnlib").write_text(f"{box}(assert {row})")
         assert run("prepare_instance.sh", "net.npz", "p.vnnlib") == (result == "error\n")
         assert run("run_instance.sh", "net.npz", "p.vnnlib", "result.txt", "20") == 0

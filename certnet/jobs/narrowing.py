@@ -147,9 +147,10 @@ def relax_costly(job: Job, seconds: float, steps: int) -> bool:
     else:
         return False
     rows = merge_rows(job.program, kept)
-    presolved = Presolved(rows, rescale(rows.program))
+    presolved, shown = Presolved(rows, rescale(rows.program)), list[Progress]()
 
     def watch(progress: Progress) -> bool:
+        shown[:] = [max([*shown, progress], key=lambda one: one.lower_bound)]
         residual = max(progress.primal_residual, progress.dual_residual)
         job.tell(COARSE, bound=progress.lower_bound, iteration=progress.iteration, residual=residual)
         return bool(progress.lower_bound >= network.objective * (1.0 - SETTINGS.near * lost))
@@ -165,8 +166,10 @@ def relax_costly(job: Job, seconds: float, steps: int) -> bool:
         device=job.device,
     )
     job.interrupted = result.status is SolveStatus.INTERRUPTED
-    if result.dual is not None:
-        dual = repaired(rows, presolved.undo_dual(result.dual))
-        if dual.lower_bound > job.best.lower_bound:
-            job.take_proof(COARSE, certify(rows, dual, job.network, job.provenance))
+    # The last dual need not be the best one.
+    duals = [*(one.dual() for one in shown), *([] if result.dual is None else [result.dual])]
+    found = [repaired(rows, presolved.undo_dual(dual)) for dual in duals]
+    best = max(found, key=lambda dual: dual.lower_bound, default=None)
+    if best is not None and best.lower_bound > job.best.lower_bound:
+        job.take_proof(COARSE, certify(rows, best, job.network, job.provenance))
     return True

@@ -98,7 +98,7 @@ def test_two_classes_are_audited_with_two_scores(certnet: Call, weighted: Path) 
     weights = ("--target", "answer", "--weight-column", "w")
     report = certnet("train", "w.csv", *weights, "--out", "o", "--json").json
     given = ("optimality", "o/network.npz", "w.csv", *weights, "--gamma", "0.1", "--no-train", "--time-limit", "5")
-    again = certnet(*given, "--hidden-bias", "free", "--output-bias", "free", "--json").json
+    again = certnet(*given, "--refit", "--hidden-bias", "free", "--output-bias", "free", "--json").json
     assert again["objective"] == pytest.approx(report["objective"], rel=1e-12)
     assert certnet("check", "runs/optimality/network-w/optimality.cert", "--data", "w.csv").code == 0
     network = TwoLayerNetwork.load("o/network.npz")

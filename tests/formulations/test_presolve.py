@@ -166,3 +166,24 @@ def test_bad_data_get_one_sentence(X, Y, gamma: float, word: str) -> None:
     with pytest.raises(InputError, match=word) as caught:
         TrainingProgram(X, Y, gamma)
     assert "\n" not in str(caught.value)
+
+
+@given(SEEDS)
+def test_a_column_that_stands_in_for_the_bias_costs_nothing_more(seed: int) -> None:
+    """Columns of categories add up to the column of ones; a free bias is cheaper than they are."""
+    random = rng(seed)
+    dummies = np.eye(3)[np.concatenate([np.arange(3), random.integers(0, 3, 9)])]
+    X = np.hstack([random.standard_normal((12, 2)), dummies])
+    Y = np.where(random.standard_normal(12) > 0, 1.0, -1.0)
+    program = TrainingProgram(X, Y, 0.7, loss="logistic", hidden_bias="free", output_bias="free")
+    presolved = presolve(program)
+    assert presolved is not None
+    U, V = random.standard_normal((6, 3)), random.standard_normal((1, 3))
+    # What the categories have in common is better left to the bias.
+    common = U[2:5].mean(axis=0)
+    cheapest = U + np.outer([0, 0, -1, -1, -1, 1], common)
+    np.testing.assert_allclose(program.fitted(cheapest, V), program.fitted(U, V), atol=1e-12)
+    moment = presolved.program.space.moment(presolved.apply_network(U, V).S)
+    value = presolved.program.to_original(presolved.program.value(moment))
+    assert value == pytest.approx(program.objective(cheapest, V), rel=1e-9)
+    np.testing.assert_allclose(presolved.scaling.undo_z(presolved.scaling.apply_z(U)), cheapest, atol=1e-9)
