@@ -20,6 +20,7 @@ from certnet.search.price import SearchProgress
 from certnet.search.tree import intact, integers
 from certnet.solvers import Progress, SolveStatus, solve
 from certnet.solvers.interface import State, without_prefix
+from certnet.solvers.warm_start import certified_dual
 from formulations import Presolved, TrainingProgram, merge_rows, rescale
 from formulations._validation import FloatArray
 
@@ -142,7 +143,8 @@ def relax_costly(job: Job, seconds: float, steps: int) -> bool:
     network, rest = job.best.network, job.presolved.program.space.dimension + job.program.shape[2]
     for lost in SETTINGS.lost_for_steps:
         kept = costly_rows(job.program, network.U, network.V, lost * network.objective)
-        if 1.5 * steps * job.clock.step(int(kept.sum()) + rest) <= seconds:
+        fits = 1.5 * steps * job.clock.step(int(kept.sum()) + rest) <= seconds
+        if fits and kept.sum() <= SETTINGS.fewer * len(kept):
             break
     else:
         return False
@@ -166,10 +168,15 @@ def relax_costly(job: Job, seconds: float, steps: int) -> bool:
         device=job.device,
     )
     job.interrupted = result.status is SolveStatus.INTERRUPTED
+    job.late |= result.status is not SolveStatus.CONVERGED
     # The last dual need not be the best one.
     duals = [*(one.dual() for one in shown), *([] if result.dual is None else [result.dual])]
     found = [repaired(rows, presolved.undo_dual(dual)) for dual in duals]
     best = max(found, key=lambda dual: dual.lower_bound, default=None)
     if best is not None and best.lower_bound > job.best.lower_bound:
-        job.take_proof(COARSE, certify(rows, best, job.network, job.provenance))
+        proof = certify(rows, best, job.network, job.provenance)
+        job.take_proof(COARSE, proof)
+        job.saver.update(dual=job.presolved.apply_dual(certified_dual(job.merged, proof[0])))
+    if not job.interrupted:
+        job.saver.stage_ends("relaxation")
     return True

@@ -46,13 +46,16 @@ def certified_dual(merged: MergedRows, certificate: Certificate) -> Dual:
 
     It is feasible for the certificate's γ, and times ``γ/certificate.gamma`` for any other γ. Circuits, triangles and
     split trees have no place in a ``Dual``: of such a proof only W and the products of signs at its first leaf
-    are kept, and W alone of a subdivision, and of a proof without products or without some of the generators.
+    are kept, and of a subdivision or a proof without products W alone. Rows that it leaves out have the multiplier 0.
     """
-    neurons = merged.program.space.neurons
+    neurons, source = merged.program.space.neurons, certificate.source
+    place = merged.rows.generator[source]
     proof, W = certificate.proof, merged.merge_W(certificate.W)
-    if isinstance(proof, Subdivision) or not len(proof.pairs) or certificate.source.size != neurons:
+    if isinstance(proof, Subdivision) or not len(proof.pairs) or not np.array_equal(merged.rows.source[place], source):
         return Dual(W, NO_PRODUCTS)
     if proof.groups.size:
+        if len(source) < neurons:
+            return Dual(W, NO_PRODUCTS)  # groups name all generators
         products = proof.pairs, proof.multipliers / certificate.gamma, proof.complementarity[0] / certificate.gamma
         try:
             return GroupedDual.of_products(W, proof.groups, *products)
@@ -61,12 +64,13 @@ def certified_dual(merged: MergedRows, certificate: Certificate) -> Dual:
             return Dual(W, NO_PRODUCTS)
     own = slice(0, int(proof.pair_offset[1]))
     pairs, values = proof.pairs[own], proof.multipliers[own]
-    plain = (pairs < 2 * neurons).all(axis=1)
-    (p, q), values = pairs[plain].T, values[plain]
-    N = np.zeros((2 * neurons, 2 * neurons))
+    plain = (pairs < 2 * len(source)).all(axis=1)
+    (p, q), values = np.concatenate([place, neurons + place])[pairs[plain].T], values[plain]
+    N, t = np.zeros((2 * neurons, 2 * neurons)), np.zeros(neurons)
+    t[place] = proof.complementarity[0]
     N[p, q] += 0.5 * values
     N[q, p] += 0.5 * values
-    return raw_dual(W, N, proof.complementarity[0], gamma=certificate.gamma)
+    return raw_dual(W, N, t, gamma=certificate.gamma)
 
 
 def from_certificate(presolved: Presolved, certificate: Certificate) -> WarmStart:

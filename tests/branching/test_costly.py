@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from certificates import Verdict, check, write_certificate
 from certnet.jobs import narrowing
+from certnet.jobs.best import repaired
 from certnet.jobs.checkpoint import Checkpoint, program_fingerprint
 from certnet.jobs.clock import JobClock
 from certnet.jobs.job import begin, closing_of
@@ -88,12 +89,15 @@ def test_the_relaxation_of_costly_rows_bounds_all(monkeypatch: pytest.MonkeyPatc
     program = separable(20, 5, 0.1)
     one = begin(JobClock(None, None), program, fit(program))
     assert not relax_costly(one, 0.0, 1)  # no time for a step
-    monkeypatch.setattr(narrowing, "SETTINGS", replace(narrowing.SETTINGS, lost_for_steps=(0.03,)))
+    monkeypatch.setattr(narrowing, "SETTINGS", replace(narrowing.SETTINGS, lost_for_steps=(0.03,), fewer=1.0))
     assert relax_costly(one, 60.0, 1)
     certificate, report = one.best.proof
     assert report.verdict is Verdict.PROVED
     assert (certificate.generator == ZERO_ROW).any()
     assert 0.5 * one.best.network.objective < report.lower_bound <= one.best.network.objective
+    # What a checkpoint keeps of it proves about as much of all rows.
+    kept = repaired(one.merged, one.presolved.undo_dual(one.saver.current.dual))
+    assert report.lower_bound * 0.99 < kept.lower_bound <= one.best.network.objective
 
 
 @given(seed=st.integers(0, 1000), lost=st.floats(0.0, 1.0))
