@@ -463,7 +463,7 @@ def test_a_job_in_groups_is_resumed_with_its_bound(tmp_path: Path, monkeypatch: 
     """Where all products would leave too few steps; the bound of the checkpoint counts at once."""
     monkeypatch.setattr(relaxing, "SETTINGS", replace(relaxing.SETTINGS, fewest_steps=10**9, group_sizes=(6,)))
     program, path = small_program(), tmp_path / "c.npz"
-    first = certnet.train(program, solver="admm", time_limit=2.0, tolerance=1e-9, checkpoint=path)
+    first = certnet.train(program, solver="admm", time_limit=3.0, tolerance=1e-9, checkpoint=path)
     assert first.resumable
     assert first.certificate.proof.groups.size
     stored = read_checkpoint(path)

@@ -21,8 +21,9 @@ from certnet.search.tree import intact, integers
 from certnet.solvers import Progress, SolveStatus, solve
 from certnet.solvers.interface import State, without_prefix
 from certnet.solvers.warm_start import certified_dual
-from formulations import Presolved, TrainingProgram, merge_rows, rescale
+from formulations import Dual, Presolved, TrainingProgram, merge_rows, rescale
 from formulations._validation import FloatArray
+from formulations.groups import GroupedDual
 
 STAGE, COARSE = "branching on costly rows", "relaxation of costly rows"
 PREFIX = "costly_"
@@ -180,3 +181,19 @@ def relax_costly(job: Job, seconds: float, steps: int) -> bool:
     if not job.interrupted:
         job.saver.stage_ends("relaxation")
     return True
+
+
+def prove_known(job: Job, dual: Dual) -> None:
+    """Prove a dual of the merged program on the rows alone that have a part in it; nothing if all of them have one.
+
+    Repair of the whole would move the multipliers of the others too, and lose a little.
+    """
+    W = job.merged.undo_W(dual.W)
+    kept = np.asarray(W.any(axis=1), dtype=bool)
+    if isinstance(dual, GroupedDual) or not dual.N.size or kept.all() or not kept.any():
+        return
+    rows = merge_rows(job.program, kept)
+    place = job.merged.rows.generator[rows.rows.source]
+    at = np.concatenate([place, job.merged.program.space.neurons + place])
+    found = repaired(rows, Dual(rows.merge_W(W), dual.N[np.ix_(at, at)]))
+    job.take_proof(COARSE, certify(rows, found, job.network, job.provenance))

@@ -14,6 +14,7 @@ from certificates.making.repair import RepairedDual
 from certnet.jobs.best import Proof, as_it_stands, certify, repaired, with_network
 from certnet.jobs.clock import CHECK
 from certnet.jobs.job import SDP, Job, run, untrained
+from certnet.jobs.narrowing import prove_known
 from certnet.solvers.shor import shor_bound
 from certnet.solvers.warm_start import certified_dual
 from certnet.training.directions import normalised
@@ -108,7 +109,9 @@ def first_bound(job: Job) -> None:
         job.best.take_dual(repaired(job.merged, known))
     if resume is not None and resume.dual is not None:
         job.saver.update(dual=resume.dual, iterate=resume.iterate)
-        job.best.take_dual(repaired(job.merged, job.presolved.undo_dual(resume.dual)))
+        stored = job.presolved.undo_dual(resume.dual)
+        prove_known(job, stored)
+        job.best.take_dual(repaired(job.merged, stored))
     prove(job, "first bound")
     if not job.interrupted:
         job.saver.stage_ends("first network")
