@@ -150,9 +150,12 @@ class Presolved:
 
 
 @accepts(original=TrainingProgram)
-def presolve(original: TrainingProgram, *, whiten: bool = True) -> Presolved | None:
-    """Run both reductions. None when every data row is zero: then the zero network is optimal."""
-    rows = merge_rows(original)
+def presolve(
+    original: TrainingProgram, *, whiten: bool = True, kept: NDArray[np.bool_] | None = None
+) -> Presolved | None:
+    """Run both reductions, of the rows that are ``kept`` (n,) alone where that is given. None when every data row is
+    zero: then the zero network is optimal."""
+    rows = merge_rows(original, kept)
     if rows.program.space.neurons == 0:
         return None
     return Presolved(rows, rescale(rows.program, whiten=whiten))

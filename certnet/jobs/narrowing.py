@@ -4,7 +4,6 @@ The least loss of a row is 0, so rows that the best network fits well can be lef
 tree of relaxations over the others is far smaller, since a step takes time cubic in the rows.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +20,7 @@ from certnet.search.tree import intact, integers
 from certnet.solvers import Progress, SolveStatus, solve
 from certnet.solvers.interface import State, without_prefix
 from certnet.solvers.warm_start import certified_dual
-from formulations import Dual, Presolved, TrainingProgram, merge_rows, rescale
+from formulations import Dual, TrainingProgram, merge_rows, presolve
 from formulations._validation import FloatArray
 from formulations.groups import GroupedDual
 
@@ -104,12 +103,11 @@ def is_quick(job: Job) -> bool:
 def branch_on_costly(job: Job) -> None:
     """The stage: a tree over the costly rows, with W free, until what is left out is all that is missing."""
     kept, closing = rows_of(job), job.closing
-    if kept is None or closing is None:
+    presolved, network = None if kept is None else presolve(job.program, kept=kept), job.best.network
+    if presolved is None or closing is None:
         return
-    rows, network = merge_rows(job.program, kept), job.best.network
-    presolved = Presolved(rows, rescale(rows.program))
     resume = without_prefix({} if job.resume is None else job.resume.search or {}, PREFIX)
-    state_of: Mapping[str, Any] = {PREFIX + ROWS: np.flatnonzero(kept)}
+    state_of: Mapping[str, Any] = {PREFIX + ROWS: presolved.rows.kept.nonzero()[0]}
 
     def kept_state(state: State) -> State:
         job.narrowed = {**state_of, **{PREFIX + name: array for name, array in state.items()}}
@@ -134,7 +132,7 @@ def branch_on_costly(job: Job) -> None:
     job.interrupted = found.interrupted
     if found.state is not None:
         job.saver.update(search=kept_state(found.state))
-    if found.lower_bound > max(job.best.lower_bound, -math.inf):
+    if found.lower_bound > job.best.lower_bound:
         about = job.given or (network.U, network.V)
         job.take_proof(STAGE, certify_search(presolved, found, *about, provenance=job.provenance))
 
@@ -149,8 +147,9 @@ def relax_costly(job: Job, seconds: float, steps: int) -> bool:
             break
     else:
         return False
-    rows = merge_rows(job.program, kept)
-    presolved, shown = Presolved(rows, rescale(rows.program)), list[Progress]()
+    presolved, shown = presolve(job.program, kept=kept), list[Progress]()
+    if presolved is None:
+        return False
 
     def watch(progress: Progress) -> bool:
         shown[:] = [max([*shown, progress], key=lambda one: one.lower_bound)]
@@ -172,10 +171,10 @@ def relax_costly(job: Job, seconds: float, steps: int) -> bool:
     job.late |= result.status is not SolveStatus.CONVERGED
     # The last dual need not be the best one.
     duals = [*(one.dual() for one in shown), *([] if result.dual is None else [result.dual])]
-    found = [repaired(rows, presolved.undo_dual(dual)) for dual in duals]
+    found = [repaired(presolved.rows, presolved.undo_dual(dual)) for dual in duals]
     best = max(found, key=lambda dual: dual.lower_bound, default=None)
     if best is not None and best.lower_bound > job.best.lower_bound:
-        proof = certify(rows, best, job.network, job.provenance)
+        proof = certify(presolved.rows, best, job.network, job.provenance)
         job.take_proof(COARSE, proof)
         job.saver.update(dual=job.presolved.apply_dual(certified_dual(job.merged, proof[0])))
     if not job.interrupted:
