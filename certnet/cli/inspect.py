@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from certnet.cli.options import Json, Runs, run_names
 from certnet.cli.parsing import argument
 
+LINE = 1000
+"""Most characters of a line of the comparison where no terminal shows it: as if it were not folded."""
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -108,7 +111,7 @@ def compare(runs: Runs, json: Json = False) -> int:
     sentences = [sentence for _, sentence in said]
     report = {**head("compare", None, reason), "best": None if best is None else rows[best[0]]["run"]}
     report |= {"results": rows, "differences": sentences}
-    lines = [f"{reason[0].upper()}{reason[1:]}.", *text_of(_comparison(rows)), *sentences]
+    lines = [f"{reason[0].upper()}{reason[1:]}.", *text_of(_comparison(rows), LINE), *sentences]
     print_result(report, [] if json else lines, as_json=json)
     return Exit.OK
 

@@ -53,6 +53,11 @@ def feature(data: DataSet, name: str) -> np.ndarray:
     return data.X[:, data.feature_names.index(name)]
 
 
+def test_categories_that_hold_commas_can_be_told_apart() -> None:
+    column = Column("channel", "category", categories=("phone", "shop, street", "web"))
+    assert column.sentence("median") == "channel: a feature of 0 and 1 for each of phone, 'shop, street' and web"
+
+
 def test_everything_becomes_features_by_name(people: str) -> None:
     data = read_source(Recipe(source=people))
     rows = [cells(row) for row in range(ROWS)]
