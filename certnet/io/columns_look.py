@@ -67,7 +67,7 @@ def kind_of(table: Table, name: str, recipe: Recipe) -> tuple[Column, list[str]]
     if sum(present[cell] for cell in sized) < some:
         return Column(name, "category"), []
     example = next(cell for cell in sized if cell not in numeric)
-    remark = f"Column {name!r} holds texts such as {shortened(example)!r}, read as names; write numbers without more."
+    remark = f"Column {name!r} holds texts such as {shortened(example)!r}, read as names; write quantities as plain numbers."
     return Column(name, "category"), [remark]
 
 

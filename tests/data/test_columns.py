@@ -404,8 +404,8 @@ def test_numbers_with_units_are_named(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     lines = [f"{k % 4} kg,€ {k % 3}.50,A{k % 2},{k % 5}%,{k}.5" for k in range(30)]
     path.write_text("weight,price,code,share,y\n" + "\n".join(lines))
-    said = [note for note in read_source(Recipe(source=str(path))).notes if "without more" in note]
+    said = [note for note in read_source(Recipe(source=str(path))).notes if "plain numbers" in note]
     assert [note.split("'")[1] for note in said] == ["weight", "price", "share"]
     path.write_text("weight,y\n" + "".join(f"{k} kg,{k}.5\n" for k in range(30)))
-    with pytest.raises(InputError, match="no column to learn from.*numbers without more"):
+    with pytest.raises(InputError, match="no column to learn from.*as plain numbers"):
         read_source(Recipe(source=str(path)))
