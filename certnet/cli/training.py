@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from certificates import write_certificate
-from certnet.cli.limits import began, column_names, job_seconds
+from certnet.cli.limits import at_least, began, column_names, job_seconds
 from certnet.cli.output import deliver, finite, head, say, say_notes
 from certnet.cli.resuming import CHECKPOINT, LISTS, Keeper, about
 from certnet.cli.scores import Judged, evaluate
@@ -77,7 +77,7 @@ def run_train(options: SimpleNamespace) -> int:
                 chosen = choose_gamma(split, options, limit, live)
                 program = program_of(split, options, chosen.gamma)
                 options = SimpleNamespace(**{**vars(options), "gamma": chosen.gamma})
-                limit = None if limit is None else limit - chosen.seconds
+                limit = None if limit is None else at_least(limit - chosen.seconds, limit)
                 if chosen.interrupted:
                     limit = min(FINISHING, limit or FINISHING)
             keeper = Keeper(folder.path / CHECKPOINT, about(options))
