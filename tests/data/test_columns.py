@@ -255,7 +255,7 @@ def test_a_column_that_tells_the_target_alone_is_named(
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
-        ({"drop": ("shape", "size")}, ["no column 'shape' and 'size'", "customer_id"]),
+        ({"drop": ("shape", "size")}, ["no columns 'shape' and 'size'", "customer_id"]),
         ({"features": ("kind", "age")}, ["'kind'", "--features"]),
         ({"features": ("age",), "drop": ("age",)}, ["age", "--features"]),
         ({"features": ("shop",), "target": "kind", "drop": ("shop",)}, ["shop"]),
