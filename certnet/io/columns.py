@@ -86,7 +86,7 @@ class Column:
             return numbers(table, self.name)
         form = self.form or ISO
         parsers = {"boolean": parse_boolean, "time": parse_time, "date": lambda cell: parse_date(cell, form)}
-        return words(table, self.name, self.kind, parsers[self.kind])
+        return words(table, self.name, self.kind, parsers[self.kind], form)
 
     def _encode_names(self, table: Table, refuse_missing: bool) -> tuple[FloatArray, list[str], list[str]]:
         found = names(table, self.name)
