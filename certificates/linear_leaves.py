@@ -112,12 +112,7 @@ class LinearLeaves:
     def remainders(self, *, exactly: bool, deadline: Deadline = NO_DEADLINE) -> Iterator[Fraction | float]:
         """A lower bound of what remains on each leaf in turn, for t = 1; the leaf is proved where that is ≥ 0.
 
-        Args:
-            exactly: compute a leaf again in rational numbers where floating point does not prove it.
-            deadline: when to give up.
-
-        Raises:
-            ProofFailure: the deadline has passed.
+        ``exactly``: compute a leaf again in rational numbers where floating point does not prove it.
         """
         with np.errstate(all="ignore"):
             enclosed = self._remaining(timed(Enclosure, deadline))
@@ -157,11 +152,7 @@ class LinearLeaves:
 
 
 def leaf_weights(proof: LiftedProof, leaves: IntArray, neurons: int, rows: int) -> FloatArray:
-    """(L, positions) multipliers of linear leaves, each that of the pair of t and the inequality.
-
-    Raises:
-        ProofFailure: a pair is listed twice.
-    """
+    """(L, positions) multipliers of linear leaves, each that of the pair of t and the inequality."""
     weights = np.zeros((len(leaves), 2 * neurons + rows + len(proof.circuits.target) + len(proof.triangles.neuron)))
     for row, leaf in zip(weights, leaves.tolist(), strict=True):
         part = slice(int(proof.pair_offset[leaf]), int(proof.pair_offset[leaf + 1]))

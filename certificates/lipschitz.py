@@ -58,8 +58,8 @@ def open_neurons(
     """
     unstable = unstable[network.hidden[unstable].any(axis=1)]
     exact = timed(RationalMatrix, deadline)
-    weights = (exact.exact(network.output[:, unstable].T) @ exact.exact(C.T)).rows()
-    B = np.array([[float(x) for x in row] for row in weights]).reshape(len(unstable), len(C))
+    weights = (exact.exact(network.output[:, unstable].T) @ exact.exact(C.T)).lower
+    B = weights.astype(np.float64)
     present, lost = B.any(axis=1), Fraction(0)
     for row, rounded, u in zip(weights, B.tolist(), network.hidden[unstable], strict=True):
         deadline.check()
@@ -70,11 +70,7 @@ def open_neurons(
 
 
 def prove_lipschitz(statement: Lipschitz, certificate: Certificate, work: Work) -> tuple[Verdict, str]:
-    """Prove the constant, and leave it in the work.
-
-    Raises:
-        ProofFailure: the first violated condition.
-    """
+    """Prove the constant, and leave it in the work."""
     given, constant = certificate.proofs[0], certificate.claims.get("constant", math.nan)
     network, C, proof = statement.network, statement.C, given.proof
     unstable = _checked_statement(statement, given, constant, work.deadline)

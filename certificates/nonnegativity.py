@@ -71,11 +71,7 @@ def require_order(order: int, what: str = "the proof") -> None:
 
 
 def leaves_with_signs(proof: LiftedProof, neurons: int) -> Iterator[tuple[int, IntArray]]:
-    """(leaf, signs of all neurons) for every leaf, after checking that the tree covers everything.
-
-    Raises:
-        ProofFailure: a node is reached twice or never, a neuron is split twice on a path, or leaves are mixed up.
-    """
+    """(leaf, signs of all neurons) for every leaf, after checking that the tree covers everything."""
     nodes = len(proof.split)
     seen_nodes = np.zeros(nodes, dtype=bool)
     seen_leaves = np.zeros(proof.leaves, dtype=bool)
@@ -104,11 +100,7 @@ def leaves_with_signs(proof: LiftedProof, neurons: int) -> Iterator[tuple[int, I
 
 
 def extra_rows(proof: LiftedProof, cone: Cone, matrix: type[M]) -> M:
-    """Rows over λ = (φ, z) of the region's rows, circuits and triangles, each justified.
-
-    Raises:
-        ProofFailure: an inequality that is not justified.
-    """
+    """Rows over λ = (φ, z) of the region's rows, circuits and triangles, each justified."""
     A, linear, (N, k) = cone.generators, cone.linear, cone.generators.shape
     check_triangles(proof.triangles, cone.bounds)
     signed = np.concatenate([A, -A])
@@ -164,11 +156,7 @@ def triangle_rows(triangles: Triangles, A: FloatArray, matrix: type[M]) -> tuple
 
 
 def prove_nonnegative(cone: Cone, form: M, proof: LiftedProof, matrix: type[M]) -> None:
-    """Prove ``λᵀ form λ ≥ 0`` on the cone in the arithmetic of ``matrix``; nothing in the proof is trusted.
-
-    Raises:
-        ProofFailure: the first violated condition.
-    """
+    """Prove ``λᵀ form λ ≥ 0`` on the cone in the arithmetic of ``matrix``; nothing in the proof is trusted."""
     check_structure(proof, *cone.size)
     rows = extra_rows(proof, cone, matrix)
     for leaf, signs in leaves_with_signs(proof, len(cone.generators)):
@@ -176,11 +164,7 @@ def prove_nonnegative(cone: Cone, form: M, proof: LiftedProof, matrix: type[M]) 
 
 
 def prove_leaf(cone: Cone, form: M, proof: LiftedProof, leaf: int, signs: IntArray, rows: M, matrix: type[M]) -> None:
-    """Check one leaf of a proof whose structure and ``extra_rows`` were checked.
-
-    Raises:
-        ProofFailure: its slack is not proved positive semidefinite.
-    """
+    """Check one leaf of a proof whose structure and ``extra_rows`` were checked."""
     matrix.deadline.check()
     remainder = form - nonnegative_terms(cone, proof, leaf, rows, matrix)
     where = "" if proof.leaves == 1 else f" at leaf {leaf}"

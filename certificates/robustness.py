@@ -18,13 +18,7 @@ from certificates.certificate import FLOAT32, REAL, CaseProof, Certificate, Lips
 from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require, require_arrays
 from certificates.float32 import lowered, output_errors, row_errors
 from certificates.linear_leaves import LinearLeaves, OpenCase, is_linear, leaf_weights
-from certificates.nonnegativity import (
-    check_structure,
-    check_triangles,
-    extra_rows,
-    leaves_with_signs,
-    prove_leaf,
-)
+from certificates.nonnegativity import check_structure, check_triangles, extra_rows, leaves_with_signs, prove_leaf
 from certificates.proof import Cone, LiftedProof
 from certificates.report import Verdict
 from certificates.resources import product_bytes, require_memory, row_bytes
@@ -47,11 +41,7 @@ FLOAT32_SENTENCE = ", neither in real arithmetic nor in any evaluation in float3
 
 
 def prove_robustness(statement: Robustness, certificate: Certificate, work: Work) -> tuple[Verdict, str]:
-    """Prove that no case happens; ``margin`` and the numbers of leaves are left in the work.
-
-    Raises:
-        ProofFailure: the first violated condition.
-    """
+    """Prove that no case happens; ``margin`` and the numbers of leaves are left in the work."""
     network, cases, proofs = statement.network, statement.cases, certificate.proofs
     require(len(cases) > 0, "the certificate has no case")
     semantics = statement.semantics
@@ -156,9 +146,6 @@ def check_case(
     """Check one case; returns the numbers of linear and of semidefinite leaves.
 
     ``exactly`` is whether linear leaves that floating point does not prove are computed in rational numbers.
-
-    Raises:
-        ProofFailure: the first violated condition.
     """
     proof, deadline = given.proof, matrix.deadline
     deadline.check()
@@ -269,11 +256,7 @@ def preactivation_bounds(
 def unstable_bounds(
     network: "ReluNetwork", region: "InputRegion", given: CaseProof | LipschitzProof, deadline: Deadline = NO_DEADLINE
 ) -> FloatArray:
-    """(N, 2) proved bounds of the unstable neurons, after checking that the others are stable on the region.
-
-    Raises:
-        ProofFailure: ``stable`` is malformed, a neuron that it calls stable is not, or a bound overflows.
-    """
+    """(N, 2) proved bounds of the unstable neurons, after checking that the others are stable on the region."""
     require_arrays(given, np.int64, stable=(len(network.hidden),))
     stable = given.stable
     require(np.isin(stable, (-1, 0, 1)).all(), "stable holds another number than 1, -1 and 0")

@@ -26,7 +26,7 @@ from certificates.arithmetic import Arithmetic, BallMatrix, Enclosure, Matrix
 from certificates.arithmetic.floating import TINY, UNIT, inflate, sum_of_products
 from certificates.arithmetic.matrix import Entries, M, timed
 from certificates.certificate import Certificate, Training, TrainingProof, fingerprint
-from certificates.cone_bound import in_basis
+from certificates.cone_bound import LeafTest
 from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require, require_arrays
 from certificates.losses import loss_named, require_domain, require_targets, sums, twice_earned, twice_lost
 from certificates.nonnegativity import check_structure
@@ -59,11 +59,7 @@ LARGEST_WORK = 10_000_000
 
 
 def prove_training(statement: Training, certificate: Certificate, work: Work) -> tuple[Verdict, str]:
-    """Prove or refute the claims; ``lower_bound`` and ``objective`` are left in the work.
-
-    Raises:
-        ProofFailure: the first violated condition.
-    """
+    """Prove or refute the claims; ``lower_bound`` and ``objective`` are left in the work."""
     proof, deadline = certificate.proofs[0], work.deadline
     claimed_bound, claimed_objective = (certificate.claims.get(name, math.nan) for name in ("lower_bound", "objective"))
     _check_numbers(statement, proof, claimed_bound, claimed_objective)
@@ -115,11 +111,7 @@ def _check_numbers(s: Training, p: TrainingProof, lower_bound: float, objective:
 def check_rows(
     X: FloatArray, W: FloatArray, source: IntArray, generator: IntArray, deadline: Deadline
 ) -> tuple[FloatArray, Entries]:
-    """(generators N×d, |κ_i| at (position of row i in φ, i)), checked in rational arithmetic.
-
-    Raises:
-        ProofFailure: the map from data rows to generators is wrong.
-    """
+    """(generators N×d, |κ_i| at (position of row i in φ, i)), checked in rational arithmetic."""
     n, count = len(X), len(source)
     require(((source >= 0) & (source < n)).all(), "a generator's source is no data row")
     require(((generator >= ZERO_ROW) & (generator < count)).all(), "a data row's generator does not exist")
@@ -197,18 +189,15 @@ def _prove_feasible(s: Training, p: TrainingProof, work: Work) -> None:
         reduced = without(square, quadratics, proof.sigma)
         if not (isinstance(features, Enclosure) and isinstance(reduced, Enclosure)):
             raise ProofFailure("a subdivision is proved in floating point with enclosed errors; choose float or auto")
-        prove_by_subdivision(in_basis(generators, features, reduced, proof.basis), proof, ends, work.deadline)
+        test = LeafTest.in_basis(generators, features, reduced, proof.basis)
+        prove_by_subdivision(test, proof, ends, work.deadline)
 
     work.proved(prove, order, exactly=True)
 
 
 def dual_value(s: Training, W: FloatArray, deadline: Deadline = NO_DEADLINE) -> float:
     """``Σ ω_i D(W_i/ω_i) − ‖Wᵀ1‖²/(2γ)``, rounded down, the last term with a penalised output bias; −inf for entries
-    beyond reach.
-
-    Raises:
-        ProofFailure: W (n×c) is outside the domain of the loss, or ``Wᵀ1 = 0`` is needed and does not hold.
-    """
+    beyond reach. W (n×c) has to be in the domain of the loss, and ``Wᵀ1 = 0`` to hold where that is needed."""
     loss, products = loss_named(s.loss), []
     for rows in _blocks(s, 1, deadline):
         given = W[rows], s.Y[rows], s.sample_weight[rows], deadline
@@ -251,12 +240,7 @@ def network_objective(
 
 
 def fitted(
-    X: FloatArray,
-    centre: FloatArray,
-    U: FloatArray,
-    V: FloatArray,
-    output: FloatArray,
-    deadline: Deadline = NO_DEADLINE,
+    X: FloatArray, centre: FloatArray, U: FloatArray, V: FloatArray, output: FloatArray, deadline: Deadline
 ) -> tuple[FloatArray, FloatArray]:
     """Lower and upper bounds (n×c) of ``f − centre`` for the network's outputs f; not finite where they overflow.
 

@@ -34,11 +34,7 @@ class Work:
 
     def proved(self, prove: Callable[[type[Matrix]], T], order: float, *, exactly: bool = False) -> T:
         """What ``prove`` returns in the chosen arithmetic; auto is floating point, and where that fails balls, and
-        where those fail as well rational numbers if ``exactly``.
-
-        Raises:
-            ProofFailure: as ``prove`` does.
-        """
+        where those fail as well rational numbers if ``exactly``."""
         stronger = {Arithmetic.BALL: BALL_ORDER, Arithmetic.EXACT: EXACT_ORDER if exactly else -1}
         tried = [Arithmetic.FLOAT, *(how for how, most in stronger.items() if order <= most)]
         tried = tried if self.chosen is Arithmetic.AUTO else [self.chosen]

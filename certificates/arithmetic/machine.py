@@ -82,12 +82,8 @@ _SHORT, _SMALL, LARGE = 16, 128, 512
 
 @contextmanager
 def rigorous(order: int = 0) -> Iterator[None]:
-    """Surrounds a proof of about this order: the machine is tested before and after, and overflow makes no noise.
-
-    Raises:
-        ProofFailure: the arithmetic is not that of the model, memory ran out, a number overflows, or what the proof
-            raises.
-    """
+    """Surrounds a proof of about this order: the machine is tested before and after, overflow makes no noise, and
+    memory that runs out and exact numbers that overflow are failures of the proof."""
     with np.errstate(all="ignore"):
         require_machine(max(order, 1))
         try:
@@ -101,11 +97,7 @@ def rigorous(order: int = 0) -> Iterator[None]:
 
 def require_machine(order: int = 0) -> None:
     """Test this thread, and those of matrix products of about this order; some 0.3 ms. They begin with the mode of the
-    thread that made them, and nothing changes it later.
-
-    Raises:
-        MachineFailure: the arithmetic is not the one that the module's text states.
-    """
+    thread that made them, and nothing changes it later. Raises ``MachineFailure``."""
     for operation, rows in _ROUNDED:
         a, b, right = _floats(rows).T
         found = [operation(x, y) for x, y in zip(a.tolist(), b.tolist(), strict=True)]
