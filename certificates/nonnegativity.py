@@ -100,9 +100,8 @@ def leaves_with_signs(proof: LiftedProof, neurons: int) -> Iterator[tuple[int, I
 
 
 def extra_rows(proof: LiftedProof, cone: Cone, matrix: type[M]) -> M:
-    """Rows over λ = (φ, z) of the region's rows, circuits and triangles, each justified."""
+    """Rows over λ = (φ, z) of the region's rows, circuits and triangles; circuits are checked here, the others were."""
     A, linear, (N, k) = cone.generators, cone.linear, cone.generators.shape
-    check_triangles(proof.triangles, cone.bounds)
     signed = np.concatenate([A, -A])
     circuits = [_circuit_row(proof.circuits, i, signed, matrix.deadline) for i in range(proof.circuits.target.size)]
     entries = {(i, j): value for i, row in enumerate(circuits) for j, value in row.items()}
@@ -136,9 +135,7 @@ def _rounded_up(value: Fraction) -> Fraction:
 
 def check_triangles(triangles: Triangles, bounds: FloatArray | None) -> None:
     """Raise ``ProofFailure`` unless the bounds of all triangles contain 0 and hold by those that are proved."""
-    if not triangles.neuron.size:
-        return
-    require(bounds is not None, "triangles need bounds of the neurons on a region")
+    require(bounds is not None or not triangles.neuron.size, "triangles need bounds of the neurons on a region")
     for index, (i, (low, high)) in enumerate(zip(triangles.neuron, triangles.bounds, strict=True)):
         require(low <= 0 <= high and low < high, f"triangle {index} has bounds that do not contain 0")
         least, most = bounds[i]  # type: ignore[index]
@@ -158,6 +155,7 @@ def triangle_rows(triangles: Triangles, A: FloatArray, matrix: type[M]) -> tuple
 def prove_nonnegative(cone: Cone, form: M, proof: LiftedProof, matrix: type[M]) -> None:
     """Prove ``λᵀ form λ ≥ 0`` on the cone in the arithmetic of ``matrix``; nothing in the proof is trusted."""
     check_structure(proof, *cone.size)
+    check_triangles(proof.triangles, cone.bounds)
     rows = extra_rows(proof, cone, matrix)
     for leaf, signs in leaves_with_signs(proof, len(cone.generators)):
         prove_leaf(cone, form, proof, leaf, signs, rows, matrix)
@@ -180,7 +178,8 @@ def require_psd(slack: M, where: str) -> None:
 def nonnegative_terms(cone: Cone, proof: LiftedProof, leaf: int, extra: M, matrix: type[M]) -> M:
     """Σ N_pq ℓ_p ℓ_q + Σ t_i α_i β_i + Σ σ_k q_k as a form over λ.
 
-    Half of each product is there with its first factor in the rows and its second in the columns, then the transpose.
+    Half of all is added up, of each product with its first factor in the rows and its second in the columns, and then
+    the transpose.
     """
     N, k = cone.generators.shape
     part = slice(int(proof.pair_offset[leaf]), int(proof.pair_offset[leaf + 1]))
@@ -206,22 +205,17 @@ def nonnegative_terms(cone: Cone, proof: LiftedProof, leaf: int, extra: M, matri
     of_region = beyond & (q < 2 * N + len(cone.linear))
     mixed, others = np.flatnonzero(~signs & ~beyond), np.flatnonzero(beyond & ~of_region)
     corner = products(np.flatnonzero(of_region), matrix.exact(cone.linear))
+    for quadratic, sigma in zip(cone.quadratics, proof.sigma[leaf].tolist(), strict=True):
+        if sigma:  # one that is not used may have overflown
+            form = matrix.exact(quadratic) if isinstance(quadratic, np.ndarray) else quadratic
+            corner = corner + form.times(np.array([[0.5 * sigma]]))
     total = matrix.diagonal(matrix.exact(direct), corner)
     if len(mixed):
         top = combined(np.arange(2 * N), mixed, extra)
         total = total + matrix.block([[top], [matrix.exact(np.zeros((k, 2 * N + k)))]])
     if len(others):
         total = total + products(others, extra)
-    total = total + total.T
-    for quadratic, sigma in zip(cone.quadratics, proof.sigma[leaf], strict=True):
-        if sigma == 0:
-            continue
-        if isinstance(quadratic, np.ndarray):
-            require(np.isfinite(quadratic).all(), "a quadratic of the region overflows, and the proof uses it")
-            quadratic = matrix.exact(quadratic)
-        nothing = matrix.exact(np.zeros((2 * N, 2 * N)))
-        total = total + matrix.diagonal(nothing, quadratic.times(np.array([[sigma]])))
-    return total
+    return total + total.T
 
 
 def leaf_slack(A: FloatArray, R: M, signs: IntArray, matrix: type[M]) -> M:

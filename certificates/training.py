@@ -240,7 +240,12 @@ def network_objective(
 
 
 def fitted(
-    X: FloatArray, centre: FloatArray, U: FloatArray, V: FloatArray, output: FloatArray, deadline: Deadline
+    X: FloatArray,
+    centre: FloatArray,
+    U: FloatArray,
+    V: FloatArray,
+    output: FloatArray,
+    deadline: Deadline = NO_DEADLINE,
 ) -> tuple[FloatArray, FloatArray]:
     """Lower and upper bounds (n×c) of ``f − centre`` for the network's outputs f; not finite where they overflow.
 
