@@ -176,6 +176,6 @@ def least(leaves: LinearLeaves, rho: L, z: L, matrix: type[L]) -> NDArray[Any]:
     rest = z.take(every, np.array([d])) - times((-free).positive_part(), np.maximum(-opened.bounds[:, 0], 0.0))
     found = (rest + times(q.positive_part(), region.lower) - times((-q).positive_part(), region.upper)).lower
     if region.centre is not None and region.radius is not None:
-        ball = times(q, region.centre) - q.norms().times(np.array([[region.radius]]))
+        ball = times(q, region.centre) - q.norms().times(region.radius)
         found = np.fmax(found, (rest + ball).lower)
     return found.ravel()

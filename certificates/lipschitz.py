@@ -141,10 +141,9 @@ def _prove_several(L: Fraction, cone: Cone, B: FloatArray, J: M, proof: LiftedPr
         "the multipliers of a neuron's two generators have a product below 4",
     )
     rows, weights = matrix.exact(cone.generators[:N, :d]), matrix.exact(B)
-    half, quarter = np.array([[0.5]]), np.array([[0.25]])
-    K = J + (weights.T @ rows).times(half)
-    left = left - (rows.T @ rows.times(T[:N, None])).times(quarter)
-    right = right - (weights.T @ weights.times(T[N:, None])).times(quarter)
+    K = J + (weights.T @ rows).times(0.5)
+    left = left - (rows.T @ rows.times(T[:N, None])).times(0.25)
+    right = right - (weights.T @ weights.times(T[N:, None])).times(0.25)
     require_psd(matrix.block([[left, -K.T], [-K, right]]), "")
 
 

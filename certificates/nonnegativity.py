@@ -208,7 +208,7 @@ def nonnegative_terms(cone: Cone, proof: LiftedProof, leaf: int, extra: M, matri
     for quadratic, sigma in zip(cone.quadratics, proof.sigma[leaf].tolist(), strict=True):
         if sigma:  # one that is not used may have overflown
             form = matrix.exact(quadratic) if isinstance(quadratic, np.ndarray) else quadratic
-            corner = corner + form.times(np.array([[0.5 * sigma]]))
+            corner = corner + form.times(0.5 * sigma)
     total = matrix.diagonal(matrix.exact(direct), corner)
     if len(mixed):
         top = combined(np.arange(2 * N), mixed, extra)

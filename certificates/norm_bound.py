@@ -113,7 +113,7 @@ def _is_small(proof: LiftedProof, k: int) -> bool:
 def without(square: M, quadratics: Sequence[M], sigma: FloatArray) -> M:
     """``square − Σ σ_k q_k``."""
     for quadratic, multiplier in zip(quadratics, sigma, strict=True):
-        square = square - quadratic.times(np.array([[multiplier]]))
+        square = square - quadratic.times(multiplier)
     return square
 
 
@@ -204,7 +204,7 @@ def _loose_terms(A: FloatArray, features: M, rows: IntArray, tau: FloatArray, ma
         raise ProofFailure(f"the multiplier t_{rows[i] + 1} is {-tau[i]:.3e}, out of range")
     N, columns, exact = features.shape[0] // 2, np.arange(features.shape[1]), matrix.exact(A)
     P, Q = features.take(rows, columns), features.take(N + rows, columns)
-    S, across = P + Q, (exact.T @ (Q - P)).times(np.array([[0.5]]))
+    S, across = P + Q, (exact.T @ (Q - P)).times(0.5)
     gram, spread = S.T @ S.times(reciprocal[:, None]), exact.T @ exact.times(0.25 * tau[:, None])
     return matrix.block([[spread, across], [across.T, gram]])
 

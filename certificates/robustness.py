@@ -231,8 +231,7 @@ def preactivation_bounds(
         else:
             lower[i] = max(lower[i], sharp)
     if region.centre is not None and region.radius is not None:
-        middle, reach = exact(U) @ exact(region.centre[:, None]) + exact(b), exact(U).norms()
-        reach = reach.times(np.array([[region.radius]]))
+        middle, reach = exact(U) @ exact(region.centre[:, None]) + exact(b), exact(U).norms().times(region.radius)
         # Where these overflow the others still hold.
         lower = np.fmax(lower, (middle - reach).lower[:, 0])
         upper = np.fmin(upper, (middle + reach).upper[:, 0])

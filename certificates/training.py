@@ -15,14 +15,13 @@ With a free hidden bias let z = (u, b), with x_i·u + b the pre-activation of ro
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
-from functools import partial
 from typing import TypeVar
 
 import numpy as np
 
-from certificates.arithmetic import Arithmetic, BallMatrix, Enclosure, Matrix
+from certificates.arithmetic import BallMatrix, Enclosure, Matrix
 from certificates.arithmetic.floating import TINY, UNIT, inflate, sum_of_products
 from certificates.arithmetic.matrix import Entries, M, timed
 from certificates.certificate import Certificate, Training, TrainingProof, fingerprint
@@ -165,21 +164,23 @@ def _prove_feasible(s: Training, p: TrainingProof, work: Work) -> None:
     (n, d, c), N, proof, has_region = s.shape, p.source.size, p.proof, s.hidden_bias == FREE
     statement = 700.0 * n + 24.0 * (s.X.size + s.Y.size + p.W.size + p.U.size + p.V.size)
     require_memory(statement, "the proof")
-    needed: Callable[[Arithmetic], float]
     if isinstance(proof, Subdivision):
         ends, order = check_subdivision(proof, d, int(has_region)), math.inf
-        tree = 8.0 * (8.0 * proof.codes.size + 4.0 * N * d + (4.0 * N + 8.0 * d) * c)
-        needed = lambda arithmetic: tree + row_bytes(arithmetic, 2 * N, c)  # noqa: E731
     else:
         check_structure(proof, N, d, 0, int(has_region), in_parts=True)
         parts = parts_of(proof, c)
-        order, needed = norm_order(proof, parts, d, c), partial(norm_bytes, proof, parts, d, c)
+        order = norm_order(proof, parts, d, c)
     if has_region:
         _check_ball(s.X, p.ball, work.deadline)
     generators, kappas = check_rows(s.X, p.W, p.source, p.generator, work.deadline)
 
     def prove(matrix: type[Matrix]) -> None:
-        require_memory(statement + needed(matrix.arithmetic), "the proof")
+        if isinstance(proof, Subdivision):
+            needed = 8.0 * (8.0 * proof.codes.size + 4.0 * N * d + (4.0 * N + 8.0 * d) * c)
+            needed += row_bytes(matrix.arithmetic, 2 * N, c)
+        else:
+            needed = norm_bytes(proof, parts, d, c, matrix.arithmetic)
+        require_memory(statement + needed, "the proof")
         square, quadratics = cost_and_region(s, p, matrix)
         # W̃ = κW (2N×c), so that Wᵀ(Xu)₊ = W̃ᵀφ.
         features = matrix.sparse_product(kappas, 2 * N, matrix.exact(p.W))

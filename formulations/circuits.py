@@ -13,6 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 
 from formulations._validation import FloatArray, IntArray
 from formulations.errors import InputError
@@ -121,22 +122,11 @@ def planar_circuits(generators: FloatArray) -> Supports:
 
 def independent_rows(generators: FloatArray, without: int = -1) -> IntArray:
     """Indices of linearly independent rows that span all but the row ``without``: the largest residual goes first."""
-    rest = generators / np.linalg.norm(generators, axis=1)[:, None]
+    unit = generators / np.linalg.norm(generators, axis=1)[:, None]
     if without >= 0:
-        rest[without] = 0.0
-    chosen: list[int] = []
-    for _ in range(generators.shape[1]):
-        size = np.linalg.norm(rest, axis=1)
-        best = int(np.argmax(size))
-        if not (size[best] > INDEPENDENT):
-            break
-        chosen.append(best)
-        direction = rest[best] / size[best]
-        # Twice is enough for directions that are orthogonal to working precision.
-        for _ in range(2):
-            rest -= np.outer(rest @ direction, direction)
-        rest[best] = 0.0
-    return np.array(chosen, dtype=np.int64)
+        unit[without] = 0.0
+    R, order = scipy.linalg.qr(unit.T, mode="r", pivoting=True)
+    return np.asarray(order[: np.count_nonzero(np.abs(np.diag(R)) > INDEPENDENT)], dtype=np.int64)
 
 
 def starting_bases(generators: FloatArray) -> IntArray:

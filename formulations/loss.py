@@ -112,7 +112,7 @@ class Loss:
             return np.zeros(self.shape[1])
         if not has_kinks(self.kind):
             return best_bias(self, R)
-        if getattr(self.kind, "smoothing", 1.0) == 0.0:
+        if self.kind.smoothing == 0.0:
             return self._bias_on_kinks(R)
         one = np.zeros(len(R), dtype=np.int64)
         return Prox(self, one, np.zeros(len(R)), 1)(np.zeros((1, self.shape[1])), 1.0, offset=R)[1]

@@ -21,9 +21,10 @@ Hinge, absolute and quantile loss have kinks. ``smoothing`` ε replaces them by 
 Sources: Boyd, Vandenberghe, *Convex Optimization*, 3.3 and 5.7; math of each line is tested against random networks.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import scipy
@@ -35,35 +36,46 @@ ONE_HOT, SIGNS, NUMBERS, COUNTS = "one-hot rows", "-1 or 1", "numbers", "numbers
 """What targets a loss takes."""
 
 
-class Kind(Protocol):
-    """One of the losses of the table; all methods take arrays (n×c) and are vectorised over rows."""
+class Kind(ABC):
+    """One of the losses of the table; all methods take arrays (n×c) and are vectorised over rows.
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def targets(self) -> str: ...
-    @property
-    def couples(self) -> bool:
-        """Whether the columns of a row depend on one another."""
+    Attributes:
+        name: without its parameter.
+        targets: what y may be.
+        couples: whether the columns of a row depend on one another.
+        smoothing: ε of a loss that has kinks where it is not smoothed, None for others.
+    """
 
+    name: ClassVar[str]
+    targets: ClassVar[str]
+    couples: ClassVar[bool] = False
+    smoothing: float | None = None
+
+    @abstractmethod
     def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
         """(n,) losses of the rows."""
 
+    @abstractmethod
     def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
         """W = −∇ℓ(f), in the domain of D."""
 
+    @abstractmethod
     def curvature(self, f: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         """(d, l), n×c each, with the Hessian ``diag(d) − l lᵀ`` of a row; l is zero where columns are apart."""
 
+    @abstractmethod
     def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
         """(n,) D of the rows; w is taken to be in the domain, up to rounding."""
 
+    @abstractmethod
     def fitted(self, w: FloatArray, y: FloatArray) -> FloatArray:
         """∇D(w), the f whose dual is w; infinite at the boundary of some domains."""
 
+    @abstractmethod
     def sharpness(self, w: FloatArray, y: FloatArray) -> FloatArray:
         """The diagonal of −∇²D(w), which is diagonal: for cross-entropy on the vectors whose sum is 0."""
 
+    @abstractmethod
     def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         """(lower, upper), n×c each: the domain of D as a box; of cross-entropy together with ``Σ_k w_k = 0``."""
 
@@ -79,17 +91,14 @@ def project(kind: Kind, w: FloatArray, y: FloatArray) -> FloatArray:
     return w
 
 
-class _Quadratic:
+class _Quadratic(Kind):
     """D(w) = wy − bend/2 w² between two limits of each entry; ℓ is the largest ``wr − bend/2 w²`` there, r = y − f."""
 
-    targets, couples = NUMBERS, False
+    targets = NUMBERS
 
     @property
     def bend(self) -> float:
-        return getattr(self, "smoothing", 1.0)
-
-    def _ends(self, y: FloatArray) -> tuple[FloatArray | float, FloatArray | float]:
-        raise NotImplementedError
+        return 1.0 if self.smoothing is None else self.smoothing
 
     def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
         w = self.dual(f, y)
@@ -97,7 +106,7 @@ class _Quadratic:
         return _rows(w * (y - f - 0.5 * self.bend * w))
 
     def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
-        r, (low, high) = y - f, self._ends(y)
+        r, (low, high) = y - f, self.limits(y)
         if self.bend > 0:
             return np.clip(r / self.bend, low, high)
         return np.where(r > 0, high, np.where(r < 0, low, 0.0))
@@ -106,7 +115,7 @@ class _Quadratic:
         flat = np.zeros_like(y)
         if not self.bend > 0:
             return flat, flat
-        r, (low, high) = y - f, self._ends(y)
+        r, (low, high) = y - f, self.limits(y)
         return ((r > self.bend * low) & (r < self.bend * high)) / self.bend, flat
 
     def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
@@ -118,10 +127,6 @@ class _Quadratic:
     def sharpness(self, w: FloatArray, y: FloatArray) -> FloatArray:
         return np.full_like(y, self.bend)
 
-    def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-        low, high = self._ends(y)
-        return np.full_like(y, low), np.full_like(y, high)
-
 
 @dataclass(frozen=True)
 class Squared(_Quadratic):
@@ -129,8 +134,8 @@ class Squared(_Quadratic):
 
     name = "squared"
 
-    def _ends(self, y: FloatArray) -> tuple[FloatArray | float, FloatArray | float]:
-        return -np.inf, np.inf
+    def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return np.full_like(y, -np.inf), np.full_like(y, np.inf)
 
     def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
         return y - f  # nothing to clip, and this is most of a fit of small data
@@ -151,8 +156,8 @@ class Huber(_Quadratic):
         if not 0 < self.delta < np.inf:
             raise InputError(f"The delta of a Huber loss must be a positive number, not {self.delta:g}.")
 
-    def _ends(self, y: FloatArray) -> tuple[FloatArray | float, FloatArray | float]:
-        return -self.delta, self.delta
+    def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return np.full_like(y, -self.delta), np.full_like(y, self.delta)
 
 
 @dataclass(frozen=True)
@@ -171,8 +176,8 @@ class Quantile(_Quadratic):
         if not 0 < self.tau < 1:
             raise InputError(f"The tau of a quantile loss must lie between 0 and 1, not be {self.tau:g}.")
 
-    def _ends(self, y: FloatArray) -> tuple[FloatArray | float, FloatArray | float]:
-        return self.tau - 1.0, self.tau
+    def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return np.full_like(y, self.tau - 1.0), np.full_like(y, self.tau)
 
 
 @dataclass(frozen=True)
@@ -181,8 +186,8 @@ class Absolute(Quantile):
 
     name = "absolute"
 
-    def _ends(self, y: FloatArray) -> tuple[FloatArray | float, FloatArray | float]:
-        return -1.0, 1.0
+    def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return -np.ones_like(y), np.ones_like(y)
 
 
 @dataclass(frozen=True)
@@ -192,7 +197,7 @@ class Hinge(_Quadratic):
     smoothing: float = 0.0
     name, targets = "hinge", SIGNS
 
-    def _ends(self, y: FloatArray) -> tuple[FloatArray | float, FloatArray | float]:
+    def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         return np.minimum(y, 0.0), np.maximum(y, 0.0)
 
 
@@ -202,11 +207,11 @@ class SquaredHinge(_Quadratic):
 
     name, targets = "squared-hinge", SIGNS
 
-    def _ends(self, y: FloatArray) -> tuple[FloatArray | float, FloatArray | float]:
+    def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         return np.where(y > 0, 0.0, -np.inf), np.where(y > 0, np.inf, 0.0)
 
 
-class _Logarithmic:
+class _Logarithmic(Kind):
     """D(w) has the entropy of y − w."""
 
     def fitted(self, w: FloatArray, y: FloatArray) -> FloatArray:
@@ -248,10 +253,10 @@ class CrossEntropy(_Logarithmic):
 
 
 @dataclass(frozen=True)
-class Logistic:
+class Logistic(Kind):
     """log(1 + exp(−yf)) for y = ±1."""
 
-    name, targets, couples = "logistic", SIGNS, False
+    name, targets = "logistic", SIGNS
 
     def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
         return _rows(np.logaddexp(0.0, -y * f))
@@ -284,7 +289,7 @@ class Logistic:
 class Poisson(_Logarithmic):
     """e^f − yf + y log y − y for y ≥ 0, half the deviance of a count with the mean e^f."""
 
-    name, targets, couples = "poisson", COUNTS, False
+    name, targets = "poisson", COUNTS
 
     def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
         with np.errstate(over="ignore"):
@@ -316,17 +321,8 @@ def _rows(terms: FloatArray) -> FloatArray:
     return total
 
 
-KINDS: dict[str, Callable[..., Kind]] = {
-    "squared": Squared,
-    "cross-entropy": CrossEntropy,
-    "logistic": Logistic,
-    "hinge": Hinge,
-    "squared-hinge": SquaredHinge,
-    "huber": Huber,
-    "absolute": Absolute,
-    "quantile": Quantile,
-    "poisson": Poisson,
-}
+_ALL = (Squared, CrossEntropy, Logistic, Hinge, SquaredHinge, Huber, Absolute, Quantile, Poisson)
+KINDS: dict[str, Callable[..., Kind]] = {kind.name: kind for kind in _ALL}
 _PARAMETER = {"huber": "delta", "quantile": "tau"}
 
 
@@ -362,11 +358,7 @@ def smoothed(kind: Kind, smoothing: float) -> Kind:
 
 def has_kinks(kind: Kind) -> bool:
     """Whether the loss has kinks where it is not smoothed."""
-    return "smoothing" in _fields(kind)
-
-
-def _fields(kind: Kind) -> Iterator[str]:
-    return (one.name for one in fields(kind))  # type: ignore[arg-type]
+    return kind.smoothing is not None
 
 
 def require_targets(kind: Kind, Y: FloatArray) -> None:

@@ -125,6 +125,6 @@ def _floats(bits: object) -> FloatArray:
 
 def _require_same(found: object, wanted: FloatArray) -> None:
     """Bit by bit, and of one shape."""
-    bits = (np.ascontiguousarray(array, dtype=np.float64).view(np.int64) for array in (found, wanted))
-    if not np.array_equal(*bits):
+    found, wanted = (np.ascontiguousarray(array, dtype=np.float64) for array in (found, wanted))
+    if not np.array_equal(found.view(np.int64), wanted.view(np.int64)):
         raise MachineFailure(SENTENCE)

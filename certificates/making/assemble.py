@@ -117,16 +117,15 @@ def assemble_proof(
     U: FloatArray,
     V: FloatArray,
     provenance: Mapping[str, Any],
-    a: FloatArray | None = None,
 ) -> Certificate:
     """A certificate from a dual W (f×c) of the merged program, a proof that its price is at most γ, and a network.
 
-    ``a`` (c,) is its output bias, the best one if None. Claims are rounded outwards. Proves nothing yet.
+    The network gets its best output bias. Claims are rounded outwards. Proves nothing yet.
     """
     original, rows = merged.original, merged.rows
     statement = statement_of(original)
     W = exact(original, merged.undo_W(W))
-    given = (U, V, original.output(U, V) if a is None else a)
+    given = (U, V, original.output(U, V))
     U, V, a = (np.ascontiguousarray(array, dtype=np.float64) for array in given)
     return Certificate(
         statement,

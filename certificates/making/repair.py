@@ -19,6 +19,7 @@ import numpy as np
 
 from certificates.making.form_bound import best_multipliers
 from certificates.making.grouped_bound import best_grouped
+from certificates.making.shifted import complementary
 from certificates.making.shor_bound import Factor, Price
 from formulations import Dual, Program
 from formulations.arguments import accepts
@@ -100,9 +101,7 @@ def raw_dual(
     W: FloatArray, N: FloatArray, t: FloatArray, *, gamma: float, on_equalities: FloatArray | None = None
 ) -> Dual:
     """Inverse of ``project``: the dual whose (W, N, t) these are, at the program's γ; of quadratic size."""
-    neuron = np.arange(len(t))
-    N = N.copy() if N.size else np.zeros((2 * len(t), 2 * len(t)))
-    N[neuron, len(t) + neuron] = N[len(t) + neuron, neuron] = 0.5 * t
+    N = (N if N.size else 0.0) + complementary(t, max(len(N), 2 * len(t)))
     return Dual(W, N / gamma, np.zeros(0) if on_equalities is None else on_equalities)
 
 
