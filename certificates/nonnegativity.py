@@ -206,9 +206,11 @@ def nonnegative_terms(cone: Cone, proof: LiftedProof, leaf: int, extra: M, matri
     mixed, others = np.flatnonzero(~signs & ~beyond), np.flatnonzero(beyond & ~of_region)
     corner = products(np.flatnonzero(of_region), matrix.exact(cone.linear))
     for quadratic, sigma in zip(cone.quadratics, proof.sigma[leaf].tolist(), strict=True):
-        if sigma:  # one that is not used may have overflown
-            form = matrix.exact(quadratic) if isinstance(quadratic, np.ndarray) else quadratic
-            corner = corner + form.times(0.5 * sigma)
+        if sigma:
+            if isinstance(quadratic, np.ndarray):
+                require(np.isfinite(quadratic).all(), "a quadratic of the region overflows, and the proof uses it")
+                quadratic = matrix.exact(quadratic)
+            corner = corner + quadratic.times(0.5 * sigma)
     total = matrix.diagonal(matrix.exact(direct), corner)
     if len(mixed):
         top = combined(np.arange(2 * N), mixed, extra)
