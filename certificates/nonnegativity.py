@@ -19,6 +19,7 @@ from certificates.arithmetic.matrix import M
 from certificates.combination import nonnegative_combination
 from certificates.failure import Deadline, ProofFailure, require, require_arrays
 from certificates.proof import LEAF, Circuits, Cone, LiftedProof, Triangles
+from certificates.resources import require_memory
 from formulations.arrays import FloatArray, IntArray
 from formulations.signs import ACTIVE, FREE, INACTIVE
 
@@ -59,6 +60,9 @@ def check_structure(
         require_order(positions + k)
     p, q = proof.pairs[:, 0], proof.pairs[:, 1]
     require(((p >= 0) & (p <= q) & (q < positions)).all(), "a pair of multipliers is out of order or out of range")
+    require_memory(100.0 * (count + neurons), "the proof")
+    leaf = np.repeat(np.arange(leaves), np.diff(proof.pair_offset))
+    require(np.unique((leaf * positions + p) * positions + q).size == count, "a pair of multipliers is listed twice")
     for at in np.flatnonzero(~(proof.multipliers >= 0))[:1]:
         pair = tuple(proof.pairs[at].tolist())
         raise ProofFailure(f"the multiplier of the pair {pair} is {proof.multipliers[at]:.3e}, which is negative")
@@ -182,12 +186,9 @@ def nonnegative_terms(cone: Cone, proof: LiftedProof, leaf: int, extra: M, matri
     the transpose.
     """
     N, k = cone.generators.shape
-    part = slice(int(proof.pair_offset[leaf]), int(proof.pair_offset[leaf + 1]))
-    p, q = proof.pairs[part].T
-    different = np.unique(p * (2 * N + extra.shape[0]) + q)
-    require(len(different) == len(p), "a pair of multipliers is listed twice")
+    pairs, multipliers = proof.products(leaf)
     # Halving is exact but for numbers below 2**-1021; the proof is then about the halved value, still nonnegative.
-    half, index = 0.5 * proof.multipliers[part], np.arange(N)
+    (p, q), half, index = pairs.T, 0.5 * multipliers, np.arange(N)
 
     def combined(rows: IntArray, at: IntArray, factors: M) -> M:
         columns, second = np.unique(q[at] - 2 * N, return_inverse=True)

@@ -36,7 +36,7 @@ from certificates.nonnegativity import (
     require_psd,
 )
 from certificates.proof import SHARED, Cone, LiftedProof
-from certificates.resources import product_bytes, require_memory, row_bytes
+from certificates.resources import product_bytes, row_bytes
 from formulations.arrays import FloatArray, IntArray
 from formulations.signs import FREE
 
@@ -66,7 +66,6 @@ def parts_of(proof: LiftedProof, outputs: int) -> list[Part] | None:
     else:
         return None
     list(leaves_with_signs(proof, N))  # one leaf, which must be written down properly
-    require_memory(100.0 * len(proof.pairs) + 100.0 * N, "the proof")
     ends = proof.pairs % max(N, 1)
     owner = groups[ends].max(axis=1, initial=SHARED)
     apart = (groups[ends] != owner[:, None]) & (groups[ends] != SHARED)

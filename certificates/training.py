@@ -32,7 +32,7 @@ from certificates.nonnegativity import check_structure
 from certificates.norm_bound import norm_bytes, norm_order, parts_of, prove_norm, without
 from certificates.proof import Cone
 from certificates.report import Verdict
-from certificates.resources import require_memory, row_bytes
+from certificates.resources import require_memory, require_short, row_bytes
 from certificates.subdivision import Subdivision, check_subdivision, prove_by_subdivision
 from certificates.work import Work
 from formulations.arrays import FloatArray, IntArray
@@ -87,6 +87,7 @@ def _check_numbers(s: Training, p: TrainingProof, lower_bound: float, objective:
     require(s.X.ndim == s.Y.ndim == p.U.ndim == 2, "X, Y or U is no matrix")
     (n, d, outputs), width = s.shape, p.U.shape[1]
     require(min(n, d, outputs) > 0, "the data are empty")
+    require_short(d + outputs)
     for what, bias in (("hidden", s.hidden_bias), ("output", s.output_bias)):
         require(bias in (NONE, PENALISED, FREE), f"the {what} bias is {bias[:40]!r}, not none, penalised or free")
     require_arrays(s, np.float64, X=(n, d), Y=(n, outputs), sample_weight=(n,))

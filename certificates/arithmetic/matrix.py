@@ -101,6 +101,7 @@ class Matrix(ABC):
         """A matrix of rational numbers, zero where nothing is listed."""
         matrix = cls.exact(np.zeros(shape))
         for position, value in entries.items():
+            cls.deadline.check()
             for array, number in zip(matrix.arrays, cls.number(value), strict=True):
                 array[position] = number
         return matrix

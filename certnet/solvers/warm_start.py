@@ -63,8 +63,7 @@ def certified_dual(merged: MergedRows, certificate: Certificate) -> Dual:
         except InputError:
             # A proof in groups that certnet did not make; its W is a start all the same.
             return Dual(W, NO_PRODUCTS)
-    own = slice(0, int(proof.pair_offset[1]))
-    pairs, values = proof.pairs[own], proof.multipliers[own]
+    pairs, values = proof.products(0)
     plain = (pairs < 2 * len(source)).all(axis=1)
     (p, q), values = at[pairs[plain].T], values[plain]
     N, t = np.zeros((2 * neurons, 2 * neurons)), np.zeros(neurons)
