@@ -21,10 +21,9 @@ Hinge, absolute and quantile loss have kinks. ``smoothing`` ε replaces them by 
 Sources: Boyd, Vandenberghe, *Convex Optimization*, 3.3 and 5.7; math of each line is tested against random networks.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 import scipy
@@ -36,7 +35,7 @@ ONE_HOT, SIGNS, NUMBERS, COUNTS = "one-hot rows", "-1 or 1", "numbers", "numbers
 """What targets a loss takes."""
 
 
-class Kind(ABC):
+class Kind(Protocol):
     """One of the losses of the table; all methods take arrays (n×c) and are vectorised over rows.
 
     Attributes:
@@ -51,31 +50,24 @@ class Kind(ABC):
     couples: ClassVar[bool] = False
     smoothing: float | None = None
 
-    @abstractmethod
     def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
         """(n,) losses of the rows."""
 
-    @abstractmethod
     def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
         """W = −∇ℓ(f), in the domain of D."""
 
-    @abstractmethod
     def curvature(self, f: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         """(d, l), n×c each, with the Hessian ``diag(d) − l lᵀ`` of a row; l is zero where columns are apart."""
 
-    @abstractmethod
     def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
         """(n,) D of the rows; w is taken to be in the domain, up to rounding."""
 
-    @abstractmethod
     def fitted(self, w: FloatArray, y: FloatArray) -> FloatArray:
         """∇D(w), the f whose dual is w; infinite at the boundary of some domains."""
 
-    @abstractmethod
     def sharpness(self, w: FloatArray, y: FloatArray) -> FloatArray:
         """The diagonal of −∇²D(w), which is diagonal: for cross-entropy on the vectors whose sum is 0."""
 
-    @abstractmethod
     def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         """(lower, upper), n×c each: the domain of D as a box; of cross-entropy together with ``Σ_k w_k = 0``."""
 
@@ -91,6 +83,10 @@ def project(kind: Kind, w: FloatArray, y: FloatArray) -> FloatArray:
     return w
 
 
+_Ends = tuple[FloatArray | float, FloatArray | float]
+"""Limits of w, one number where all targets have the same."""
+
+
 class _Quadratic(Kind):
     """D(w) = wy − bend/2 w² between two limits of each entry; ℓ is the largest ``wr − bend/2 w²`` there, r = y − f."""
 
@@ -100,13 +96,16 @@ class _Quadratic(Kind):
     def bend(self) -> float:
         return 1.0 if self.smoothing is None else self.smoothing
 
+    def _ends(self, y: FloatArray) -> _Ends:
+        raise NotImplementedError
+
     def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
         w = self.dual(f, y)
         # As one product, so that what overflows is infinite and no difference of infinities.
         return _rows(w * (y - f - 0.5 * self.bend * w))
 
     def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
-        r, (low, high) = y - f, self.limits(y)
+        r, (low, high) = y - f, self._ends(y)
         if self.bend > 0:
             return np.clip(r / self.bend, low, high)
         return np.where(r > 0, high, np.where(r < 0, low, 0.0))
@@ -115,7 +114,7 @@ class _Quadratic(Kind):
         flat = np.zeros_like(y)
         if not self.bend > 0:
             return flat, flat
-        r, (low, high) = y - f, self.limits(y)
+        r, (low, high) = y - f, self._ends(y)
         return ((r > self.bend * low) & (r < self.bend * high)) / self.bend, flat
 
     def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
@@ -127,6 +126,10 @@ class _Quadratic(Kind):
     def sharpness(self, w: FloatArray, y: FloatArray) -> FloatArray:
         return np.full_like(y, self.bend)
 
+    def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        low, high = self._ends(y)
+        return np.full_like(y, low), np.full_like(y, high)
+
 
 @dataclass(frozen=True)
 class Squared(_Quadratic):
@@ -134,8 +137,8 @@ class Squared(_Quadratic):
 
     name = "squared"
 
-    def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-        return np.full_like(y, -np.inf), np.full_like(y, np.inf)
+    def _ends(self, y: FloatArray) -> _Ends:
+        return -np.inf, np.inf
 
     def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
         return y - f  # nothing to clip, and this is most of a fit of small data
@@ -156,8 +159,8 @@ class Huber(_Quadratic):
         if not 0 < self.delta < np.inf:
             raise InputError(f"The delta of a Huber loss must be a positive number, not {self.delta:g}.")
 
-    def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-        return np.full_like(y, -self.delta), np.full_like(y, self.delta)
+    def _ends(self, y: FloatArray) -> _Ends:
+        return -self.delta, self.delta
 
 
 @dataclass(frozen=True)
@@ -176,8 +179,8 @@ class Quantile(_Quadratic):
         if not 0 < self.tau < 1:
             raise InputError(f"The tau of a quantile loss must lie between 0 and 1, not be {self.tau:g}.")
 
-    def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-        return np.full_like(y, self.tau - 1.0), np.full_like(y, self.tau)
+    def _ends(self, y: FloatArray) -> _Ends:
+        return self.tau - 1.0, self.tau
 
 
 @dataclass(frozen=True)
@@ -186,8 +189,8 @@ class Absolute(Quantile):
 
     name = "absolute"
 
-    def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-        return -np.ones_like(y), np.ones_like(y)
+    def _ends(self, y: FloatArray) -> _Ends:
+        return -1.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -197,7 +200,7 @@ class Hinge(_Quadratic):
     smoothing: float = 0.0
     name, targets = "hinge", SIGNS
 
-    def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def _ends(self, y: FloatArray) -> _Ends:
         return np.minimum(y, 0.0), np.maximum(y, 0.0)
 
 
@@ -207,7 +210,7 @@ class SquaredHinge(_Quadratic):
 
     name, targets = "squared-hinge", SIGNS
 
-    def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def _ends(self, y: FloatArray) -> _Ends:
         return np.where(y > 0, 0.0, -np.inf), np.where(y > 0, np.inf, 0.0)
 
 
