@@ -1,6 +1,6 @@
 """Making an optimality certificate from whatever duals are at hand, and proving it before anyone sees it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -66,13 +66,6 @@ def drop_negligible(merged: MergedRows, dual: Dual) -> Dual:
     norm = np.concatenate([both, np.hypot(np.linalg.norm(phi, axis=1), np.linalg.norm(z, axis=1))])
     size = np.abs(np.where(np.isfinite(dual.N), dual.N, 0.0)) * np.outer(norm, norm)
     return Dual(dual.W, np.where(size <= NEGLIGIBLE * size.max(initial=0.0), 0.0, dual.N))
-
-
-def best_repair(merged: MergedRows, duals: Iterable[Dual], *, margin: float = MARGIN) -> RepairedDual:
-    """The repaired dual with the largest bound; with no dual at all, the trivial one."""
-    trivial = Dual(np.zeros(merged.program.shape), NO_PRODUCTS)
-    repaired = [repair(merged.program, drop_negligible(merged, dual), margin=margin) for dual in (trivial, *duals)]
-    return max(repaired, key=lambda result: result.lower_bound)
 
 
 def assemble(
@@ -181,12 +174,17 @@ def certify(
         provenance: a JSON object that travels along.
         circuits: why the merged program's inequalities hold, if it has any.
     """
-    given = [*duals]
-    # Only the trivial dual is left when no margin helps: its bound is what no network can change.
-    attempts = [(margin, given) for margin in MARGINS[:-1]] + [(MARGINS[-1], [])]
-    repaired = (best_repair(merged, some, margin=margin) for margin, some in attempts)
-    candidates = (assemble(merged, dual, U, V, provenance or {}, circuits=circuits) for dual in repaired)
-    return prove(candidates, Arithmetic.FLOAT if circuits is None and quick(merged) else Arithmetic.AUTO)
+    given = [Dual(np.zeros(merged.program.shape), NO_PRODUCTS), *duals]
+
+    def candidates() -> Iterator[Certificate]:
+        for margin in MARGINS:
+            # Only the trivial dual is left when no margin helps: its bound is what no network can change.
+            some = given if margin < MARGINS[-1] else given[:1]
+            repaired = [repair(merged.program, drop_negligible(merged, dual), margin=margin) for dual in some]
+            best = max(repaired, key=lambda dual: dual.lower_bound)
+            yield assemble(merged, best, U, V, provenance or {}, circuits=circuits)
+
+    return prove(candidates(), Arithmetic.FLOAT if circuits is None and quick(merged) else Arithmetic.AUTO)
 
 
 def quick(merged: MergedRows) -> bool:
