@@ -28,7 +28,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 import scipy
 
-from formulations._validation import FloatArray
+from formulations._validation import FloatArray, shown
 from formulations.errors import InputError
 
 ONE_HOT, SIGNS, NUMBERS, COUNTS = "one-hot rows", "-1 or 1", "numbers", "numbers that are not negative"
@@ -329,15 +329,17 @@ KINDS: dict[str, Callable[..., Kind]] = {kind.name: kind for kind in _ALL}
 _PARAMETER = {"huber": "delta", "quantile": "tau"}
 
 
-def kind_named(text: str) -> Kind:
-    """The loss of this name; a parameter follows a colon, as in ``huber:1.5`` and ``quantile:0.9``.
+def kind_named(text: str | Kind) -> Kind:
+    """The loss of this name, or itself; a parameter follows a colon, as in ``huber:1.5`` and ``quantile:0.9``.
 
     Raises:
         InputError: an unknown name, or a parameter that is missing its place or its domain.
     """
-    name, colon, parameter = text.partition(":")
+    if isinstance(text, _ALL):
+        return text
+    name, colon, parameter = text.partition(":") if isinstance(text, str) else ("", "", "")
     if name not in KINDS:
-        raise InputError(f"There is no loss {name[:40]!r}; choose {', '.join(KINDS)}.")
+        raise InputError(f"There is no loss {shown(text)}; choose {', '.join(KINDS)}.")
     if not colon:
         return KINDS[name]()
     try:
