@@ -93,8 +93,9 @@ def _in_domain(program: Program, W: FloatArray) -> FloatArray:
 
 def _require_fit(program: Program, dual: Dual) -> None:
     positions = program.positions
-    if dual.W.shape != program.shape or dual.N.shape not in ((positions, positions), NO_PRODUCTS.shape):
-        raise InputError(f"the dual has shapes {dual.W.shape} and {dual.N.shape}, which do not fit the program.")
+    W, N = np.shape(dual.W), np.shape(dual.N)
+    if program.shape != W or N not in ((positions, positions), NO_PRODUCTS.shape):
+        raise InputError(f"the dual has shapes {W} and {N}, which do not fit the program.")
 
 
 def raw_dual(
