@@ -329,24 +329,24 @@ KINDS: dict[str, Callable[..., Kind]] = {kind.name: kind for kind in _ALL}
 _PARAMETER = {"huber": "delta", "quantile": "tau"}
 
 
-def kind_named(text: str | Kind) -> Kind:
+def kind_named(loss: str | Kind) -> Kind:
     """The loss of this name, or itself; a parameter follows a colon, as in ``huber:1.5`` and ``quantile:0.9``.
 
     Raises:
         InputError: an unknown name, or a parameter that is missing its place or its domain.
     """
-    if isinstance(text, _ALL):
-        return text
-    name, colon, parameter = text.partition(":") if isinstance(text, str) else ("", "", "")
+    if isinstance(loss, _ALL):
+        return loss
+    name, colon, parameter = loss.partition(":") if isinstance(loss, str) else ("", "", "")
     if name not in KINDS:
-        raise InputError(f"There is no loss {shown(text)}; choose {', '.join(KINDS)}.")
+        raise InputError(f"There is no loss {shown(loss)}; choose {', '.join(KINDS)}.")
     if not colon:
         return KINDS[name]()
     try:
         given = {_PARAMETER[name]: float(parameter)}
     except (KeyError, ValueError):
         known = ", ".join(f"{one}:{what}" for one, what in _PARAMETER.items())
-        raise InputError(f"The loss {text[:40]!r} has no such parameter; these have one: {known}.") from None
+        raise InputError(f"The loss {shown(loss)} has no such parameter; these have one: {known}.") from None
     return KINDS[name](**given)
 
 

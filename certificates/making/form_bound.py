@@ -148,23 +148,20 @@ def _best_share(
     def at(candidate: float) -> ShiftedBound:
         return replace(bound, metric_root=whitener(program.cost(candidate)))
 
-    _, candidate = min((at(one)(tau), one) for one in (*_SHARES, share))
-    for width in (1.0, *_SHARE_WIDTHS):
-        if width > 1.0:
-            edge = np.log(width)
-            middle, shift = candidate, tau
-            _, log_share = golden(
-                lambda x, middle=middle, shift=shift: at(min(middle * np.exp(x), 0.999))(shift),  # type: ignore[misc]
-                -edge,
-                edge,
-                _SHARE_STEPS,
-            )
-            candidate = min(middle * float(np.exp(log_share)), 0.999)
+    def near(logarithm: float) -> float:
+        return min(share * float(np.exp(logarithm)), 0.999)
+
+    def price(logarithm: float) -> float:
+        return at(near(logarithm))(tau)
+
+    candidate = min((at(one)(tau), one) for one in (*_SHARES, share))[1]
+    for edge in (0.0, *np.log(_SHARE_WIDTHS)):
+        if edge:
+            candidate = near(golden(price, -edge, edge, _SHARE_STEPS)[1])
         own = at(candidate)
         shift, least = own.best()
         if least < h_squared:
             bound, tau, h_squared, share = own, shift, least, candidate
-        candidate = share
     return bound, tau, h_squared, share
 
 
