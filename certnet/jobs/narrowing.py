@@ -191,7 +191,6 @@ def prove_known(job: Job, dual: Dual) -> None:
     if isinstance(dual, GroupedDual) or not dual.N.size or kept.all() or not kept.any():
         return
     rows = merge_rows(job.program, kept)
-    place = job.merged.rows.generator[rows.rows.source]
-    at = np.concatenate([place, job.merged.program.space.neurons + place])
+    at = job.merged.positions(rows.rows.source)
     found = repaired(rows, Dual(rows.merge_W(W), dual.N[np.ix_(at, at)]))
     job.take_proof(COARSE, certify(rows, found, job.network, job.provenance))
