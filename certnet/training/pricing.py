@@ -137,19 +137,16 @@ def candidates_from_moment(
     *,
     samples: int = 200,
     random_state: int | np.random.Generator = 0,
-    factor: FloatArray | None = None,
 ) -> FloatArray:
     """Unit directions (d×k) that the relaxation suggests.
 
-    In this order: the columns of a factor if the caller has one, the eigenvectors of G_uu with both signs, samples
-    u ~ N(0, G_uu), and the data rows with both signs. All are columns of one matrix; feed them to ``group_lasso``.
+    In this order: the eigenvectors of G_uu with both signs, samples u ~ N(0, G_uu), and the data rows with both signs.
 
     Args:
         G_uu: (d, d) moment matrix of the hidden weights; its negative eigenvalues count as 0.
         X: (n, d) data.
         samples: number of Gaussian samples.
         random_state: seed or generator.
-        factor: (d, r) the u-rows of R in G = RRᵀ, or None.
 
     Raises:
         InputError: shapes that disagree or entries that are not finite.
@@ -164,8 +161,7 @@ def candidates_from_moment(
     vectors = vectors[:, positive][:, ::-1]
     root = vectors * np.sqrt(eigenvalues[positive][::-1])
     drawn = root @ np.random.default_rng(random_state).standard_normal((root.shape[1], samples))
-    columns = [] if factor is None else [as_matrix("factor", factor, rows=d)]
-    return normalised(np.hstack([*columns, vectors, -vectors, drawn, data.T, -data.T]))
+    return normalised(np.hstack([vectors, -vectors, drawn, data.T, -data.T]))
 
 
 def _unit_rows(X: FloatArray, W: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -153,7 +153,7 @@ class FitResult:
 
 
 @np.errstate(all="ignore")
-@accepts(program=TrainingProgram, time_limit=seconds, random_state=count, max_width=count)
+@accepts(program=TrainingProgram, time_limit=seconds, random_state=count)
 def fit(
     program: TrainingProgram,
     *,
@@ -161,13 +161,12 @@ def fit(
     start: Network | None = None,
     random_state: int = 0,
     time_limit: float | None = None,
-    max_width: int | None = None,
     max_rounds: int = SETTINGS.max_rounds,
     tolerance: float = 1e-6,
     callback: Callable[[Round], bool | None] | None = None,
     better: Better | None = None,
 ) -> FitResult:
-    """Train a network of any width, or of at most ``max_width``.
+    """Train a network of any width.
 
     Args:
         program: the training problem.
@@ -175,7 +174,6 @@ def fit(
         start: U (d×m) and V (c×m) of a network to go on from, or None; the result is no worse.
         random_state: seed; the result depends on it and on the input alone, unless time runs out.
         time_limit: seconds, or None.
-        max_width: largest number of neurons, or None.
         max_rounds: most rounds of column generation.
         tolerance: stop once no direction is found with ‖Rᵀ(Xu)₊‖ > γ(1 + tolerance).
         callback: called after every round; a true return value stops.
@@ -189,8 +187,6 @@ def fit(
     """
     program.require_size()
     tolerance = as_positive("tolerance", tolerance)
-    if max_width is not None and max_width < 0:
-        raise InputError(f"max_width must be 0 or more, not {max_width}.")
     if time_limit is not None and not time_limit >= 0:
         raise InputError(f"time_limit must be 0 or more seconds, not {time_limit}.")
     directions = np.zeros((program.shape[1], 0))
@@ -203,12 +199,12 @@ def fit(
     except KeyboardInterrupt:
         interrupted = True
     try:
-        search.finish(max_width)
+        search.finish()
     except KeyboardInterrupt:
         if interrupted:
             raise
         interrupted = True
-    return search.result(max_width, interrupted=interrupted)
+    return search.result(interrupted=interrupted)
 
 
 class _ColumnGeneration:
@@ -386,15 +382,13 @@ class _ColumnGeneration:
             deadline=Deadline.after(s.pricing_share * self.deadline.left),
         )
 
-    def finish(self, max_width: int | None) -> None:
-        """Prune, merge, and respect the width."""
+    def finish(self) -> None:
+        """Prune, merge, and come down to the critical width."""
         self._prefer(merge(self.program, *self.network))
         self._prefer(prune(self.program, *self.network, tolerance=1e-9))
         n, _, c = self.program.shape
         if self.network[0].shape[1] > n * c + 1:
             self._prefer(reduce_width(self.program, *self.network))
-        if max_width is not None and self.network[0].shape[1] > max_width:
-            self.network = self._narrow(max_width)
 
     def _prefer(self, network: Network) -> None:
         """Take a narrower network of the same objective, up to rounding."""
@@ -402,21 +396,9 @@ class _ColumnGeneration:
         if value <= self.objective * (1 + EQUAL):
             self.network, self.objective = network, value
 
-    def _narrow(self, width: int) -> Network:
-        """Drop the neurons that contribute least, in halves, and polish the rest after each."""
-        U, V = self.network
-        while U.shape[1] > width:
-            share = np.linalg.norm(np.maximum(self.program.X @ U, 0.0), axis=0) * np.linalg.norm(V, axis=0)
-            kept = np.sort(np.argsort(-share, kind="stable")[: max(width, U.shape[1] // 2)])
-            U, V = polish(self.program, *refit(self.program, U[:, kept], V[:, kept]), deadline=self.deadline)
-        return (U, V) if self.program.objective(U, V) <= self.program.objective(*self.zero) else self.zero
-
-    def result(self, max_width: int | None, *, interrupted: bool) -> FitResult:
+    def result(self, *, interrupted: bool) -> FitResult:
         """The best network in the coordinates of the caller."""
         U, V = self.coordinates.outward(self.network[0]), self.network[1]
-        if max_width is not None and U.shape[1] > max_width:
-            # Only an interruption during finish leads here.
-            U, V = U[:, :0], V[:, :0]
         return FitResult(
             U=U,
             V=V,
