@@ -1,9 +1,9 @@
 """Clarabel, SCS and MOSEK on the relaxation that ``formulations.modeling`` states in CVXPY.
 
-CVXPY writes the program down in the form of each solver, calls it, and reads the multipliers back, also those of a solve
-that ended early. None of the three hears of Ctrl-C in good order then: Clarabel 0.11 and MOSEK release the lock of the
-interpreter and look at no signals, SCS 3.3 takes SIGINT over while it runs, prints one line and returns NaN. So each
-runs in a thread of its own, which is left behind at Ctrl-C.
+CVXPY writes the program down in the form of each solver, calls it, and reads the multipliers back, also those of a
+solve that ended early. None of the three hears of Ctrl-C in good order then: Clarabel 0.11 and MOSEK release the lock
+of the interpreter and look at no signals, SCS 3.3 takes SIGINT over while it runs, prints one line and returns NaN. So
+each runs in a thread of its own, which is left behind at Ctrl-C.
 """
 
 import ctypes
