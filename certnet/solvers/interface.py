@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,6 @@ class Progress:
     """
 
     iteration: int
-    seconds: float
     objective: float
     primal_residual: float
     dual_residual: float
@@ -114,7 +113,5 @@ class SolverResult:
         return self
 
 
-class Solver(Protocol):
-    """A solver behind ``certnet.solve``: solves the DNN relaxation and returns the last iterates, whatever happened."""
-
-    def __call__(self, program: Program, options: SolverOptions) -> SolverResult: ...
+Solver = Callable[[Program, SolverOptions], SolverResult]
+"""A solver behind ``certnet.solve``: solves the DNN relaxation and returns the last iterates, whatever happened."""

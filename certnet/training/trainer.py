@@ -130,7 +130,6 @@ class FitResult:
         seconds: effort.
         price_ratio: max ‖Rᵀ(Xu)₊‖/γ found for the dual W of the network, at the last round; infinite if unknown.
         converged: the ratio is at most 1 + tolerance.
-        timed_out: the time limit ended the fit.
         interrupted: Ctrl-C ended the fit.
         W: (n, c) the dual of the last round where the loss has kinks: ∇ℓ alone does not tell it there. None otherwise.
     """
@@ -142,7 +141,6 @@ class FitResult:
     seconds: float = 0.0
     price_ratio: float = float("inf")
     converged: bool = False
-    timed_out: bool = False
     interrupted: bool = False
     W: FloatArray | None = None
 
@@ -231,7 +229,7 @@ class _ColumnGeneration:
         self.start = None if start is None else (self.coordinates.inward(start[0]), start[1])
         self.history: list[Round] = []
         self.price_ratio = float("inf")
-        self.converged = self.timed_out = False
+        self.converged = False
 
     def offer(self, network: Network) -> None:
         """Keep a network that is better than the best so far."""
@@ -240,11 +238,6 @@ class _ColumnGeneration:
             self.network, self.objective = network, value
             if self.better is not None:
                 self.better((self.coordinates.outward(network[0]), network[1]), value)
-
-    def late(self) -> bool:
-        """True after the deadline, from when on nothing long may begin."""
-        self.timed_out = self.deadline.passed
-        return self.timed_out
 
     def run(
         self,
@@ -263,7 +256,7 @@ class _ColumnGeneration:
         fresh = self._first_columns(directions)
         stalled = 0
         for number in range(1, max_rounds + 1):
-            if self.late():
+            if self.deadline.passed:
                 return
             before = self.objective
             accuracy = min(max(s.accuracy * (self.price_ratio - 1.0), s.most_accuracy), s.least_accuracy)
@@ -272,14 +265,14 @@ class _ColumnGeneration:
             W = self._dual(fresh)
             prices = self._price(W)
             for _ in range(0 if exact else s.patience):
-                if prices.best > enough or self.late():
+                if prices.best > enough or self.deadline.passed:
                     break
                 # The usual draw finds nothing: look harder before giving up.
                 prices = self._price(W, thorough=True)
             self.price_ratio = prices.best / program.gamma
             spent, width = time.perf_counter() - self.started, self.network[0].shape[1]
             self.history.append(Round(number, spent, self.objective, width, self.price_ratio))
-            if self.late():
+            if self.deadline.passed:
                 return
             self.converged = prices.best <= enough
             stalled = stalled + 1 if before - self.objective <= 1e-10 * before else 0
@@ -304,14 +297,14 @@ class _ColumnGeneration:
         The group lasso over the union is at least as good as each of those networks.
         """
         s, program = SETTINGS, self.program
-        if self.late():
+        if self.deadline.passed:
             return candidates[:, :0]
         W = program.dual(*self.zero)
         given = distinct(candidates, values(program.X, W, candidates)).directions
         if is_exact(program):
             return np.hstack([given, self._price(W, thorough=True).directions[:, : s.first_columns]])
         wide = [] if self.start is None else [self._descended(self.start)]
-        wide += [self._wide_network() for _ in range(s.wide_starts - len(wide)) if not self.late()]
+        wide += [self._wide_network() for _ in range(s.wide_starts - len(wide)) if not self.deadline.passed]
         U, V = (np.hstack(parts) for parts in zip(self.zero, *wide, strict=True))
         order = np.argsort(-length(program, U) * np.linalg.norm(V, axis=0), kind="stable")
         most = max(s.first_order // program.shape[2], s.new_columns)
@@ -328,7 +321,7 @@ class _ColumnGeneration:
         affordable = int(min((s.quick_work / n) ** (1 / 2), (s.quick_work / EIGENVALUES) ** (1 / 3)))
         second = [max(min(s.quick_neurons_per_row * n, affordable), s.quick_width)] if rank > 2 else []
         for number, width in enumerate((s.quick_width, *second)):
-            if number and self.late():
+            if number and self.deadline.passed:
                 return
             starts = drawn(self.program, self.program.dual(*self.zero), width, np.random.default_rng(0))
             U = self._of_unit_activation(np.hstack([candidates, starts])[:, :width], SMALLEST)
@@ -407,7 +400,6 @@ class _ColumnGeneration:
             seconds=time.perf_counter() - self.started,
             price_ratio=self.price_ratio,
             converged=self.converged,
-            timed_out=self.timed_out,
             interrupted=interrupted,
             W=self.W,
         )

@@ -116,7 +116,6 @@ def test_no_time_and_interruption_keep_what_there_is():
     program = _planar(9, n=30, d=5)
     zero = 0.5 * np.sum(program.Y**2)
     rushed = fit(program, time_limit=0.0)
-    assert rushed.timed_out
     assert not rushed.interrupted
     assert not rushed.converged
     assert rushed.objective <= zero
