@@ -163,7 +163,6 @@ def relax_costly(job: Job, seconds: float, steps: int) -> bool:
         tolerance=job.tolerance,
         callback=watch,
         warm_start=(presolved.apply_network(network.U, network.V), None),
-        seed=job.random_state,
         device=job.device,
     )
     job.interrupted = result.status is SolveStatus.INTERRUPTED

@@ -154,7 +154,7 @@ class _Joint:
         assert result.primal is not None  # the interior point always has both
         assert result.dual is not None
         self.budget.used, self.steps = 1, result.iterations
-        self.W, self.value = result.dual.W, result.statistics["dual_value"]
+        self.W, self.value = result.dual.W, result.dual_value
         self._keep(self.root, result.primal.S, result.dual.N)
         result.uninterrupted()
 

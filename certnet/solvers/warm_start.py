@@ -16,10 +16,6 @@ from formulations._validation import FloatArray
 from formulations.groups import GroupedDual
 from formulations.program import NO_PRODUCTS
 
-PAYS = frozenset({"admm", "interior-point"})
-"""Solvers that gain by a start at a neighbouring γ. SCS at its usual tolerance takes such a start for a solution: its
-repaired bound on random0 at γ = 0.01 falls from 0.38 to 0.04."""
-
 EXPONENT = 0.5
 """Growth of the dual with γ that a start assumes, see ``dual_factor``."""
 
