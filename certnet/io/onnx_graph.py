@@ -17,29 +17,17 @@ import numpy as np
 
 from certnet.io.chain import Chain
 from certnet.io.network import LARGEST_FILE, TwoLayerNetwork
-from certnet.io.onnx_advice import advice
 from certnet.io.onnx_learned import LABELS
-from certnet.io.onnx_nodes import FLOATS, apply
+from certnet.io.onnx_nodes import apply
+from certnet.io.onnx_operators import ELEMENTS, FOLDED, MOVES, ROUNDED, advice
 from certnet.io.onnx_reference import Node, Opsets
-from certnet.io.onnx_signals import LARGEST_SIGNAL, MOVES, Operand, OtherNodeError, Signal, refuse_within, settled
-from certnet.io.onnx_tensors import Tensors
+from certnet.io.onnx_signals import LARGEST_SIGNAL, Operand, OtherNodeError, Signal, refuse_within, settled
+from certnet.io.onnx_tensors import Tensors, plain
 from certnet.io.packed import Array, read_bytes
 from formulations import InputError
 
-_EXACT = (
-    *("Abs", "And", "Cast", "Ceil", "Clip", "ConstantOfShape", "Equal", "Floor", "Greater", "GreaterOrEqual", "Less"),
-    *("LessOrEqual", "Max", "Min", "Neg", "Not", "Or", "Relu", "Shape", "Sign", "Size", "Where"),
-)
-_ROUNDED = (
-    *("Add", "CumSum", "Div", "Exp", "Gemm", "Log", "MatMul", "Mean", "Mod", "Mul", "Pow", "Range", "Reciprocal"),
-    *("ReduceMean", "ReduceProd", "ReduceSum", "Sqrt", "Sub", "Sum"),
-)
-_FOLDED = frozenset({*MOVES, *_EXACT, *_ROUNDED})
-"""Operators that are evaluated where all they take is constant, in float64."""
 _FROM_WHOLE = ("Cast", "LinearClassifier", "LinearRegressor", "Scaler", "Shape", "Size")
 """Operators that make floating-point numbers, or shapes, of whole numbers."""
-_CONSTANTS = ("value", "value_float", "value_floats", "value_int", "value_ints")
-
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -165,7 +153,7 @@ class _Graph:
     def _require_floats(self, nodes: Sequence[Any]) -> None:
         """Whole numbers as inputs may be moved and cast alone: their quotients are others, and their sums overflow."""
         types = {value.name: value.type.tensor_type.elem_type for value in self._inputs}
-        whole = {name for name, kind in types.items() if kind not in (0, *FLOATS)}
+        whole = {name for name, kind in types.items() if kind not in (0, *ELEMENTS)}
         for node in nodes:
             if whole.isdisjoint(node.input) or node.op_type in _FROM_WHOLE:
                 continue
@@ -230,18 +218,15 @@ class _Graph:
         if id(proto) not in self._nodes:
             self._nodes[id(proto)] = self._opsets.node(proto)
         node = self._nodes[id(proto)]
-        names = list(proto.input)
-        while names and not names[-1]:
-            names.pop()
-        for name in names:
+        for name in node.inputs:
             if name in self._initial and name not in known:
                 if name not in self._constants:
                     self._constants[name] = self._tensors.array(self._initial[name])
                 known[name] = self._constants[name]
-        absent = next((name for name in names if name and name not in known), None)
+        absent = next((name for name in node.inputs if name and name not in known), None)
         if absent is not None:
             raise InputError(f"{node.label} uses {absent!r}, which nothing computes before; export the network again.")
-        operands = [known[name] if name else None for name in names]
+        operands = [known[name] if name else None for name in node.inputs]
         try:
             with np.errstate(all="ignore"):
                 # What overflows is found when the network is put together.
@@ -254,11 +239,8 @@ class _Graph:
 
     def _computed(self, node: Node, operands: list[Operand]) -> Sequence[Operand]:
         if node.kind == "Constant" and node.is_standard:
-            value = next((node.attributes[name] for name in _CONSTANTS if name in node.attributes), None)
-            if value is None:
-                raise InputError("holds no dense numbers")
-            array = np.asarray(value)
-            return [array.astype(np.float64) if array.dtype.kind == "f" else array]
+            # A tensor, or a list of numbers; what else there may be is refused where it is used.
+            return [plain(np.asarray(value), "holds no dense numbers, and") for value in node.attributes.values()]
         signals = [operand for operand in operands if isinstance(operand, Signal)]
         if signals and node.kind in ("Shape", "Size") and node.is_standard:
             if signals[0].ending is not None and signals[0].ending.is_label:
@@ -266,10 +248,10 @@ class _Graph:
             return list(node.run([signals[0].places]))
         if signals:
             return apply(node, operands)
-        if not (node.is_standard and node.kind in _FOLDED):
-            raise InputError(advice(node))
+        if not (node.is_standard and node.kind in FOLDED):
+            raise InputError(advice(node.kind))
         results = node.run([operand for operand in operands if not isinstance(operand, Signal)])
-        self._rounded |= node.kind in _ROUNDED and any(array.dtype.kind == "f" for array in results)
+        self._rounded |= node.kind in ROUNDED and any(array.dtype.kind == "f" for array in results)
         return list(results)
 
     def _result(self, known: dict[str, Operand]) -> TwoLayerNetwork:

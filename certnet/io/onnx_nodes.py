@@ -9,12 +9,10 @@ import numpy as np
 
 from certnet.io.chain import LARGEST_MATRIX, Bounds, Chain, beside
 from certnet.io.folding import ONE, Rounded, normalised
-from certnet.io.onnx_advice import advice
 from certnet.io.onnx_learned import LEARNED
+from certnet.io.onnx_operators import ELEMENTS, ENDS, LINEAR, MOVES, advice
 from certnet.io.onnx_reference import Node
 from certnet.io.onnx_signals import (
-    LINEAR,
-    MOVES,
     Ending,
     Operand,
     Operation,
@@ -32,8 +30,6 @@ from formulations import InputError
 
 _NO_BOUNDS = (float(np.finfo(np.float32).max), float(np.finfo(np.float64).max), math.inf)
 """Bounds of Clip, up to the sign, that mean none, as exporters write them."""
-FLOATS = (1, 10, 11, 16)
-"""float32, float16, float64 and bfloat16 as the standard numbers them."""
 
 
 def apply(node: Node, operands: Sequence[Operand]) -> list[Operand]:
@@ -51,7 +47,7 @@ def apply(node: Node, operands: Sequence[Operand]) -> list[Operand]:
         return [operands[0]]
     operation = (OPERATIONS if node.is_standard else LEARNED).get(node.kind)
     if operation is None:
-        raise InputError(advice(node))
+        raise InputError(advice(node.kind))
     found = operation(node, operands)
     return found if isinstance(found, list) else [found]
 
@@ -222,7 +218,7 @@ def _extreme(sign: float, node: Node, operands: Sequence[Operand]) -> Operand:
 
 def _cast(node: Node, operands: Sequence[Operand]) -> Operand:
     signal = signal_of(operands[0])
-    if node.attributes.get("to") not in FLOATS:
+    if node.attributes.get("to") not in ELEMENTS:
         raise InputError("makes other numbers than floating-point ones of computed values; leave it out")
     return signal
 
@@ -249,7 +245,6 @@ def _end(node: Node, operands: Sequence[Operand]) -> Operand:
     return Signal(signal.chain, places, Ending(node.kind, node.label, node.kind == "ArgMax"))
 
 
-ENDS = ("ArgMax", "LogSoftmax", "Sigmoid", "Softmax", "Tanh")
 OPERATIONS: dict[str, Operation] = {
     **dict.fromkeys(MOVES, moved),
     **dict.fromkeys(LINEAR, linear),

@@ -32,6 +32,7 @@ class Node:
         proto: as the file holds it.
         label: how complaints name it.
         kind: its operator.
+        inputs: names, empty for one that is left out, none of these last.
         attributes: by name, with the opset's defaults; tensors are arrays and texts are strings.
         schema, version: of its operator.
     """
@@ -39,6 +40,7 @@ class Node:
     proto: Any
     label: str
     kind: str
+    inputs: Sequence[str]
     attributes: Mapping[str, Any]
     schema: Any
     version: int
@@ -142,10 +144,9 @@ class Opsets:
         ):
             if not least <= count <= most:
                 raise InputError(f"{label} has {count} {word} where {least} are expected; export the network again.")
-        known = schema.attributes
-        defaults = {name: entry.default_value for name, entry in known.items() if entry.default_value.name}
-        attributes = {name: self._value(entry) for name, entry in defaults.items()}
-        names = [entry.name for entry in proto.attribute]
+        known, names = schema.attributes, [entry.name for entry in proto.attribute]
+        defaults = (entry.default_value for entry in known.values() if entry.default_value.name)
+        attributes = {entry.name: self._value(entry) for entry in defaults}
         for entry in proto.attribute:
             fitting = entry.name in known and entry.type == int(known[entry.name].type) and not entry.ref_attr_name
             if not fitting or names.count(entry.name) > 1:
@@ -156,7 +157,7 @@ class Opsets:
         absent = next((name for name, entry in known.items() if entry.required and name not in names), None)
         if absent is not None:
             raise InputError(f"{label} lacks the attribute {absent!r}; export the network again.")
-        return Node(proto, label, proto.op_type, attributes, schema, version)
+        return Node(proto, label, proto.op_type, inputs, attributes, schema, version)
 
     def _value(self, entry: Any) -> Any:
         value = self._onnx.helper.get_attribute_value(entry)

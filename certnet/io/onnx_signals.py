@@ -14,7 +14,7 @@ import numpy as np
 
 from certnet.io.chain import LARGEST_MATRIX, Bounds, Chain, beside
 from certnet.io.folding import ONE, Rounded
-from certnet.io.onnx_advice import READ
+from certnet.io.onnx_operators import MEANS, READ
 from certnet.io.onnx_reference import LARGEST_RESULT, Node
 from certnet.io.packed import Array
 from formulations import InputError
@@ -25,14 +25,6 @@ LARGEST_SIGNAL = 2**24
 """Most values that a node computes of one data point, or that it has as input."""
 _BATCH = 2**22
 """Entries of the unit vectors that are evaluated at a time."""
-MOVES = (
-    *("Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity", "Reshape"),
-    *("Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"),
-)
-"""Operators that move entries."""
-LINEAR = ("AveragePool", "Conv", "ConvTranspose", "GlobalAveragePool", "Pad", "ReduceMean", "ReduceSum")
-"""Operators that are linear in their first operand."""
-_MEANS = ("AveragePool", "GlobalAveragePool", "ReduceMean")
 
 
 class OtherNodeError(InputError):
@@ -213,7 +205,7 @@ def linear(node: Node, operands: Sequence[Operand]) -> Operand:
             raise InputError("mixes data points")
         weights[start : start + step] = values.reshape(len(units), -1)
     # Means have weights 1/n, rounded once.
-    inverse = ONE / Rounded(weights[weights != 0]) if node.kind in _MEANS else ONE
+    inverse = ONE / Rounded(weights[weights != 0]) if node.kind in MEANS else ONE
     found = product(signal, weights, zero.shape, 2.0**-52 * np.abs(weights).max() if inverse.off else 0.0)
     if bias is None:
         return found
