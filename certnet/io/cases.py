@@ -194,8 +194,8 @@ def _region(lower: Sequence[Bound], upper: Sequence[Bound]) -> InputRegion:
         if not included and Fraction(float(largest[i])) == high:
             largest[i] = math.nextafter(largest[i], -math.inf)
         # Where a side is excluded, rational points are looked for beside it.
-        sides[0].append(low + excluded * (high - low) * BESIDE)
-        sides[1].append(high - (not included) * (high - low) * BESIDE)
+        sides[0].append(short(low + excluded * (high - low) * BESIDE))
+        sides[1].append(short(high - (not included) * (high - low) * BESIDE))
     return replace(region, inner=(least, largest), sides=(tuple(sides[0]), tuple(sides[1])))
 
 
