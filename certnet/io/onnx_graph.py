@@ -8,7 +8,7 @@ needed to put layers together; else they are rounded to float64, and the network
 
 import importlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from formulations import InputError
 
 _FROM_WHOLE = ("Cast", "LinearClassifier", "LinearRegressor", "Scaler", "Shape", "Size")
 """Operators that make floating-point numbers, or shapes, of whole numbers."""
+LARGEST_TOTAL = 2**28
+"""Most numbers of all that nodes compute, which is 2 GB."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -103,7 +105,7 @@ class _Graph:
         self._opsets = Opsets(self.source, model, onnx, self._tensors)
         self._initial = {tensor.name: tensor for tensor in self.graph.initializer}
         self._inputs = [value for value in self.graph.input if value.name not in self._initial]
-        self._rounded = False
+        self._rounded, self._total, self._counted = False, 0, set[int]()
         self._nodes: dict[int, Node] = {}
         self._constants: dict[str, Array] = {}
         names = [*self._initial, *(value.name for value in self._inputs)]
@@ -140,7 +142,7 @@ class _Graph:
     def _read(self, nodes: Sequence[Any], shapes: Shapes, failures: list[tuple[int, InputError]]) -> TwoLayerNetwork:
         """The network for inputs of these shapes; a failure is kept with how many values were known before."""
         known: dict[str, Operand] = {}
-        self._rounded = False
+        self._rounded, self._total, self._counted = False, 0, set[int]()
         try:
             known.update(self._signals(shapes))
             for node in nodes:
@@ -236,6 +238,18 @@ class _Graph:
         except InputError as error:
             raise InputError(f"{node.label} {error}.") from None
         known.update(zip(proto.output, results, strict=False))
+        self._require_room(operand for operand in results if operand is not None)
+
+    def _require_room(self, results: Iterable[Array | Signal]) -> None:
+        """Count the numbers of what was computed, all of which stay; arrays that are there already cost nothing."""
+        for result in results:
+            chain = result.chain if isinstance(result, Signal) else None
+            parts = [] if chain is None else [part.values for part in (chain.matrix, *(chain.hidden or ())) if part]
+            for array in (result.places if isinstance(result, Signal) else result, *parts):
+                self._total += 0 if id(array) in self._counted else array.size
+                self._counted.add(id(array))
+        if self._total > LARGEST_TOTAL:
+            raise InputError(f"{self.source} makes more than {LARGEST_TOTAL} numbers, the most that certnet computes.")
 
     def _computed(self, node: Node, operands: list[Operand]) -> Sequence[Operand]:
         if node.kind == "Constant" and node.is_standard:

@@ -13,6 +13,7 @@ from certnet.io.joint import side_by_side
 from certnet.io.load_network import read_network
 from certnet.io.vnnlib import Stated, in_file, read_text, stated
 from certnet.io.vnnlib2 import Declaration, Tensor
+from certnet.runtime.abandon import abandonable
 from formulations import InputError
 from formulations.network import ReluNetwork
 
@@ -42,7 +43,9 @@ class Query(Property):
         return tuple(tensor for network in self.networks for tensor in network.tensors)
 
 
-def read_query(path: str | Path, files: Mapping[str, str] | str, *, semantics: str = REAL) -> Query:
+def read_query(
+    path: str | Path, files: Mapping[str, str] | str, *, semantics: str = REAL, seconds: float | None = None
+) -> Query:
     """Read a property file and the network files that are named for it.
 
     Args:
@@ -50,11 +53,17 @@ def read_query(path: str | Path, files: Mapping[str, str] | str, *, semantics: s
         files: a file for each network that the query declares and does not call equal to another; or the file of the
             only one.
         semantics: "float32" to ask it of every evaluation in float32 where the file does not say so itself.
+        seconds: after which reading is given up.
 
     Raises:
         InputError: files are missing, too many, or not of what the query declares; or an element type for which no
             answer can be guaranteed.
+        OutOfTimeError: it takes longer than these seconds.
     """
+    return abandonable(lambda: _read(path, files, semantics), seconds=seconds)
+
+
+def _read(path: str | Path, files: Mapping[str, str] | str, semantics: str) -> Query:
     text = read_text(path)
     with in_file(path):
         found = stated(text)
