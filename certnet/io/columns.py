@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from certnet.io.cells import DATE_FORMATS, ISO, date_text, parse_boolean, parse_date, parse_time, time_text
+from certnet.io.cells import DATE_FORMATS, ISO, date_text, is_day, parse_boolean, parse_date, parse_time, time_text
 from certnet.io.complaints import require_none
 from certnet.io.readings import absent, names, numbers, words
 from certnet.io.tables import Table
@@ -84,8 +84,10 @@ class Column:
         """(n,) numbers, dates in days since 1970-01-01; NaN where missing; and complaints about cells."""
         if self.kind == "number":
             return numbers(table, self.name)
-        form = self.form or ISO
-        parsers = {"boolean": parse_boolean, "time": parse_time, "date": lambda cell: parse_date(cell, form)}
+        # Dates of typed tables come as ISO has them, whatever the text was that the column was learned from.
+        forms = dict.fromkeys((self.form or ISO, ISO))
+        dates = lambda cell: next((day for form in forms if (day := parse_date(cell, form)) is not None), None)  # noqa: E731
+        parsers = {"boolean": parse_boolean, "time": parse_time, "date": dates}
         return words(table, self.name, self.kind, parsers[self.kind])
 
     def _encode_names(self, table: Table, refuse_missing: bool) -> tuple[FloatArray, list[str], list[str]]:
@@ -129,6 +131,7 @@ class Column:
             and (self.kind == "date") == (self.form in DATE_FORMATS)
             and (self.fill is None or (self.fill in known if by_name else isinstance(self.fill, float)))
             and (by_name or self.fill is not None or not self.indicator)
+            and (self.kind != "date" or (is_day(self.origin) and is_day(self.origin + float(self.fill or 0.0))))
         )
 
     @property

@@ -79,6 +79,8 @@ def export(path: Path, network: TwoLayerNetwork, kind: Kind, about: Mapping[str,
     if path.suffix.lower() != ENDINGS[kind]:
         raise InputError(f"--{kind} writes a file that ends in {ENDINGS[kind]}, not {path.name!r}; name it so.")
     dtype = np.dtype(np.float32 if single else np.float64)
+    # Names of files and classes may hold halves of characters, which no file format takes.
+    about = {name: text.encode(errors="replace").decode() for name, text in about.items()}
     notes = {"producer": f"certnet {__version__}", **about}
     content = {"onnx": onnx_bytes, "torch": _torch_bytes, "numpy": _numpy_bytes}[kind](network, dtype, notes)
     X = _points(network).astype(dtype)
@@ -87,7 +89,8 @@ def export(path: Path, network: TwoLayerNetwork, kind: Kind, about: Mapping[str,
     limit = SETTINGS.single if single else SETTINGS.double
     if not (np.abs(found - expected) <= limit * size).all():
         advice = "leave --float32 out" if single else "keep the network as it is"
-        worst = float(np.nanmax(np.abs(found - expected) / size))
+        with np.errstate(all="ignore"):
+            worst = float(np.nanmax(np.abs(found - expected) / size))
         raise InputError(
             f"In {dtype.name} the exported network differs from this one by {worst:.1e} of its size, because features "
             f"are large for their spread, or not numbers; nothing was written; {advice}."
@@ -202,10 +205,10 @@ def _points(network: TwoLayerNetwork) -> FloatArray:
 
 
 def _sizes(network: TwoLayerNetwork, X: FloatArray) -> FloatArray:
-    """The sum of the sizes of all terms of each output, in which rounding is measured; at least 1."""
+    """The sum of the sizes of all terms of each output, in which rounding is measured."""
     own, Z = network.network, np.abs(network.features(X))
     hidden = Z @ np.abs(own.hidden).T + np.abs(own.hidden_bias)
-    return np.asarray(np.maximum(hidden @ np.abs(own.output).T + np.abs(own.output_bias), 1.0))
+    return np.asarray(hidden @ np.abs(own.output).T + np.abs(own.output_bias))
 
 
 def _how_onnx(name: str, dtype: str, network: TwoLayerNetwork) -> tuple[str, ...]:

@@ -150,8 +150,10 @@ def _typed(name: str, names: Sequence[str], columns: Iterable[Iterable[Any]], li
     for column, cells in zip(names, columns, strict=True):
         try:
             texts.append([_text(cell) for cell in cells])
-        except TypeError:
-            wrong.append(f"{name} has cells in column {column!r} that are no text, number or date; drop the column.")
+        except (TypeError, ValueError, OverflowError):
+            wrong.append(
+                f"{name} has cells in column {column!r} that are no text, float64 number or date; drop the column."
+            )
     require_none(name, wrong)
     return Table(name, tuple(names), tuple(texts), lines, "row")
 

@@ -337,6 +337,8 @@ def _changed(place: int, **parts: object) -> dict[str, object]:
         _changed(1, categories=[], other=False),
         _changed(1, fill="w"),
         _changed(2, origin=math.inf),
+        _changed(2, origin=1e300),
+        _changed(2, fill=-1e9),
         _changed(2, form=None),
         _changed(2, form="%q%q"),
     ],
@@ -393,6 +395,36 @@ def test_dates_with_names_of_months(tmp_path: Path, dates: Sequence[str], days: 
     assert any("fit two forms" in note for note in data.notes) == noted
     if days and not noted:
         np.testing.assert_array_equal(data.X[:3, 0], np.array(days) - min(days))
+
+
+def test_dates_and_answers_of_typed_tables_are_those_that_text_was(people: str) -> None:
+    data = load(Recipe(source=people))
+    assert data.columns is not None
+    table = read_table(people)
+    typed = {
+        "seen": lambda cell: datetime.strptime(cell, "%d/%m/%Y").isoformat(),
+        "smoker": lambda cell: {"Yes": "1.0", "no": "0.0"}[cell],
+    }
+    columns = [[*map(typed.get(name, str), table.column(name))] for name in table.names]
+    again = data.columns.encode(replace(table, columns=tuple(columns)))
+    np.testing.assert_array_equal(again, data.columns.encode(table))
+
+
+@pytest.mark.parametrize("day", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_dates_of_no_year_are_names(tmp_path: Path, day: str) -> None:
+    rows = [{"day": day if row % 2 else "2024-01-01", "y": f"{row}.5"} for row in range(30)]
+    data = read_source(Recipe(source=write(tmp_path / "t.csv", rows[:10] + [rows[1]] * 20)))
+    assert data.columns is not None
+    assert f"day={day}" in data.feature_names
+    assert data.columns.sentences()
+
+
+@pytest.mark.parametrize("name", ["a", "y"])
+def test_numbers_beyond_float64_are_numbers(tmp_path: Path, name: str) -> None:
+    rows = [{"a": f"{row % 5}", "y": f"{row}.5"} for row in range(30)]
+    rows[3][name] = "-1e400"
+    with pytest.raises(InputError, match=f"line 5, column '{name}', holds -1e400, which is beyond"):
+        read_source(Recipe(source=write(tmp_path / "t.csv", rows)))
 
 
 def test_numbers_with_units_are_named(tmp_path: Path) -> None:

@@ -68,6 +68,7 @@ def test_frames_that_are_no_tables() -> None:
     for odd, words in (
         (pandas.DataFrame({"a": [[1], [2]], "b": [b"x", b"y"]}), ("2 reasons", "'a'", "'b'")),
         (pandas.DataFrame([[1, 2]], columns=["a", "a"]), ("two columns named 'a'",)),
+        (pandas.DataFrame({"a": [10**5000, 1], "b": [Decimal("sNaN"), 1]}, dtype=object), ("'a'", "'b'")),
         (pandas.DataFrame({"a": []}), ("no data",)),
         (pandas.DataFrame({" ": [1]}), ("no name for column 1",)),
     ):
