@@ -26,9 +26,6 @@ def new_rows(read: TwoLayerNetwork, source: Any) -> tuple[FloatArray, tuple[str,
     Args:
         read: the network, whose columns are found by name; without names all columns are features, in order.
         source: path of a table or of arrays, a built-in name, or a pandas ``DataFrame``.
-
-    Raises:
-        InputError: it cannot be read, or its columns are not those that the network needs.
     """
     if isinstance(source, str | Path) and source_kind(str(source)) != "table":
         data = read_source(Recipe(source=str(source)), Outputs(None))
@@ -46,11 +43,7 @@ def new_rows(read: TwoLayerNetwork, source: Any) -> tuple[FloatArray, tuple[str,
 
 
 def require_kind(network: ReluNetwork, X: FloatArray, Y: FloatArray | None, source: str) -> None:
-    """Refuse data that are not of the network's kind.
-
-    Raises:
-        InputError: other numbers of features, or of classes.
-    """
+    """Refuse data that are not of the network's kind."""
     if network.inputs != X.shape[1] or (Y is not None and network.outputs != Y.shape[1]):
         classes, outputs = ("", "") if Y is None else (f" and {Y.shape[1]} classes", f" and {network.outputs} outputs")
         raise InputError(

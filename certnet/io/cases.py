@@ -61,11 +61,7 @@ class Property:
 def asked(
     stated: list[Clause], sizes: tuple[int, int], network: ReluNetwork | None, spell: Callable[[int], str]
 ) -> Property:
-    """The property of a disjunction over so many inputs and outputs; ``spell`` names an input in complaints.
-
-    Raises:
-        InputError: an input without bounds, rows that need the network where there is none, or numbers out of range.
-    """
+    """The property of a disjunction over so many inputs and outputs; ``spell`` names an input in complaints."""
     places, network = _one_for_equal(stated, sizes[0], network)
     inputs, outputs = sizes if network is None else (network.inputs, network.outputs)
     formula = stated

@@ -92,11 +92,7 @@ def holds(formula: list[Clause], x: Sequence[Fraction], y: Sequence[Fraction]) -
 
 
 def clauses(expression: Expression, declared: Declared) -> list[Clause]:
-    """A formula as a disjunction of conjunctions of rows.
-
-    Raises:
-        InputError: it is no such formula, or becomes too large.
-    """
+    """A formula as a disjunction of conjunctions of rows; refused where it is none, or becomes too large."""
     if isinstance(expression, str) or not expression or not isinstance(expression[0], str):
         raise InputError(f"{shown(expression)} is no formula.")
     head, parts = expression[0], expression[1:]
@@ -182,22 +178,14 @@ def _sum(*parts: tuple[Fraction, Linear]) -> Linear:
 
 
 def short(value: Fraction) -> Fraction:
-    """The same number.
-
-    Raises:
-        InputError: it has too many digits.
-    """
+    """The same number; refused where it has too many digits."""
     if max(value.numerator.bit_length(), value.denominator.bit_length()) > MOST_BITS:
         raise InputError("the numbers of an assertion are too large together.")
     return value
 
 
 def number(text: str) -> Fraction:
-    """A decimal number, exactly.
-
-    Raises:
-        InputError: it is none, or has too many digits.
-    """
+    """A decimal number, exactly."""
     found = _NUMBER.fullmatch(text)
     if found is None:
         raise InputError(f"{shown(text)!r} is neither a number nor a variable X_i or Y_j.")

@@ -67,9 +67,6 @@ class Draft:
             target: (n,) number of the class, or the quantity, of every row.
             name: of its column.
             classes: whether these are classes.
-
-        Raises:
-            InputError: no input is left, or categories become too many features.
         """
         if self.recipe.plain:
             return Columns.numbers(self.table.names, target=name), ()

@@ -66,9 +66,6 @@ def declared_network(path: str, declared: Declaration, *, plain: bool) -> ReluNe
     """The network of a file: inputs in the declared order, then hidden nodes and outputs in that order.
 
     With ``plain`` its file has to be a program that float32 semantics are about.
-
-    Raises:
-        InputError: the file cannot be read, or its tensors have other numbers, types or shapes than those declared.
     """
     if ending(Path(path)) == ".onnx":
         return _of_graph(path, declared, plain)

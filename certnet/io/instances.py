@@ -80,11 +80,7 @@ def read_instances(source: str, network: str | None = None) -> list[Instance]:
 
 
 def with_expected(instances: list[Instance], path: str) -> list[Instance]:
-    """The instances with the verdicts of a file of lines ``property,verdict``, by the name of the property's file.
-
-    Raises:
-        InputError: the file cannot be read, or is of none of these.
-    """
+    """The instances with the verdicts of a file of lines ``property,verdict``, by the name of the property's file."""
     table = {Path(cells[0]).name: _expected(cells[-1]) for _, cells in _lines(Path(path)) if len(cells) > 1}
     found = [replace(one, expected=table.get(Path(one.query).name, one.expected)) for one in instances]
     if not any(one.expected for one in found):

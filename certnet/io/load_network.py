@@ -123,9 +123,6 @@ def state_network(source: str, tensors: Mapping[str, Array]) -> TwoLayerNetwork:
 
     Which layer comes first follows from the shapes; where both orders fit, from the names (``fc1`` before ``fc2``,
     ``hidden`` before ``output``).
-
-    Raises:
-        InputError: other tensors, in a sentence that begins with ``source``.
     """
     parts: dict[str, Any] = {name: tensors[name] for name in ("offset", "scale") if name in tensors}
     layers = _by_layer(source, {name: tensor for name, tensor in tensors.items() if name not in parts})

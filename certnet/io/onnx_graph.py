@@ -54,11 +54,7 @@ def read_onnx(path: Path, *, output: str | None = None, shapes: Shapes | None = 
 
 
 def decoded(path: Path) -> Any:
-    """The ModelProto of a file.
-
-    Raises:
-        InputError: it is no ONNX file, or the onnx package is missing.
-    """
+    """The ModelProto of a file."""
     try:
         onnx = importlib.import_module("onnx")
         decode_error = importlib.import_module("google.protobuf.message").DecodeError

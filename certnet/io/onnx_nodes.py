@@ -33,11 +33,7 @@ _NO_BOUNDS = (float(np.finfo(np.float32).max), float(np.finfo(np.float64).max), 
 
 
 def apply(node: Node, operands: Sequence[Operand]) -> list[Operand]:
-    """What a node computes, of which at least one operand is a signal; complaints go on from its label.
-
-    Raises:
-        InputError: what certnet does not read.
-    """
+    """What a node computes, of which at least one operand is a signal; complaints go on from its label."""
     ended = next((x.ending for x in operands if isinstance(x, Signal) and x.ending is not None), None)
     if ended is not None and node.kind not in _AFTER_THE_END:
         refuse_within(ended, node.kind)

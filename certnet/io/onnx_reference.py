@@ -51,11 +51,7 @@ class Node:
         return self.proto.domain in _STANDARD
 
     def run(self, operands: Sequence[Array | None]) -> list[Array]:
-        """The outputs for these inputs, None where one is left out.
-
-        Raises:
-            InputError: inputs that do not fit, or outputs that would be too large.
-        """
+        """The outputs for these inputs, None where one is left out."""
         import onnx
         from onnx.reference import ReferenceEvaluator
 
@@ -99,11 +95,7 @@ class Node:
 
 
 class Opsets:
-    """The operators that a file may use.
-
-    Raises:
-        InputError: opsets that this reader, or the onnx package that is installed, does not know.
-    """
+    """The operators that a file may use; refused are opsets that this reader or the onnx package does not know."""
 
     def __init__(self, source: str, model: Any, onnx: Any, tensors: Tensors) -> None:
         self._source, self._onnx, self._tensors = source, onnx, tensors

@@ -28,11 +28,7 @@ class Tensors:
         self._path, self._to_array, self._bytes = path, to_array, 0
 
     def array(self, tensor: Any) -> Array:
-        """The numbers, truth values or texts of a TensorProto.
-
-        Raises:
-            InputError: it is damaged, lies in a file that is missing or elsewhere, or holds other things.
-        """
+        """The numbers, truth values or texts of a TensorProto."""
         name = f"{self._path.name}: the tensor {tensor.name!r}"
         try:
             if any(length < 0 for length in tensor.dims):
@@ -85,11 +81,7 @@ class Tensors:
 
 
 def plain(array: Array, name: str) -> Array:
-    """Floating-point numbers as float64, and all else as it is.
-
-    Raises:
-        InputError: numbers that float64 cannot hold, or complex ones.
-    """
+    """Floating-point numbers as float64, and all else as it is; refused are those that float64 cannot hold."""
     kind = array.dtype.kind
     if array.dtype.name in _WIDENED:
         array, kind = array.astype(np.float32), "f"

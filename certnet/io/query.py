@@ -87,11 +87,7 @@ def _read(path: str | Path, files: Mapping[str, str] | str, semantics: str) -> Q
 
 
 def named_files(texts: Sequence[str]) -> dict[str, str] | str:
-    """The files of texts NAME=FILE by these names, or the file that is all there is.
-
-    Raises:
-        InputError: several without names, or a name twice.
-    """
+    """The files of texts NAME=FILE by these names, or the file that is all there is."""
     if len(texts) == 1 and "=" not in texts[0]:
         return texts[0]
     files: dict[str, str] = {}

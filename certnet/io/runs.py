@@ -184,22 +184,14 @@ def find_run(path: str | Path) -> Path | None:
 
 
 def network_of(run: Run) -> TwoLayerNetwork:
-    """The network of a run.
-
-    Raises:
-        InputError: the run has none.
-    """
+    """The network of a run; refused where it has none."""
     if run.network is None:
         raise InputError(f"{run.path} holds the results of certnet {run.command}, no network; name a run of training.")
     return run.network
 
 
 def certificates_in(path: Path) -> list[Path]:
-    """All certificates in a folder and those below, by name.
-
-    Raises:
-        InputError: there is none.
-    """
+    """All certificates in a folder and those below, by name; there has to be one."""
     found = sorted(file for file in path.rglob("*.cert") if file.is_file() and not file.name.startswith("."))
     if not found:
         raise InputError(f"{path} holds no certificate, no file that ends in .cert; name the folder of a run.")

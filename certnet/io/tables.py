@@ -84,11 +84,7 @@ class Table:
 
     @classmethod
     def of_frame(cls, frame: Any, name: str = "the data frame") -> "Table":
-        """The columns of a pandas ``DataFrame``; its index is no column. Rows are counted from 0.
-
-        Raises:
-            InputError: names that are repeated or empty, no row, or cells that hold lists and the like.
-        """
+        """The columns of a pandas ``DataFrame``; its index is no column. Rows are counted from 0."""
         names = [str(column).strip() for column in frame.columns]
         _require_size(name, len(frame), len(names))
         columns = (frame.iloc[:, place].tolist() for place in range(len(names)))

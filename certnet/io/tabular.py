@@ -34,11 +34,7 @@ class Tabular:
     target: str
 
     def with_features(self, train: IntArray) -> DataSet:
-        """The data with the features of all rows, treated as these training rows say, or as the recipe's columns do.
-
-        Raises:
-            InputError: no input is left, or too many.
-        """
+        """The data with the features of all rows, treated as these training rows say, or as the recipe's columns do."""
         data, columns = self.data, self.draft.recipe.columns
         notes: tuple[str, ...] = ()
         if columns is None:
@@ -51,11 +47,7 @@ class Tabular:
 
 
 def tabular(table: Table, recipe: Recipe, task: Task | None, outputs: Outputs | None) -> Tabular:
-    """What a table holds, by its recipe; all that is wrong with it comes at once.
-
-    Raises:
-        InputError: columns that are not there, cells that cannot be read, targets that are neither.
-    """
+    """What a table holds, by its recipe; all that is wrong with it comes at once."""
     target, weighing, inputs = _roles(table, recipe)
     cells = table.column(target)
     source = f"{table.name}, column {target!r},"
@@ -108,11 +100,7 @@ def tabular(table: Table, recipe: Recipe, task: Task | None, outputs: Outputs | 
 
 
 def _roles(table: Table, recipe: Recipe) -> tuple[str, str | None, list[str]]:
-    """The names of target, weights and inputs.
-
-    Raises:
-        InputError: names that are not there, or have two roles.
-    """
+    """The names of target, weights and inputs."""
     columns = recipe.columns
     named = {
         "--target": [] if recipe.target is None else [recipe.target.strip()],
