@@ -37,7 +37,7 @@ def new_rows(read: TwoLayerNetwork, source: Any) -> tuple[FloatArray, tuple[str,
         raise InputError(f"rows must be a path or a pandas DataFrame, whose columns have names, not {shown(source)}.")
     table = read_table(Path(source)) if isinstance(source, str | Path) else Table.of_frame(source)
     columns = Columns.numbers(table.names) if read.columns is None else read.columns
-    X, said = columns.encode_with_notes(table)
+    X, said = columns.encode(table)
     require_kind(read.network, X, None, table.name)
     return X, (*table.notes, *said), table
 

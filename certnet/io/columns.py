@@ -202,16 +202,12 @@ class Columns:
         """(d,) which features are 0 or 1 by nature; standardisation leaves them alone."""
         return np.array([flag for column in self.columns for flag in column.flags], dtype=bool)
 
-    def encode(self, table: Table) -> FloatArray:
-        """The features (n×d) of a table's rows.
+    def encode(self, table: Table) -> tuple[FloatArray, tuple[str, ...]]:
+        """The features (n×d) of a table's rows, and sentences about what was ignored, unknown or filled in.
 
         Raises:
             InputError: columns that are missing, and cells that cannot be read, all at once.
         """
-        return self.encode_with_notes(table)[0]
-
-    def encode_with_notes(self, table: Table) -> tuple[FloatArray, tuple[str, ...]]:
-        """The features, and sentences about what was ignored, unknown or filled in; errors as ``encode``."""
         lacking = [name for name in self.inputs if name not in table]
         if lacking:
             raise InputError(

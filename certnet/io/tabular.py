@@ -41,7 +41,7 @@ class Tabular:
             goal = data.Y.argmax(axis=1).astype(np.float64) if data.task == "classification" else data.Y[:, 0]
             how = {"classes": data.task == "classification"}
             columns, notes = self.draft.fit(train, goal, self.target, **how)
-        X, remarks = columns.encode_with_notes(self.draft.table)
+        X, remarks = columns.encode(self.draft.table)
         names = columns.feature_names
         return replace(data, X=X, feature_names=names, columns=columns, notes=(*data.notes, *notes, *remarks))
 

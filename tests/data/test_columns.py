@@ -98,10 +98,10 @@ def test_columns_are_found_by_name_in_any_order(people: str) -> None:
     assert columns is not None
     table = read_table(people)
     shuffled = replace(table, names=table.names[::-1], columns=table.columns[::-1])
-    np.testing.assert_array_equal(columns.encode(shuffled), columns.encode(table))
+    np.testing.assert_array_equal(columns.encode(shuffled)[0], columns.encode(table)[0])
     wider = replace(table, names=(*table.names, "extra"), columns=(*table.columns, table.columns[0]))
-    X, notes = columns.encode_with_notes(wider)
-    np.testing.assert_array_equal(X, columns.encode(table))
+    X, notes = columns.encode(wider)
+    np.testing.assert_array_equal(X, columns.encode(table)[0])
     assert any("extra" in note for note in notes)
     lacking = replace(table, names=("customer_id", "kind"), columns=(table.columns[0], table.columns[-1]))
     with pytest.raises(InputError, match="lacks columns age, colour, smoker, seen and opened"):
@@ -113,7 +113,7 @@ def test_what_no_training_row_has_counts_as_nothing_known_and_is_said(people: st
     assert columns is not None
     row = {**cells(0), "colour": "violet", "smoker": "", "age": "-"}
     table = Table("new.csv", tuple(row), tuple((cell,) for cell in row.values()), (2,))
-    X, notes = columns.encode_with_notes(table)
+    X, notes = columns.encode(table)
     names = columns.feature_names
     assert [X[0, names.index(f"colour={colour}")] for colour in COLOURS] == [0, 0, 0]
     assert X[0, names.index("age is missing")] == 1
@@ -173,7 +173,7 @@ def test_rare_categories_share_a_feature_with_those_that_nobody_knew(tmp_path: P
     columns = read_source(Recipe(source=str(path))).columns
     assert columns is not None
     assert columns.feature_names == ("c=common", "c=usual", "c=(other)")
-    X = columns.encode(Table("new", ("c",), (("odd", "never seen", "usual"),), (2, 3, 4)))
+    X = columns.encode(Table("new", ("c",), (("odd", "never seen", "usual"),), (2, 3, 4)))[0]
     np.testing.assert_array_equal(X, [[0, 0, 1], [0, 0, 1], [0, 1, 0]])
 
 
@@ -193,7 +193,7 @@ def test_numbers_may_be_names(tmp_path: Path) -> None:
     assert data.feature_names == ("code=0", "code=100", "code=200")
     frame = Table("frame", ("code",), (("100.0", "2e2"),), (0, 1))
     assert data.columns is not None
-    np.testing.assert_array_equal(data.columns.encode(frame), [[0, 1, 0], [0, 0, 1]])
+    np.testing.assert_array_equal(data.columns.encode(frame)[0], [[0, 1, 0], [0, 0, 1]])
 
 
 @pytest.mark.parametrize(
@@ -356,7 +356,7 @@ def test_a_network_is_asked_about_its_own_columns_alone(people: str, tmp_path: P
     names = ["kind", "odd", "seen", "opened", "smoker", "colour", "age"]
     recipe = Recipe(source=write(tmp_path / "new.csv", rows, names), drop=("absent",)).asked_by(split.columns)
     data = read_source(recipe)
-    np.testing.assert_array_equal(data.X, split.columns.encode(read_table(people))[:9])
+    np.testing.assert_array_equal(data.X, split.columns.encode(read_table(people))[0][:9])
     np.testing.assert_array_equal(data.Y, split.Y[:9])
     assert any("odd" in note for note in data.notes)
     with pytest.raises(InputError, match="lacks the target column 'kind'"):
@@ -406,8 +406,8 @@ def test_dates_and_answers_of_typed_tables_are_those_that_text_was(people: str) 
         "smoker": lambda cell: {"Yes": "1.0", "no": "0.0"}[cell],
     }
     columns = [[*map(typed.get(name, str), table.column(name))] for name in table.names]
-    again = data.columns.encode(replace(table, columns=tuple(columns)))
-    np.testing.assert_array_equal(again, data.columns.encode(table))
+    again = data.columns.encode(replace(table, columns=tuple(columns)))[0]
+    np.testing.assert_array_equal(again, data.columns.encode(table)[0])
 
 
 @pytest.mark.parametrize("day", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
