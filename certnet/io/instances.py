@@ -1,6 +1,7 @@
 """Lists of instances, as VNN-COMP has them: a network, a property of it, and seconds for both."""
 
 import csv
+import glob
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -67,11 +68,8 @@ def read_instances(source: str, network: str | None = None) -> list[Instance]:
     else:
         if network is None:
             raise InputError(f"{source} is no list in CSV; name the network of its properties before --instances.")
-        names = path.rglob("*") if path.is_dir() else _matching(path)
-        try:
-            found = [Instance(network, str(name), Path()) for name in sorted(names) if ending(name) == ".vnnlib"]
-        except ValueError as error:
-            raise InputError(f"{source} is no pattern: {error}.") from None
+        names = path.rglob("*") if path.is_dir() else map(Path, glob.iglob(source, recursive=True))  # noqa: PTH207
+        found = [Instance(network, str(name), Path()) for name in sorted(names) if ending(name) == ".vnnlib"]
     if not found:
         raise InputError(f"There is no instance in {source}; give a list in CSV, or a folder or pattern of properties.")
     if len(found) > MOST:
@@ -96,13 +94,6 @@ def results_csv(category: str, results: Sequence[Mapping[str, Any]]) -> str:
         prepared, seconds = (f"{one[name]:.6f}" for name in ("prepared", "seconds"))
         writer.writerow([category, one["network"], one["property"], prepared, one["result"], seconds])
     return stream.getvalue()
-
-
-def _matching(pattern: Path) -> Iterator[Path]:
-    """Files whose paths match."""
-    parts = pattern.parts
-    first = next((place for place, part in enumerate(parts) if any(sign in part for sign in "*?[")), len(parts))
-    return Path(*parts[:first]).glob(str(Path(*parts[first:]))) if first < len(parts) else iter(())
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:

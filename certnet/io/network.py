@@ -298,10 +298,8 @@ def _columns(source: str, stored: Array) -> "Columns":
 
     try:
         return Columns.from_json(json.loads(stored.item()))
-    except InputError as error:
-        raise InputError(f"{source}: {error}") from None
     except (ValueError, TypeError, RecursionError):
-        raise InputError(f"{source} is damaged: its columns are no JSON text; save the network again.") from None
+        raise InputError(f"{source} is damaged: its columns are no recipe of such; save the network again.") from None
 
 
 def _weights(name: str, value: ArrayLike) -> FloatArray:

@@ -27,6 +27,7 @@ from certnet.io.onnx_signals import (
     signal_of,
 )
 from formulations import InputError
+from formulations._validation import FloatArray
 
 _NO_BOUNDS = (float(np.finfo(np.float32).max), float(np.finfo(np.float64).max), math.inf)
 """Bounds of Clip, up to the sign, that mean none, as exporters write them."""
@@ -48,17 +49,22 @@ def apply(node: Node, operands: Sequence[Operand]) -> list[Operand]:
     return found if isinstance(found, list) else [found]
 
 
+def _apart(operands: Sequence[Operand]) -> tuple[Signal, FloatArray, bool]:
+    """A signal and a constant, and whether the signal is the first of them."""
+    left, right = operands
+    if isinstance(left, Signal) and isinstance(right, Signal):
+        raise InputError("multiplies or divides computed values, which no ReLU network does")
+    on_left = isinstance(left, Signal)
+    return signal_of(left if on_left else right), numbers_of(right if on_left else left), on_left
+
+
 Combination = Callable[[Bounds, bool], Bounds | Rounded]
 """The gain, of a constant and whether the signal is on the left of it."""
 
 
 def _elementwise(combined: Combination, node: Node, operands: Sequence[Operand]) -> Operand:
-    """A signal and a constant."""
-    left, right = operands
-    if isinstance(left, Signal) and isinstance(right, Signal):
-        raise InputError("multiplies or divides computed values, which no ReLU network does")
-    on_left = isinstance(left, Signal)
-    signal, values = beside_constant(signal_of(left if on_left else right), numbers_of(right if on_left else left))
+    signal, constant, on_left = _apart(operands)
+    signal, values = beside_constant(signal, constant)
     return replace(signal, chain=signal.chain.affine(combined(values, on_left), 0.0))
 
 
@@ -85,8 +91,8 @@ def _difference(node: Node, operands: Sequence[Operand]) -> Operand:
     left, right = operands
     if isinstance(left, Signal) and isinstance(right, Signal):
         return _combined(left, right, -1.0)
-    on_left = isinstance(left, Signal)
-    signal, values = beside_constant(signal_of(left if on_left else right), numbers_of(right if on_left else left))
+    signal, constant, on_left = _apart(operands)
+    signal, values = beside_constant(signal, constant)
     if signal.ending is None:
         return replace(signal, chain=signal.chain.affine(*((1.0, -values) if on_left else (-1.0, values))))
     if on_left or signal.ending.kind != "Sigmoid" or np.any(values != 1):
@@ -113,11 +119,7 @@ def _combined(left: Signal, right: Signal, sign: float) -> Signal:
 
 
 def _matmul(node: Node, operands: Sequence[Operand]) -> Operand:
-    left, right = operands
-    if isinstance(left, Signal) and isinstance(right, Signal):
-        raise InputError("multiplies two computed values, which no ReLU network does")
-    on_left = isinstance(left, Signal)
-    signal, matrix = signal_of(left if on_left else right), numbers_of(right if on_left else left)
+    signal, matrix, on_left = _apart(operands)
     places = signal.places
     if on_left and (places.ndim > 2 or signal.chain.whole) and matrix.ndim == 2 and signal.size != len(matrix):
         return linear(node, operands)

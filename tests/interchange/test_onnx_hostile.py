@@ -199,7 +199,7 @@ ADVICE: dict[str, tuple[Callable[[], Graph], str]] = {
         lambda: _two_signals(Graph(), "Reshape"),
         "fixed shapes",
     ),
-    "a product of values": (lambda: _two_signals(Graph(), "MatMul"), "multiplies two computed values"),
+    "a product of values": (lambda: _two_signals(Graph(), "MatMul"), "multiplies or divides computed values"),
     "a part of what Softmax makes": (
         lambda: end(Graph()).then("Softmax").then("Slice", np.array([0]), np.array([1]), np.array([1])),
         "a choice of its outputs",
