@@ -122,17 +122,14 @@ Bound = tuple[Fraction, bool]
 
 def _regions(formula: list[Clause], inputs: int, spell: Callable[[int], str]) -> Iterator[InputRegion | None]:
     """The box of each clause, None where its bounds contradict each other; one object where they are the same."""
-    regions: dict[tuple[tuple[Bound, ...], ...] | None, InputRegion | None] = {None: None}
-    known: dict[tuple[int, ...], InputRegion | None] = {}
+    region, known = functools.cache(_region), dict[tuple[int, ...], InputRegion | None]()
     for clause in formula:
         rows = [row for row in clause if row.x and not row.y]
         # Clauses share the rows that they come from, and hashes of these are dear.
         origin = tuple(map(id, rows))
         if origin not in known:
             box = _box(rows, inputs, spell)
-            if box is not None and box not in regions:
-                regions[box] = _region(*box)
-            known[origin] = regions[box]
+            known[origin] = None if box is None else region(*box)
         yield known[origin]
 
 
@@ -195,9 +192,8 @@ def _region(lower: Sequence[Bound], upper: Sequence[Bound]) -> InputRegion:
     return replace(region, inner=(least, largest), sides=(tuple(sides[0]), tuple(sides[1])))
 
 
-Pairs = list[tuple[Clause, InputRegion]]
-Form = tuple[tuple[int, float], ...]
-"""Numbers of inputs and coefficients."""
+Pairs, Form = list[tuple[Clause, InputRegion]], tuple[tuple[int, float], ...]
+"""Conjunctions with their boxes; and numbers of inputs with coefficients."""
 
 
 def _outputs_alone(pairs: Pairs, outputs: int, network: ReluNetwork | None) -> tuple[Pairs, ReluNetwork | None]:
@@ -219,8 +215,8 @@ def _outputs_alone(pairs: Pairs, outputs: int, network: ReluNetwork | None) -> t
         raise InputError(f"the property relates inputs in {len(forms)} ways, which is too many; split it.")
     lower = functools.reduce(np.minimum, (region.lower for _, region in pairs))
     upper = functools.reduce(np.maximum, (region.upper for _, region in pairs))
-    added_network = _with_forms(network, list(forms), [_shift(form, lower, upper) for form in forms])
-    return [([changed.get(id(row), row) for row in clause], region) for clause, region in pairs], added_network
+    whole = _with_forms(network, list(forms), [_shift(form, lower, upper) for form in forms])
+    return [([changed.get(id(row), row) for row in clause], region) for clause, region in pairs], whole
 
 
 def _form(x: Terms) -> tuple[Form, Fraction]:

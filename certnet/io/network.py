@@ -16,7 +16,7 @@ from certnet.io.output import writing
 from certnet.io.packed import Array, npz_arrays, unreadable
 from certnet.runtime.display import Result
 from formulations import InputError
-from formulations._validation import FloatArray, IntArray, as_array, as_matrix, shown
+from formulations._validation import FloatArray, IntArray, as_matrix, shown
 from formulations.network import ReluNetwork
 from formulations.rounding import exact_array
 
@@ -29,8 +29,7 @@ FORMAT = "certnet-network"
 VERSION = 2
 LARGEST_FILE = 2**31
 """Bytes of a network's file."""
-_INPUT = ("offset", "scale")
-_MEMBERS = ("U", "V", "hidden_bias", "output_bias", *_INPUT)
+_MEMBERS = ("U", "V", "hidden_bias", "output_bias", "offset", "scale")
 ROUNDED = (
     "The network's weights were computed from the numbers it was given with, such as a standardisation, in float64, "
     "which may round; everything is about the weights that came out, as a certificate holds them."
@@ -105,9 +104,8 @@ class TwoLayerNetwork(Result):
     @property
     def is_binary(self) -> bool:
         """Whether its one output stands for two classes."""
-        if self.classes is None:
-            return self.network.outputs == 1 and self.network.ending == "Sigmoid"
-        return self.network.outputs == 1 and len(self.classes) == 2
+        two = self.network.ending == "Sigmoid" if self.classes is None else len(self.classes) == 2
+        return two and self.network.outputs == 1
 
     @property
     def scores(self) -> int:
@@ -202,7 +200,7 @@ class TwoLayerNetwork(Result):
         own = self.network
         arrays: dict[str, Any] = {"format": np.array(FORMAT), "version": np.array(VERSION)}
         arrays |= {"U": own.hidden.T, "V": own.output, "hidden_bias": own.hidden_bias, "output_bias": own.output_bias}
-        arrays |= {name: getattr(self, name) for name in _INPUT if getattr(self, name) is not None}
+        arrays |= {name: part for name in ("offset", "scale") if (part := getattr(self, name)) is not None}
         if self.classes is not None:
             arrays["classes"] = np.array(self.classes, dtype=np.str_)
         if self.columns is not None:
@@ -272,7 +270,7 @@ def assemble(
     and b₂ of the network of raw features, with what these are off; ``ending`` is what the file applies to the outputs.
     """
     try:
-        hidden, output = _weights("U", U), _weights("V", V)
+        hidden, output = exact_array("U", U, 2), exact_array("V", V, 2)
         if hidden.shape[1] != output.shape[1]:
             raise InputError(
                 f"U has {hidden.shape[1]} neurons but V has {output.shape[1]}; both need one column per neuron."
@@ -300,11 +298,3 @@ def _columns(source: str, stored: Array) -> "Columns":
         return Columns.from_json(json.loads(stored.item()))
     except (ValueError, TypeError, RecursionError):
         raise InputError(f"{source} is damaged: its columns are no recipe of such; save the network again.") from None
-
-
-def _weights(name: str, value: ArrayLike) -> FloatArray:
-    """A finite read-only matrix that may have no columns."""
-    array = as_array(name, value)
-    if array.size:
-        as_matrix(name, array)  # which names the entry that is not finite
-    return exact_array(name, array, 2)

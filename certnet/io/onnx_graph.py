@@ -87,11 +87,6 @@ def _names_are_text(model: Any) -> bool:
     return all(isinstance(name, str) for name in names)
 
 
-def _dimensions(value: Any) -> list[int]:
-    """Of a graph's input, 0 where they are not fixed."""
-    return [max(int(entry.dim_value), 0) for entry in value.type.tensor_type.shape.dim]
-
-
 class _Graph:
     """A graph, how its tensors are decoded, its inputs' shapes if these are known, and the file's name."""
 
@@ -130,10 +125,10 @@ class _Graph:
                 with suppress(InputError):
                     found.append(self._read(nodes, {value.name: shape}, failures))
             if len(found) > 1:
-                raise self._shapeless(_dimensions(value))
+                raise self._shapeless(value)
             if found:
                 return found[0]
-        raise max(failures, key=lambda failure: failure[0])[1] if failures else self._shapeless([])
+        raise max(failures, key=lambda failure: failure[0])[1] if failures else self._shapeless(value)
 
     def _read(self, nodes: Sequence[Any], shapes: Shapes, failures: list[tuple[int, InputError]]) -> TwoLayerNetwork:
         """The network for inputs of these shapes; a failure is kept with how many values were known before."""
@@ -190,10 +185,10 @@ class _Graph:
         Lengths that are not fixed are among those of the constants. Of shapes that come together one alone may fit;
         all else fits a length of 1 by broadcasting, so it comes last.
         """
-        dimensions = _dimensions(value)
+        dimensions = [max(int(entry.dim_value), 0) for entry in value.type.tensor_type.shape.dim]
         if len(dimensions) > 2:
             if not all(dimensions[1:]) or math.prod(dimensions[1:]) > LARGEST_SIGNAL:
-                raise self._shapeless(dimensions)
+                raise self._shapeless(value)
             yield [(1, *dimensions[1:])]
             return
         tensors = [*self.graph.initializer, *(entry.t for node in self.graph.node for entry in node.attribute)]
@@ -207,8 +202,9 @@ class _Graph:
         if length < 2 and not vector:
             yield [(n, 1) for n in ([count] if count else [1, *sorted(constant)])]
 
-    def _shapeless(self, dimensions: Sequence[int]) -> InputError:
-        return InputError(f"{self.source} takes inputs of shape {tuple(dimensions)}; fix all but the first dimension.")
+    def _shapeless(self, value: Any) -> InputError:
+        shape = tuple(max(int(entry.dim_value), 0) for entry in value.type.tensor_type.shape.dim)
+        return InputError(f"{self.source} takes inputs of shape {shape}; fix all but the first dimension.")
 
     def _follow(self, proto: Any, known: dict[str, Operand]) -> None:
         """Add what a node computes of the values that are known."""

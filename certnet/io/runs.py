@@ -166,7 +166,7 @@ def read_runs(path: str | Path) -> tuple[Run, ...]:
     inside = [] if folder is None or not (folder / TABLE).is_file() else _runs_in(folder)
     if not inside:
         return (read_run(path),)
-    return tuple(sorted((read_run(one) for one in inside), key=_decay, reverse=True))
+    return tuple(sorted(map(read_run, inside), key=lambda run: number(run.report.get("gamma")) or 0.0, reverse=True))
 
 
 def runs_here() -> list[str]:
@@ -214,10 +214,6 @@ def _runs_in(folder: Path) -> list[Path]:
 
 def _named(folders: Sequence[Path]) -> str:
     return listed(folders, MOST_NAMED, 200)
-
-
-def _decay(run: Run) -> float:
-    return number(run.report.get("gamma")) or 0.0
 
 
 def _absent(path: str) -> InputError:

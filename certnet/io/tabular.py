@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from certnet.io.cells import EXACT, INFINITE, MISSING, MISSING_NAME, parse_number
+from certnet.io.columns import Columns
 from certnet.io.columns_fit import Draft, draft
 from certnet.io.complaints import require_none
 from certnet.io.dataset import DataSet, Recipe, Task
@@ -83,6 +84,8 @@ def tabular(table: Table, recipe: Recipe, task: Task | None, outputs: Outputs | 
     if weighing is not None:
         weights, complaints = _weights(table, weighing)
         wrong += complaints
+    if recipe.plain:
+        recipe = replace(recipe, columns=Columns.numbers(inputs, target=target))
     kept = replace(table, names=tuple(inputs), columns=tuple(table.column(name) for name in inputs), notes=())
     found = draft(kept, recipe)
     require_none(table.name, [*wrong, *found.wrong])
