@@ -66,11 +66,6 @@ def plain_numbers(cells: Sequence[str]) -> FloatArray | None:
     return values if (np.abs(values) <= LARGEST).all() else None
 
 
-def parse_boolean(text: str) -> float | None:
-    """1 for yes, 0 for no, in the words of ``BOOLEANS`` and upper or lower case; else None."""
-    return BOOLEANS.get(text.lower())
-
-
 def parse_date(text: str, form: str) -> float | None:
     """Days since 1970-01-01 UTC, fractions for times, where ``text`` is a date of this form; else None.
 

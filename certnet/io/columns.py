@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from certnet.io.cells import DATE_FORMATS, ISO, date_text, is_day, parse_boolean, parse_date, parse_time, time_text
+from certnet.io.cells import BOOLEANS, DATE_FORMATS, ISO, date_text, is_day, parse_date, parse_time, time_text
 from certnet.io.complaints import require_none
 from certnet.io.readings import absent, names, numbers, words
 from certnet.io.tables import Table
@@ -87,7 +87,7 @@ class Column:
         # Dates of typed tables come as ISO has them, whatever the text was that the column was learned from.
         forms = dict.fromkeys((self.form or ISO, ISO))
         dates = lambda cell: next((day for form in forms if (day := parse_date(cell, form)) is not None), None)  # noqa: E731
-        parsers = {"boolean": parse_boolean, "time": parse_time, "date": dates}
+        parsers = {"boolean": lambda cell: BOOLEANS.get(cell.lower()), "time": parse_time, "date": dates}
         return words(table, self.name, self.kind, parsers[self.kind])
 
     def _encode_names(self, table: Table, refuse_missing: bool) -> tuple[FloatArray, list[str], list[str]]:

@@ -79,7 +79,7 @@ def read_instances(source: str, network: str | None = None) -> list[Instance]:
 
 def with_expected(instances: list[Instance], path: str) -> list[Instance]:
     """The instances with the verdicts of a file of lines ``property,verdict``, by the name of the property's file."""
-    table = {Path(cells[0]).name: _expected(cells[-1]) for _, cells in _lines(Path(path)) if len(cells) > 1}
+    table = {Path(cells[0]).name: WORDS.get(cells[-1].lower()) for _, cells in _lines(Path(path)) if len(cells) > 1}
     found = [replace(one, expected=table.get(Path(one.query).name, one.expected)) for one in instances]
     if not any(one.expected for one in found):
         raise InputError(f"{path} expects nothing of these instances; give lines such as prop_1.vnnlib,unsat.")
@@ -121,8 +121,4 @@ def _instance(path: Path, line: int, cells: list[str]) -> Instance:
             f"{path.name}, line {line}: an instance is network,property,seconds,expected, such as "
             "net.onnx,prop.vnnlib,60,unsat, of which the last two may be missing."
         )
-    return Instance(cells[0], cells[1], path.parent, seconds, _expected(cells[3]) if len(cells) > 3 else None)
-
-
-def _expected(word: str) -> str | None:
-    return WORDS.get(word.lower())
+    return Instance(cells[0], cells[1], path.parent, seconds, WORDS.get(cells[3].lower()) if len(cells) > 3 else None)

@@ -86,7 +86,9 @@ def signal_of(operand: Operand) -> Signal:
 
 def constants(operands: Sequence[Operand]) -> list[Array | None]:
     if any(isinstance(operand, Signal) for operand in operands):
-        raise InputError("takes more than one computed value; certnet reads affine layers with constant weights")
+        raise InputError(
+            "takes several computed values; certnet reads affine layers of constant weights and fixed shapes"
+        )
     return [operand for operand in operands if not isinstance(operand, Signal)]
 
 
@@ -121,10 +123,8 @@ def moved(node: Node, operands: Sequence[Operand]) -> list[Operand]:
     """The operators that only move entries, evaluated on their numbers."""
     if node.kind == "Concat":
         return _concatenated(node, operands)
-    first, rest = signal_of(operands[0]), operands[1:]
-    if any(isinstance(operand, Signal) for operand in rest):
-        raise InputError("takes a computed value as shape or position; export the network with fixed shapes")
-    results = node.run([first.places, *constants(rest)])
+    first = signal_of(operands[0])
+    results = node.run([first.places, *constants(operands[1:])])
     return [settled(first.chain, result, first.ending) for result in results]
 
 

@@ -54,18 +54,14 @@ class Tensors:
         file = self._path.parent / place
         try:
             inside = file.resolve().is_relative_to(self._path.parent.resolve()) and not place.is_absolute()
-            if not inside or ".." in place.parts or "\\" in str(place) or not place.parts:
+            if not inside or ".." in place.parts or "\\" in str(place) or not file.is_file():
                 raise InputError(
-                    f"{name} names the file {str(place)[:80]!r}, which does not lie beside the model; export it as a "
-                    "single file."
+                    f"{name} has its numbers in {str(place)[:80]!r}, which is missing or does not lie beside the "
+                    "model; put it there, or export a single file."
                 )
-            if not file.is_file():
-                raise InputError(
-                    f"{name} has its numbers in {str(place)[:80]!r}, which is missing; put that file beside the model."
-                )
-            start = int(entries.get("offset", "0"))
-            length = int(entries.get("length", file.stat().st_size - start))
-            if start < 0 or length < 0 or start + length > file.stat().st_size or self._bytes + length > LARGEST_FILE:
+            size, start = file.stat().st_size, int(entries.get("offset", "0"))
+            length = int(entries.get("length", size - start))
+            if start < 0 or length < 0 or start + length > size or self._bytes + length > LARGEST_FILE:
                 raise ValueError(length)
             with file.open("rb") as stream:
                 stream.seek(start)

@@ -81,8 +81,8 @@ def _read(path: str | Path, files: Mapping[str, str] | str, semantics: str) -> Q
         semantics = FLOAT32 if FLOAT32 in _elements(found.networks) else semantics
         known: dict[str, ReluNetwork] = {}
         for network in found.networks:
-            source = _source(network, found.networks)
-            known[network.name] = declared_network(files[source], network, plain=semantics == FLOAT32)
+            file = files[network.equal_to or network.name]
+            known[network.name] = declared_network(file, network, plain=semantics == FLOAT32)
         return _query(found, side_by_side([*known.values()]), semantics)
 
 
@@ -123,16 +123,6 @@ def _require_named(networks: tuple[Declaration, ...], files: Mapping[str, str]) 
         equal = next((network.equal_to for network in networks if network.name == extra), None)
         why = "which it does not declare" if equal is None else f"which it calls equal to {equal}"
         raise InputError(f"--network names {extra}, {why}; leave it out.")
-
-
-def _source(network: Declaration, networks: tuple[Declaration, ...]) -> str:
-    """The name of the network whose file is this one's."""
-    by_name = {one.name: one for one in networks}
-    for _ in networks:
-        if network.equal_to is None:
-            return network.name
-        network = by_name[network.equal_to]
-    raise InputError("its networks are called equal in a circle; give one of them a file.")
 
 
 def _elements(networks: tuple[Declaration, ...]) -> set[str]:

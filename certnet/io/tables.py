@@ -105,10 +105,9 @@ def read_table(path: str | Path) -> Table:
             raise InputError(f"{path.name} is a spreadsheet; export its sheet as 'CSV UTF-8' and name that file.")
         if path.suffix.lower() in PARQUET:
             return _read_parquet(path)
-        text = read_csv(path)
+        return Table(path.name, *read_csv(path))
     except OSError as error:
         raise unreadable(path, error) from None
-    return Table(path.name, text.header, text.columns, text.lines, "line", text.decimal_comma, text.notes)
 
 
 def _read_parquet(path: Path) -> Table:
