@@ -192,8 +192,8 @@ def _region(lower: Sequence[Bound], upper: Sequence[Bound]) -> InputRegion:
     return replace(region, inner=(least, largest), sides=(tuple(sides[0]), tuple(sides[1])))
 
 
-Pairs, Form = list[tuple[Clause, InputRegion]], tuple[tuple[int, float], ...]
-"""Conjunctions with their boxes; and numbers of inputs with coefficients."""
+Pairs = list[tuple[Clause, InputRegion]]
+Form = tuple[tuple[int, float], ...]  # numbers of inputs and coefficients
 
 
 def _outputs_alone(pairs: Pairs, outputs: int, network: ReluNetwork | None) -> tuple[Pairs, ReluNetwork | None]:
