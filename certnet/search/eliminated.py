@@ -3,16 +3,18 @@
 Free neurons with a negative weight are what the triangle relaxation errs on. Only they get quadratic terms here; all
 others, and the signs of fixed neurons, have linear multipliers as in ``certnet.search.linear``. In inputs x and
 activations ``α = u (1 + a)/2`` of the former, with |x_j| ≤ 1 and |a_i| ≤ 1, the margin is, for any τ and any
-nonnegative D, θ, ν and κ, at least the least value over all (a, x) of
+nonnegative D, θ, ν, κ, ψ and σ, at least the least value over all (a, x) of
 
-    linear(a, x) + Σ τ_i α_i (α_i − p_i) + Σ D_i (a_i² − 1) + Σ θ_j (x_j² − 1)
-                 − Σ ν_i (chord_i − α_i) − Σ κ_i (α_i − p_i),
+    linear(a, x) + Σ τ_i α_i (α_i − p_i) + Σ D_i (a_i² − 1) + Σ θ_j (x_j² − 1) − Σ ν_i (chord_i − α_i)
+                 − Σ κ_i (α_i − p_i) − Σ ψ_ij α_i (1 ± x_j) + σ (‖s x + m‖² − 1),
 
-p being their pre-activations: ``α (α − p)`` is 0, and what is taken off is nonnegative. That is the relaxation of
-Raghunathan, Steinhardt and Liang (2018) with triangles. The matrix of the form is ``[h, −C/2; −Cᵀ/2, θ]`` with diagonal
-h and θ, so that its Schur complement ``h − ¼ C θ⁻¹ Cᵀ`` tells whether it is definite. The value is concave in the
-multipliers, and its gradient is what their terms are at the minimiser. L-BFGS in the logarithms of the multipliers,
-with a barrier, goes up until the value is positive; every iterate is a bound.
+p being their pre-activations, s x + m the offset from a ball's centre in radii: ``α (α − p)`` is 0, and what is taken
+off is nonnegative. That is the relaxation of Raghunathan, Steinhardt and Liang (2018) with triangles, and products of
+activations and sides of the box, of which those are there that the minimiser violates most. The matrix of the form is
+``[h, −C/2; −Cᵀ/2, Θ]`` with diagonal h and Θ, so that its Schur complement ``h − ¼ C Θ⁻¹ Cᵀ`` tells whether it is
+definite. The value is concave in the multipliers, and its gradient is what their terms are at the minimiser. L-BFGS in
+the logarithms of the multipliers goes up, with a barrier that is lowered, until the value is positive; every iterate is
+a bound.
 """
 
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ from scipy.optimize import minimize
 
 from certificates.failure import NO_DEADLINE, Deadline
 from certificates.making.tree import LeafProof
+from certnet.search.regions import project
 from formulations._validation import FloatArray, IntArray
 from formulations.margin import FIXED_INPUT, MarginProblem
 from formulations.robustness import BOX_ROWS
@@ -34,14 +37,22 @@ from formulations.signs import ACTIVE, FREE
 class Settings:
     """The tuning numbers of this module."""
 
-    barriers: tuple[float, ...] = (1e-3, 1e-3, 1e-4, 1e-5)
-    """Weights of the barrier, relative to the bound that is to be improved. Not measured."""
-    steps: tuple[int, ...] = (60, 100, 150, 150)
+    barriers: tuple[float, ...] = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
+    """Weights of the barrier, relative to the bound that is to be improved. Measured: at the root of the hardest
+    784-500-10 box 1.1 CPU s to −0.57, where beginning with 1e-3 it was 2.8 to −0.60."""
+    steps: tuple[int, ...] = (20, 20, 20, 40, 60, 80, 100)
     """Steps of L-BFGS with each of them. Not measured."""
     patience: tuple[int, float] = (20, 0.1)
     """A barrier is lowered early when so many steps gain less than this part of what is missing. Not measured."""
-    known: int = 1
+    known: int = 4
     """Barriers that are left out where the parent's multipliers are known. Not measured."""
+    ahead: float = 1.0
+    """A bound is hopeless if it is negative and would be after a gain of this part of that of the last barrier. Not
+    measured."""
+    added: int = 400
+    """Products of activations and sides that a hopeless bound gets. Not measured."""
+    violation: float = 1e-3
+    """Part of the largest value of such a product below which it must be, negative, to be added. Not measured."""
     pairs: int = 30
     """Pairs of vectors that L-BFGS keeps. Not measured."""
     enough: float = 1e-3
@@ -55,6 +66,25 @@ class Settings:
 SETTINGS = Settings()
 FIRST = (-2.0, -2.0, -0.3, -4.0)
 """Logarithms of τ, D, ν and κ at the beginning, in their units."""
+FIRST_PRODUCT, FIRST_BALL = -4.0, -4.0
+"""And of ψ and σ."""
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """Logarithms of a node's multipliers, from which a child may begin.
+
+    Attributes:
+        own: (5, N) of neurons; NaN where one has none.
+        region: (d,) of the inputs, and (d + 1,) with a ball.
+        products: (K, 3) neuron, input and 0 or 1 for its lower or upper side.
+        on_products: (K,).
+    """
+
+    own: FloatArray
+    region: FloatArray
+    products: IntArray
+    on_products: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,9 +95,9 @@ class EliminatedBound:
         leaf: its proof, or None if it has none.
         margin: that the leaf proves; NaN without one.
         value: the bound.
-        x: (d,) where the form is least, brought into the box.
+        x: (d,) where the form is least, brought into the region.
         scores: (N,) by how much the relaxation errs at each neuron there, by its complementarity.
-        logarithms: of the multipliers, (5, N) and (d,), from which a child may begin; NaN where a neuron has none.
+        known: the multipliers.
     """
 
     leaf: LeafProof | None
@@ -75,11 +105,30 @@ class EliminatedBound:
     value: float
     x: FloatArray
     scores: FloatArray
-    logarithms: tuple[FloatArray, FloatArray]
+    known: Known
+
+
+@dataclass(frozen=True, eq=False)
+class _Point:
+    """The form at some multipliers.
+
+    Attributes:
+        value, raised: the bound, and with the barrier.
+        slopes: gradient of the latter.
+        a, x: minimiser.
+        spread: (n, d) what the barrier, divided by its weight, adds to the means of α_i x_j.
+    """
+
+    value: float
+    raised: float
+    slopes: FloatArray
+    a: FloatArray
+    x: FloatArray
+    spread: FloatArray
 
 
 class _Form:
-    """The node's form as a function of z, the logarithms of its multipliers."""
+    """The node's form as a function of z, the logarithms of its multipliers v, τ, D, ν, κ, ψ, θ and σ."""
 
     def __init__(self, problem: MarginProblem, signs: IntArray, mu: FloatArray) -> None:
         w, moved = mu @ problem.weights, np.append(problem.middle, 1.0)
@@ -100,79 +149,130 @@ class _Form:
         most = max(float(np.abs(w).max(initial=0.0)), 1e-300)
         self.limit = np.where(self.rising, w[straight], most)
         spread = np.abs(self.q).mean() + 0.5 * np.abs(self.w @ np.abs(self.A)).mean()
-        n, d = len(bent), problem.case.region.inputs
-        self.units = [self.w / self.high, self.w * self.high, self.w, self.w, np.full(d, max(float(spread), 1e-300))]
-        self.cuts = np.cumsum([len(straight), n, n, n, n])
+        self.unit = max(float(spread), 1e-300)
         self.total = float(np.abs(w) @ problem.size) + float(np.abs(self.q).sum())
+        region, d = problem.case.region, len(self.q)
+        # Offsets from the centre of a ball, in radii.
+        self.share, self.apart, self.balls = np.zeros(d), np.zeros(d), 0
+        if region.centre is not None and region.radius is not None and region.radius > 0:
+            self.share, self.apart, self.balls = problem.width / region.radius, problem.middle - region.centre, 1
+            self.apart = self.apart / region.radius
+        self.take(np.zeros((0, 3), dtype=np.int64))
 
-    def start(self, known: tuple[FloatArray, FloatArray] | None = None) -> FloatArray:
-        """Where to begin: as the parent ended, if it is known; θ grows until the form is definite."""
+    def take(self, products: IntArray) -> None:
+        """Have these products (K, 3): places in ``bent``, inputs, and 0 or 1 for lower or upper sides."""
+        n, d, w = len(self.bent), len(self.q), self.w
+        self.products = products
+        self.i, self.j, self.side = products[:, 0], products[:, 1], 1.0 - 2.0 * products[:, 2]
+        units = [w / self.high, w * self.high, w, w, w[self.i], np.full(d, self.unit), np.full(self.balls, self.unit)]
+        self.units = [*units[:6], float(d) * units[6]]
+        self.cuts = np.cumsum([len(self.straight), n, n, n, n, len(products), d])
+
+    def start(self, known: Known | None = None) -> FloatArray:
+        """Where to begin: as the parent ended, if it is known; θ and σ grow until the form is definite."""
         first = np.where(self.rising, 0.0, -4.0)
-        others, inputs = np.tile(FIRST, (len(self.bent), 1)).T, np.zeros(len(self.q))
+        others, region = np.tile(FIRST, (len(self.bent), 1)).T, np.zeros(len(self.q) + self.balls)
+        if self.balls:
+            region[:] = FIRST_BALL
+            region[-1] = 0.0
+        on_products = np.zeros(0)
         if known is not None:
-            own, inputs = known
+            own, region = known.own, known.region
             first = np.where(np.isnan(own[0, self.straight]), first, own[0, self.straight])
             others = np.where(np.isnan(own[1:, self.bent]), others, own[1:, self.bent])
-        z = np.concatenate([first, others.ravel(), inputs])
-        while self.value(z, 0.0) is None and z[-1] < 40.0:
-            z[self.cuts[-1] :] += 0.5
+            still = np.isin(known.products[:, 0], self.bent)
+            products = known.products[still]
+            products[:, 0] = np.searchsorted(self.bent, products[:, 0])
+            self.take(products)
+            on_products = known.on_products[still]
+        return self.definite(np.concatenate([first, others.ravel(), on_products, region]))
+
+    def definite(self, z: FloatArray) -> FloatArray:
+        """z with θ and σ grown until the form is definite."""
+        while self.at(z, 0.0) is None and z[-1] < 40.0:
+            z[self.cuts[5] :] += 0.5
         return z
 
-    def logarithms(self, z: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """z by neurons, and of the inputs."""
+    def known(self, z: FloatArray) -> Known:
+        """z by neurons, inputs and products."""
         own = np.full((5, self.problem.neurons), np.nan)
         own[0, self.straight] = z[: len(self.straight)]
-        own[1:, self.bent] = z[len(self.straight) : self.cuts[-1]].reshape(4, -1)
-        return own, z[self.cuts[-1] :]
+        own[1:, self.bent] = z[len(self.straight) : self.cuts[4]].reshape(4, -1)
+        products = np.column_stack([self.bent[self.i], self.products[:, 1:]])
+        return Known(own, z[self.cuts[5] :], products, z[self.cuts[4] : self.cuts[5]])
+
+    def extended(self, z: FloatArray, barrier: float) -> FloatArray:
+        """z with further products: those that are most negative on the mean."""
+        point = self.at(z, barrier)
+        assert point is not None
+        alpha = 0.5 * self.high * (1.0 + point.a)
+        on_x = np.outer(alpha, point.x) + barrier * point.spread
+        means = np.stack([alpha[:, None] + on_x, alpha[:, None] - on_x], axis=2) / self.high[:, None, None]
+        means[:, self.problem.width == 0] = 0.0
+        means[tuple(self.products.T)] = 0.0
+        worst = np.argsort(means, axis=None, kind="stable")[: SETTINGS.added]
+        worst = worst[means.ravel()[worst] < -SETTINGS.violation]
+        new = np.column_stack(np.unravel_index(worst, means.shape)).astype(np.int64)
+        parts = np.split(z, self.cuts[4:6])
+        self.take(np.concatenate([self.products, new]))
+        return self.definite(np.concatenate([parts[0], parts[1], np.full(len(new), FIRST_PRODUCT), parts[2]]))
 
     def multipliers(self, z: FloatArray) -> list[FloatArray]:
-        """v of straight neurons, then τ, D, ν, κ of bent ones and θ of the inputs."""
+        """v of straight neurons, then τ, D, ν, κ of bent ones, ψ of products, θ of the inputs, and σ."""
         v, *others = np.split(z, self.cuts)
         own = self.limit * np.where(self.rising, 1.0 / (1.0 + np.exp(-v)), np.exp(np.minimum(v, 40.0)))
         return [own, *(unit * np.exp(np.minimum(one, 40.0)) for unit, one in zip(self.units, others, strict=True))]
 
-    def value(self, z: FloatArray, barrier: float) -> tuple[float, float, FloatArray, FloatArray, FloatArray] | None:
-        """(value, value with the barrier, its gradient, a, x); None where the form is not definite."""
-        v, tau, D, nu, kappa, theta = self.multipliers(z)
+    def at(self, z: FloatArray, barrier: float) -> _Point | None:
+        """The form at these multipliers; None where it is not definite."""
+        v, tau, D, nu, kappa, psi, theta, sigma = self.multipliers(z)
         A, b, w, low, high, straight = self.A, self.b, self.w, self.low, self.high, self.straight
+        ball, half = float(sigma.sum()), 0.5 * high
         slope, own = high / (high - low), self.base + self.direction * v
-        on_alpha, on_p = -w + nu - kappa - tau * b, kappa - nu * slope
+        on_alpha, on_p = -w + nu - kappa - tau * b - np.bincount(self.i, psi, len(w)), kappa - nu * slope
         fixed = self.constant + own @ self.offset[straight] + on_p @ b + nu @ (slope * low)
-        fixed += 0.5 * on_alpha @ high + 0.25 * tau @ high**2
-        bend = 0.5 * tau * high
-        h = 0.5 * bend * high + D
-        g_a, g_x = (0.5 * on_alpha + bend) * high, self.q + own @ self.rows[straight] + (on_p - bend) @ A
-        C = bend[:, None] * A
-        half = C / np.sqrt(theta)
-        S = -0.25 * dsyrk(1.0, half.T, trans=True, lower=True)
+        fixed += on_alpha @ half + tau @ half**2 + ball * (self.apart @ self.apart - 1.0)
+        bend = tau * half
+        h = bend * half + D
+        g_a, g_x = on_alpha * half + bend * high, self.q + own @ self.rows[straight] + (on_p - bend) @ A
+        g_x = g_x + 2.0 * ball * self.share * self.apart
+        C, moved = bend[:, None] * A, half[self.i] * self.side * psi
+        if len(psi):
+            np.add.at(C, (self.i, self.j), moved)
+            g_x = g_x - np.bincount(self.j, moved, len(g_x))
+        whole = theta + ball * self.share**2
+        scaled = C / np.sqrt(whole)
+        S = -0.25 * dsyrk(1.0, scaled.T, trans=True, lower=True)
         S[np.diag_indices(len(S))] += h
         L, failed = dpotrf(S, lower=True, clean=True)
         if failed or not np.isfinite(L).all():
             return None
-        y = dtrtrs(L, g_a + 0.5 * half @ (g_x / np.sqrt(theta)), lower=True)[0]
-        value = float(fixed - theta.sum() - D.sum() - 0.25 * (g_x @ (g_x / theta) + y @ y))
+        y = dtrtrs(L, g_a + 0.5 * scaled @ (g_x / np.sqrt(whole)), lower=True)[0]
+        value = float(fixed - theta.sum() - D.sum() - 0.25 * (g_x @ (g_x / whole) + y @ y))
         a = -0.5 * dtrtrs(L, y, lower=True, trans=1)[0]
-        x = 0.5 * (a @ C - g_x) / theta
-        alpha, p = 0.5 * high * (1.0 + a), A @ x + b
+        x = 0.5 * (a @ C - g_x) / whole
+        alpha, p = half * (1.0 + a), A @ x + b
         on_v = self.direction * (self.rows[straight] @ x + self.offset[straight])
-        inverse, ratio = dpotri(L, lower=True)[0], C / theta
+        inverse, ratio = dpotri(L, lower=True)[0], C / whole
         inverse += np.tril(inverse, -1).T
         G, own_inverse = inverse @ ratio, np.diag(inverse) - 1.0 / h
-        across = 0.5 * high * np.einsum("ij,ij->i", G, A)
+        spread, varied = 0.5 * half[:, None] * G, 0.25 * np.einsum("ij,ij->j", ratio, G)
         slopes = [
             on_v * v * np.where(self.rising, 1.0 - v / self.limit, 1.0),
-            tau * (alpha * (alpha - p) + barrier * (0.25 * high**2 * own_inverse - 0.5 * across)),
+            tau * (alpha * (alpha - p) + barrier * (half**2 * own_inverse - np.einsum("ij,ij->i", spread, A))),
             D * (a**2 - 1.0 + barrier * own_inverse),
             nu * (alpha - slope * (p - low)),
             kappa * (p - alpha),
-            theta * (x**2 - 1.0 + 0.25 * barrier * np.einsum("ij,ij->j", ratio, G)),
+            -psi * (alpha[self.i] * (1.0 + self.side * x[self.j]) + barrier * self.side * spread[self.i, self.j]),
+            theta * (x**2 - 1.0 + barrier * varied),
+            sigma * (np.sum((self.share * x + self.apart) ** 2) - 1.0 + barrier * (self.share**2 @ varied)),
         ]
         room = 2.0 * float(np.log(np.diag(L)).sum()) - float(np.log(h).sum())
-        return value, value + barrier * room, np.concatenate(slopes), a, x
+        return _Point(value, value + barrier * room, np.concatenate(slopes), a, x, spread)
 
     def leaf(self, z: FloatArray) -> LeafProof:
         """The multipliers for the whole problem."""
-        v, tau, D, nu, kappa, theta = self.multipliers(z)
+        v, tau, D, nu, kappa, psi, theta, sigma = self.multipliers(z)
         problem, N, bent, straight = self.problem, self.problem.neurons, self.bent, self.straight
         t, low, high = 2 * N, self.low, self.high
         curved = 4.0 * D / (-low * high**2)
@@ -181,22 +281,24 @@ class _Form:
         rising = straight[self.rising]
         whole[rising] = -SETTINGS.definite * self.weights[rising] / problem.size[rising]
         triangle = problem.triangle_start + bent
-        inputs = np.arange(len(theta))
-        side = 2 * N + BOX_ROWS + 2 * inputs
+        side = 2 * N + BOX_ROWS + 2 * np.arange(len(theta))
         constant = problem.width == 0
         columns = np.square(problem.generators[:, :-1] / problem.size[:, None]).max(axis=0, initial=0.0)
         on_sides = np.where(constant, FIXED_INPUT * self.total * (1.0 + columns), 0.0)
         on_sides[~constant] = theta[~constant] / problem.width[~constant] ** 2
         fixed = straight[~self.rising]
         at_fixed = np.where(self.signs[fixed] == ACTIVE, fixed, N + fixed)
-        p = [bent, np.full(len(bent), t), N + bent, rising, N + rising, at_fixed, side]
+        p = [bent, np.full(len(bent), t), N + bent, rising, N + rising, at_fixed, side, bent[self.i]]
         q = [triangle, triangle, *(np.full(len(one), t) for one in p[2:6]), side + 1]
-        slope = v[self.rising]
-        values = [curved, nu / (high - low), kappa, self.weights[rising] - slope, slope, v[~self.rising], on_sides]
+        q.append(side[self.j] + self.products[:, 2])
+        slope, rest = v[self.rising], v[~self.rising]
+        values = [curved, nu / (high - low), kappa, self.weights[rising] - slope, slope, rest, on_sides]
+        values.append(psi / problem.width[self.j])
         pairs = np.stack([np.concatenate(p), np.concatenate(q)], axis=1).astype(np.int64)
         multipliers = np.concatenate(values)
-        used = multipliers > 0
-        return LeafProof(pairs[used], multipliers[used], whole)
+        used, radius = multipliers > 0, problem.case.region.radius
+        ball = np.zeros(0) if radius is None else np.append(sigma, np.zeros(1))[:1] / max(radius, 1e-300) ** 2
+        return LeafProof(pairs[used], multipliers[used], whole, ball)
 
 
 def eliminated_bound(
@@ -205,44 +307,41 @@ def eliminated_bound(
     mu: FloatArray,
     linear: float,
     *,
-    known: tuple[FloatArray, FloatArray] | None = None,
+    known: Known | None = None,
     deadline: Deadline = NO_DEADLINE,
 ) -> EliminatedBound:
-    """Bound ``μᵀ(H f + h)`` where neurons have these signs (N,), over the box of the region.
+    """Bound ``μᵀ(H f + h)`` where neurons have these signs (N,), over the region.
 
     Ends as soon as the node is proved, or clearly is not.
 
     Args:
         problem, signs, mu: the node.
         linear: its linear bound, which is negative.
-        known: logarithms of the parent's multipliers, after which less is left to do.
+        known: multipliers of the parent, after which less is left to do.
         deadline: when to end.
     """
     with np.errstate(all="ignore"):
         form = _Form(problem, signs, mu)
         if not len(form.bent):
             # The linear relaxation is exact.
-            nothing = np.zeros(problem.neurons)
-            none = form.logarithms(np.zeros(form.cuts[-1] + len(form.q)))
-            return EliminatedBound(None, float("nan"), linear, problem.middle, nothing, none)
+            none = form.known(np.zeros(form.cuts[-1] + form.balls))
+            return EliminatedBound(None, float("nan"), linear, problem.middle, np.zeros(problem.neurons), none)
         return _ascended(form, abs(linear), known, deadline)
 
 
-def _ascended(
-    form: _Form, size: float, known: tuple[FloatArray, FloatArray] | None, deadline: Deadline
-) -> EliminatedBound:
-    z, skipped = form.start(known), 0 if known is None else SETTINGS.known
-    (patience, share), values = SETTINGS.patience, [-np.inf]
-    best, least = (-np.inf, z, np.zeros(len(form.bent)), np.zeros(len(form.q))), -np.inf
+def _ascended(form: _Form, size: float, known: Known | None, deadline: Deadline) -> EliminatedBound:
+    skipped, (patience, share) = 0 if known is None else SETTINGS.known, SETTINGS.patience
+    z, extended, values = form.start(known), known is not None, [-np.inf]
+    best, before = (-np.inf, z, np.zeros(len(form.bent)), np.zeros(len(form.q))), -np.inf
 
     def descent(z: FloatArray, barrier: float) -> tuple[float, FloatArray]:
         nonlocal best
-        found = form.value(z, barrier)
-        if found is None or not np.isfinite(found[1]):
+        found = form.at(z, barrier)
+        if found is None or not np.isfinite(found.raised):
             return 1e3 * form.total, np.zeros(len(z))
-        if found[0] > best[0]:
-            best = found[0], z.copy(), found[3], found[4]
-        return -found[1], -found[2]
+        if found.value > best[0]:
+            best = found.value, z.copy(), found.a, found.x
+        return -found.raised, -found.slopes
 
     def look(_: FloatArray) -> None:
         values.append(best[0])
@@ -253,19 +352,25 @@ def _ascended(
     for barrier, steps in zip(SETTINGS.barriers[skipped:], SETTINGS.steps[skipped:], strict=True):
         values.clear()
         options = {"maxiter": steps, "maxcor": SETTINGS.pairs, "maxfun": 3 * steps}
-        minimize(descent, best[1], args=(barrier * size,), jac=True, method="L-BFGS-B", options=options, callback=look)
-        hopeless = best[0] < 0 and best[0] - least < -best[0]
-        if best[0] > SETTINGS.enough * size or deadline.passed or hopeless:
+        found = minimize(
+            descent, z, args=(barrier * size,), jac=True, method="L-BFGS-B", options=options, callback=look
+        )
+        z = best[1] if len(best[1]) == len(found.x) else found.x
+        if best[0] > SETTINGS.enough * size or deadline.passed:
             break
-        least = best[0]
+        if best[0] + SETTINGS.ahead * (best[0] - before) < 0:
+            if extended:
+                break
+            z, extended = form.extended(z, barrier * size), True
+            best = -np.inf, z, best[2], best[3]
+        before = best[0]
     value, z, a, x = best
     problem, bent = form.problem, form.bent
     scores = np.zeros(problem.neurons)
     # At the minimum α (α − p) is about 0 on the mean; what the means lack is a covariance, which a split takes away.
     alpha = 0.5 * form.high * (1.0 + a)
     scores[bent] = form.w * np.abs(alpha * (alpha - form.A @ x - form.b)) / form.high
-    region = problem.case.region
-    point = np.clip(problem.middle + problem.width * x, region.lower, region.upper)
-    if not value > 0:
-        return EliminatedBound(None, float("nan"), value, point, scores, form.logarithms(z))
-    return EliminatedBound(form.leaf(z), SETTINGS.kept * value, value, point, scores, form.logarithms(z))
+    point = project(problem.case.region, (problem.middle + problem.width * x)[None])[0]
+    proved = value > 0
+    leaf, margin = (form.leaf(z), SETTINGS.kept * value) if proved else (None, float("nan"))
+    return EliminatedBound(leaf, margin, value, point, scores, form.known(z))

@@ -17,7 +17,7 @@ from certificates.making.tree import LeafProof
 from certnet.search.attack import attack
 from certnet.search.best_first import best_first
 from certnet.search.counterexample import Counterexample, confirm_near
-from certnet.search.eliminated import eliminated_bound
+from certnet.search.eliminated import Known, eliminated_bound
 from certnet.search.linear import LinearBounds
 from certnet.search.margin_proofs import (
     ROUNDING,
@@ -83,7 +83,7 @@ class _Node(Vertex):
     score: float = 0.0
     relaxed: float = -np.inf
     products: IntArray | None = None
-    logarithms: tuple[FloatArray, FloatArray] | None = None
+    known: Known | None = None
 
 
 class CaseSearch:
@@ -264,10 +264,10 @@ class CaseSearch:
     def eliminated(self, node: _Node) -> None:
         """Bound a node with eliminated inputs."""
         assert node.mu is not None
-        known = None if node.parent is None else node.parent.logarithms
+        known = None if node.parent is None else node.parent.known
         found = eliminated_bound(self.problem, node.signs, node.mu, node.value, known=known, deadline=self.deadline)
         self.semidefinite_nodes += 1
-        node.relaxed, node.logarithms = found.value, found.logarithms
+        node.relaxed, node.known = found.value, found.known
         if found.leaf is not None:
             self._claim(node, found.leaf, found.margin)
         elif self._refuted_from(found.x[None]):

@@ -226,7 +226,7 @@ def test_eliminated_inputs_give_a_bound_that_the_checker_proves(seed: int, input
         assert proved.value <= least + shift + 1e-9
         margin = semidefinite_margin(network, moved, one, proved.leaf, np.ones(1), proved.margin)
         assert 0 < margin <= proved.value
-        known = proved.logarithms
+        known = proved.known
 
 
 def test_eliminated_inputs_prove_what_linear_bounds_do_not() -> None:
