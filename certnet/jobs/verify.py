@@ -166,7 +166,6 @@ def verify(
     *,
     semantics: str = REAL,
     time_limit: float | None = None,
-    circuits: bool = False,
     random_state: int = 0,
     tree: SplitTree | None = None,
     provenance: Mapping[str, Any] | None = None,
@@ -180,7 +179,6 @@ def verify(
         semantics: "real"; or "float32" to decide for all float32 inputs and all their evaluations in float32, in any
             order of summation, with or without fused multiply-add. Then what lies within rounding is UNKNOWN.
         time_limit: seconds, or None; the check of a finished proof has a tenth and a second more.
-        circuits: let the semidefinite search use circuit inequalities, which rarely pays.
         random_state: seed of the attack.
         tree: splits that another verifier found, with which the search of a case begins where bounds of the whole
             region do not decide it. Leaves that have no proof are split further.
@@ -200,7 +198,7 @@ def verify(
     with np.errstate(all="ignore"):
         # Overflow ends as a bound that is no number, which decides nothing.
         work = _Verification(network, cases, clock, semantics, tree, random_state)
-        return work.run(circuits, dict(provenance or {}))
+        return work.run(dict(provenance or {}))
 
 
 class _Verification:
@@ -221,10 +219,11 @@ class _Verification:
         self.cases = cases if semantics == REAL else in_float32(network, cases, self._bounds)
         errors = [case.rounding for case in self.cases if case.rounding is not None]
         self.rounding = max((float(error.max()) for error in errors), default=0.0)
-        self.attacked = self.lower_bound = math.inf
+        self.attacked = math.inf
         self.nodes = np.zeros(2, dtype=np.int64)
-        self.timed_out, self.bounded = False, 0
+        self.timed_out = False
         self.proofs: dict[int, CaseProof] = {}
+        self.lower: dict[int, float] = {}
         self.sizes: dict[int, float] = {}
 
     @cached_property
@@ -232,10 +231,9 @@ class _Verification:
         """Made where something is left to attack, as NumPy's random numbers are imported for it."""
         return np.random.default_rng(self._seed)
 
-    def run(self, circuits: bool, provenance: dict[str, Any]) -> VerificationResult:
+    def run(self, provenance: dict[str, Any]) -> VerificationResult:
         """All regions first, with CROWN and an attack; then the open cases, the one nearest to being unsafe first."""
         deadline = Deadline.after(self.clock.left())
-        work = SETTINGS.attack_work
         open_: list[tuple[int, MarginProblem, float]] = []
         for numbers in _by_region(self.cases):
             if self.sizes and deadline.passed:
@@ -248,7 +246,9 @@ class _Verification:
             found = attack_all(
                 self.network,
                 [self.cases[number] for number, _ in left],
-                starts=int(np.clip(work // max(self.network.hidden.size * len(left), 1), *SETTINGS.starts)),
+                starts=int(
+                    np.clip(SETTINGS.attack_work // max(self.network.hidden.size * len(left), 1), *SETTINGS.starts)
+                ),
                 rng=self.rng,
                 deadline=deadline,
                 until=-SETTINGS.clear * max(float(np.abs(problem.linear).max(initial=0.0)) for _, problem in left)
@@ -262,9 +262,21 @@ class _Verification:
                 if counterexample is not None:
                     return self._refuted(counterexample)
                 open_.append((number, problem, one.margin))
+        open_.sort(key=lambda item: item[2])
+        refuted = self._searched(open_, deadline)
+        found_ = refuted or self._concluded(provenance)
+        if found_.verdict is Verdict.UNKNOWN and found_.report is not None and not deadline.passed:
+            # The checker has refused a leaf: once more, with each asked about at once.
+            found_ = self._searched(open_, deadline, asks=True) or self._concluded(provenance)
+        return found_
+
+    def _searched(
+        self, open_: Sequence[tuple[int, MarginProblem, float]], deadline: Deadline, *, asks: bool = False
+    ) -> VerificationResult | None:
+        """Search the cases that are left, with the least margins that were met; a result where one is unsafe."""
         if open_:
-            from certnet.search.margin import CaseSearch  # brings the relaxation, which most boxes do without
-        for number, problem, attacked in sorted(open_, key=lambda item: item[2]):
+            from certnet.search.margin import CaseSearch  # brings the semidefinite bound, which most boxes do without
+        for number, problem, attacked in open_:
             outcome = CaseSearch(
                 self.network,
                 problem,
@@ -274,7 +286,7 @@ class _Verification:
                 deadline=deadline,
                 rng=self.rng,
                 splits=None if self.tree is None else self.tree.of(number),
-                circuits=circuits,
+                asks=asks,
                 watch=lambda waiting, worst: self._tell(f"{waiting} parts are open", worst),
             ).run()
             self._add(number, outcome.proof, outcome.lower_bound)
@@ -285,7 +297,7 @@ class _Verification:
                 return self._refuted(outcome.counterexample)
             if outcome.timed_out:
                 break
-        return self._concluded(provenance)
+        return None
 
     def _bounds(self, region: InputRegion) -> Bounds:
         """Of the pre-activations on the region of some cases."""
@@ -304,8 +316,7 @@ class _Verification:
     def _add(self, number: int, proof: CaseProof | None, lower_bound: float) -> None:
         if proof is not None:
             self.proofs[number] = proof
-        self.bounded += 1
-        self.lower_bound = min(self.lower_bound, lower_bound)
+        self.lower[number] = lower_bound
 
     def _crowned(self, numbers: Sequence[int]) -> list[tuple[int, MarginProblem]]:
         """Prove what CROWN proves of the cases of one region, all at once; returns the others."""
@@ -345,7 +356,7 @@ class _Verification:
             Verdict.REFUTED,
             f"an input{which} is unsafe, {UNSAFE[self.semantics]} {counterexample.margin:.6g}"
             + ("" if counterexample.is_single else "; no vector of float32 numbers near it is known to be"),
-            self.lower_bound if math.isfinite(self.lower_bound) else -math.inf,
+            min(self.lower.values(), default=-math.inf),
             counterexample=counterexample,
         )
 
@@ -371,7 +382,7 @@ class _Verification:
                 found = {"certificate": certificate, "report": report}
                 return self._result(Verdict.PROVED, report.reason, report.margin, **found)
             reason = f"the checker did not accept the proof: {report.reason}"
-        bound = self.lower_bound if self.bounded == len(self.cases) else -math.inf
+        bound = min(self.lower.values()) if len(self.lower) == len(self.cases) else -math.inf
         return self._result(Verdict.UNKNOWN, reason, bound, report=report, timed_out=self.timed_out)
 
     def _result(self, verdict: Verdict, reason: str, lower_bound: float, **found: Any) -> VerificationResult:

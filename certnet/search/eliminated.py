@@ -44,7 +44,7 @@ class Settings:
     """Steps of L-BFGS with each of them. Not measured."""
     patience: tuple[int, float] = (20, 0.1)
     """A barrier is lowered early when so many steps gain less than this part of what is missing. Not measured."""
-    known: int = 4
+    known: int = 3
     """Barriers that are left out where the parent's multipliers are known. Not measured."""
     ahead: float = 1.0
     """A bound is hopeless if it is negative and would be after a gain of this part of that of the last barrier. Not
