@@ -46,11 +46,13 @@ class Settings:
     """A barrier is lowered early when so many steps gain less than this part of what is missing. Not measured."""
     known: int = 3
     """Barriers that are left out where the parent's multipliers are known. Not measured."""
-    ahead: float = 1.0
+    ahead: float = 0.5
     """A bound is hopeless if it is negative and would be after a gain of this part of that of the last barrier. Not
     measured."""
-    added: int = 400
-    """Products of activations and sides that a hopeless bound gets. Not measured."""
+    added: int = 10_000
+    """Products of activations and sides that a hopeless bound gets at most. Not measured."""
+    first: float = 0.5
+    """Sum of ψ of the new products of a neuron at the beginning, in units of its weight. Not measured."""
     violation: float = 1e-3
     """Part of the largest value of such a product below which it must be, negative, to be added. Not measured."""
     pairs: int = 30
@@ -66,8 +68,8 @@ class Settings:
 SETTINGS = Settings()
 FIRST = (-2.0, -2.0, -0.3, -4.0)
 """Logarithms of τ, D, ν and κ at the beginning, in their units."""
-FIRST_PRODUCT, FIRST_BALL = -4.0, -4.0
-"""And of ψ and σ."""
+FIRST_SIDE = -4.0
+"""And of θ where there is a ball, whose σ has what θ has else."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,8 +175,7 @@ class _Form:
         first = np.where(self.rising, 0.0, -4.0)
         others, region = np.tile(FIRST, (len(self.bent), 1)).T, np.zeros(len(self.q) + self.balls)
         if self.balls:
-            region[:] = FIRST_BALL
-            region[-1] = 0.0
+            region[:-1] = FIRST_SIDE
         on_products = np.zeros(0)
         if known is not None:
             own, region = known.own, known.region
@@ -188,9 +189,12 @@ class _Form:
         return self.definite(np.concatenate([first, others.ravel(), on_products, region]))
 
     def definite(self, z: FloatArray) -> FloatArray:
-        """z with θ and σ grown until the form is definite."""
-        while self.at(z, 0.0) is None and z[-1] < 40.0:
+        """z with θ and σ grown until the form is definite, and once more: the barrier is steep near the boundary."""
+        inside = self.at(z, 0.0) is not None
+        while not inside and z[-1] < 40.0:
             z[self.cuts[5] :] += 0.5
+            inside = self.at(z, 0.0) is not None
+            z[self.cuts[5] :] += 0.5 if inside else 0.0
         return z
 
     def known(self, z: FloatArray) -> Known:
@@ -214,8 +218,9 @@ class _Form:
         worst = worst[means.ravel()[worst] < -SETTINGS.violation]
         new = np.column_stack(np.unravel_index(worst, means.shape)).astype(np.int64)
         parts = np.split(z, self.cuts[4:6])
+        first = np.log(SETTINGS.first / np.bincount(new[:, 0], minlength=len(self.bent)))[new[:, 0]]
         self.take(np.concatenate([self.products, new]))
-        return self.definite(np.concatenate([parts[0], parts[1], np.full(len(new), FIRST_PRODUCT), parts[2]]))
+        return self.definite(np.concatenate([parts[0], parts[1], first, parts[2]]))
 
     def multipliers(self, z: FloatArray) -> list[FloatArray]:
         """v of straight neurons, then τ, D, ν, κ of bent ones, ψ of products, θ of the inputs, and σ."""
@@ -333,12 +338,15 @@ def _ascended(form: _Form, size: float, known: Known | None, deadline: Deadline)
     skipped, (patience, share) = 0 if known is None else SETTINGS.known, SETTINGS.patience
     z, extended, values = form.start(known), known is not None, [-np.inf]
     best, before = (-np.inf, z, np.zeros(len(form.bent)), np.zeros(len(form.q))), -np.inf
+    last = form.total
 
     def descent(z: FloatArray, barrier: float) -> tuple[float, FloatArray]:
-        nonlocal best
+        nonlocal best, last
         found = form.at(z, barrier)
         if found is None or not np.isfinite(found.raised):
-            return 1e3 * form.total, np.zeros(len(z))
+            # A little worse than where the line search is, so that its interpolation does not end next to that.
+            return last + size, np.zeros(len(z))
+        last = -found.raised
         if found.value > best[0]:
             best = found.value, z.copy(), found.a, found.x
         return -found.raised, -found.slopes
