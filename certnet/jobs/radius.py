@@ -15,7 +15,7 @@ import numpy as np
 from certificates import Certificate, Verdict
 from certificates.certificate import REAL
 from certificates.failure import Deadline
-from certnet.jobs.verify import counterexample_fields, verify
+from certnet.jobs.verify import verify
 from certnet.runtime.display import Result
 from certnet.runtime.wording import down, up
 from certnet.search.counterexample import Counterexample
@@ -72,7 +72,7 @@ class CertifiedRadius(Result):
             "certified_radius": self.certified,
             "attacked_radius": self.attacked if math.isfinite(self.attacked) else None,
             "open": self.open,
-            "counterexample": counterexample_fields(self.counterexample),
+            "counterexample": self.counterexample and self.counterexample.to_dict(),
             "seconds": self.seconds,
         }
 

@@ -15,7 +15,8 @@ from certificates.making.tree import LeafProof
 from certnet.search.attack import attack
 from certnet.search.best_first import best_first
 from certnet.search.counterexample import Counterexample, confirm_near
-from certnet.search.eliminated import Known, eliminated_bound
+from certnet.search.eliminated import eliminated_bound
+from certnet.search.eliminated_form import Known
 from certnet.search.linear import LinearBounds
 from certnet.search.margin_proofs import (
     ROUNDING,
@@ -38,8 +39,8 @@ LARGEST = 1e100
 LARGEST_BATCH, BATCH_WORK = 256, 100_000_000
 """Nodes that are bounded together at most, and multiplications of a step for all of them."""
 RESTARTS = 8
-LINEAR_NODES, LINEAR_WORK = 600, 3_000_000
-"""Nodes of the linear search before the semidefinite one begins, and N d times that number at most."""
+LINEAR_NODES, LINEAR_WORK = 600, 60_000_000
+"""Nodes of the linear search before the semidefinite one begins, and that number times N d min(N, d) at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,15 +117,15 @@ class CaseSearch:
         self.size = margin_sizes(network, [problem.case])[0] if size is None else size
         self.branching = Branching(problem)
         N, d = problem.neurons, problem.case.region.inputs
-        work = BATCH_WORK // max(N * d * min(N, d), 1)
-        self.largest_batch = int(np.clip(work, 2, LARGEST_BATCH))
+        self.work = max(N * d * min(N, d), 1)
+        self.largest_batch = int(np.clip(BATCH_WORK // self.work, 2, LARGEST_BATCH))
 
     def run(self) -> CaseOutcome:
         """Search until the case is decided, the time is over, or no node can be split."""
         p, proof = self.problem, None
         # Beyond that no bound is worth its time.
         if all(bool((np.abs(array) < LARGEST).all()) for array in (p.generators, p.bounds, p.weights, p.linear)):
-            nodes = LINEAR_WORK / max(p.neurons * p.case.region.inputs, 1)
+            nodes = LINEAR_WORK / self.work
             proof = self.prove(most=float(np.clip(nodes, 1, LINEAR_NODES)))
             if not (proof is not None or self.counterexample or self.timed_out or self.stuck):
                 proof = self.prove(semidefinite=True)

@@ -102,7 +102,7 @@ def _appended(proof: LiftedProof, circuit: IntArray, t: int, inputs: int, size: 
         proof,
         circuits=Circuits(circuit[:1], np.array([0, len(circuit) - 1]), circuit[1:]),
         pairs=np.concatenate([new, pairs]),
-        multipliers=np.concatenate([1e-4 * size * np.ones(2), proof.multipliers]),
+        multipliers=np.concatenate([1e-8 * size * np.ones(2), proof.multipliers]),
         pair_offset=proof.pair_offset + np.where(np.arange(len(proof.pair_offset)) > 0, 2, 0),
     )
 
