@@ -20,11 +20,12 @@ from certnet.io.instances import Instance
 from certnet.io.query import Query, read_query
 from certnet.jobs.audit import KILLED
 from certnet.jobs.journal import Journal, pack, recalled
-from certnet.jobs.verify import VerificationResult, as_declared, counterexample_fields, in_float32, verify
+from certnet.jobs.verify import VerificationResult, verify
 from certnet.runtime.abandon import OutOfTimeError
 from certnet.runtime.clock import Clock, Event
 from certnet.runtime.numerics import computing
 from certnet.search.counterexample import confirm_near
+from certnet.search.float32 import in_float32
 from certnet.search.pool import pool as pool_of
 from formulations import InputError
 
@@ -174,7 +175,7 @@ def settled(work: Work, until: float) -> tuple[int, Answer, Certificate | None]:
 def _answer(query: Query, found: VerificationResult, **more: Any) -> Answer:
     unsafe = found.counterexample
     if unsafe is not None:
-        shown = counterexample_fields(as_declared(query, unsafe))
+        shown = unsafe.as_declared(query).to_dict()
         more |= {"counterexample": shown, "x": tuple(unsafe.x.tolist()), "case": unsafe.case}
     return Answer(found.status, found.reason, seconds=found.seconds, **more)
 
@@ -207,7 +208,7 @@ def _confirmed(query: Query, work: Work, digest: str, deadline: Deadline) -> Ans
         unsafe = confirm_near(query.network, cases[answer.case], np.array([answer.x]), answer.case)
         if unsafe is None:
             return None
-        return replace(answer, counterexample=counterexample_fields(as_declared(query, unsafe)))
+        return replace(answer, counterexample=unsafe.as_declared(query).to_dict())
     proofs = recalled(work.certificate, work.claim.proof)
     if proofs is None or len(proofs) != len(query.cases):
         return None
