@@ -18,10 +18,11 @@ from certnet.jobs.audit_result import AuditResult, InputAudit
 from certnet.jobs.radius import Bracket
 from certnet.jobs.verify import misclassified
 from certnet.runtime.clock import Clock, Event
+from certnet.runtime.public import public
 from certnet.search.pool import pool as pool_of
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray, as_matrix
-from formulations.arguments import accepts, array, count, distinct, json_object, reals, seconds
+from formulations.arguments import array, count, distinct, reals, seconds
 from formulations.network import ReluNetwork
 from formulations.robustness import region_maker
 
@@ -45,18 +46,7 @@ class Settings:
 SETTINGS = Settings()
 
 
-@accepts(
-    network=ReluNetwork,
-    X=array,
-    labels=array,
-    radii=reals,
-    time_limit=seconds,
-    input_limit=seconds,
-    random_state=count,
-    workers=count,
-    known=Mapping,
-    provenance=json_object,
-)
+@public(X=array, labels=array, radii=reals, input_limit=seconds, workers=count, known=Mapping)
 def audit(
     network: ReluNetwork,
     X: ArrayLike,

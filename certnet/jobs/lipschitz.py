@@ -9,7 +9,7 @@ import numpy as np
 from certificates import Certificate, Lipschitz, Report, Verdict, check
 from certificates.arithmetic import Arithmetic
 from certificates.certificate import LipschitzProof
-from certificates.findings import finite
+from certificates.findings import figures
 from certificates.lipschitz import open_neurons
 from certificates.making.tree import LeafProof, build
 from certificates.proof import LiftedProof
@@ -17,13 +17,14 @@ from certificates.robustness import preactivation_bounds
 from certnet.runtime.abandon import OutOfTimeError, abandonable
 from certnet.runtime.clock import Clock, Event
 from certnet.runtime.display import Result
+from certnet.runtime.public import public
 from certnet.runtime.wording import down, up
 from certnet.search.gradients import SECONDS, largest_gradient
 from certnet.search.lipsdp import Gradients, best_weights, rough_norm
 from certnet.search.sign_products import solve
 from formulations import InputError
 from formulations._validation import FloatArray
-from formulations.arguments import accepts, array, count, json_object, seconds
+from formulations.arguments import array
 from formulations.margin import stable_signs
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion
@@ -71,6 +72,8 @@ class LipschitzResult(Result):
         note: a sentence where time or memory allowed a weaker bound only, else None.
     """
 
+    FIELDS = ("constant", "sampled", "product", "note", "unstable")
+
     constant: float
     sampled: float
     product: float
@@ -81,16 +84,10 @@ class LipschitzResult(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """What JSON says of it."""
-        known = {name: finite(getattr(self, name)) for name in ("constant", "sampled", "product")}
-        report = self.report
-        own = {"note": self.note, "unstable": self.unstable, "arithmetic": report.arithmetic}
-        return {"verdict": str(report.verdict), "reason": report.reason, **known, **own}
+        return {**figures(self.report, "verdict", "reason", "arithmetic"), **super().to_dict()}
 
 
-@np.errstate(all="ignore")
-@accepts(
-    network=ReluNetwork, C=array, region=InputRegion, time_limit=seconds, random_state=count, provenance=json_object
-)
+@public(C=array)
 def lipschitz_constant(
     network: ReluNetwork,
     C: FloatArray,

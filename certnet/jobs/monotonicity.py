@@ -26,10 +26,11 @@ from certnet.jobs.output_range import together
 from certnet.jobs.verify import verify
 from certnet.runtime.clock import Clock, Event
 from certnet.runtime.display import Result
+from certnet.runtime.public import public
 from certnet.search.regions import project, pull_inside
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
-from formulations.arguments import accepts, count, json_object, seconds
+from formulations.arguments import count
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase
 from formulations.rounding import below
@@ -65,6 +66,8 @@ class Monotonicity(Result):
         seconds: wall time.
     """
 
+    FIELDS = ("verdict", "reason", "direction", "slopes", "rising", "falling", "leaves", "seconds")
+
     verdict: Verdict
     direction: str | None
     reason: str
@@ -75,25 +78,8 @@ class Monotonicity(Result):
     leaves: int
     seconds: float
 
-    def to_dict(self) -> dict[str, Any]:
-        """What JSON says of it."""
-        inputs = {
-            name: None if x is None else x.tolist() for name, x in (("rising", self.rising), ("falling", self.falling))
-        }
-        figures = {"direction": self.direction, "slopes": list(self.slopes), **inputs, "leaves": self.leaves}
-        return {"verdict": str(self.verdict), "reason": self.reason, **figures, "seconds": self.seconds}
 
-
-@np.errstate(all="ignore")
-@accepts(
-    network=ReluNetwork,
-    region=InputRegion,
-    feature=count,
-    output=count,
-    time_limit=seconds,
-    random_state=count,
-    provenance=json_object,
-)
+@public(feature=count, output=count)
 def monotonicity(
     network: ReluNetwork,
     region: InputRegion,

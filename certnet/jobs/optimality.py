@@ -24,12 +24,12 @@ from certnet.jobs.job import DEFAULT_GAP, GLOBAL, Job, begin, closing_of, run, u
 from certnet.jobs.results import Certified
 from certnet.runtime.clock import Event
 from certnet.runtime.numerics import computing
+from certnet.runtime.public import public
 from certnet.training.directions import largest_prices
 from certnet.training.polish import Network, balance, network_dual, offered_dual
 from certnet.training.trainer import FitResult
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray
-from formulations.arguments import accepts, count, json_object, positive_count, seconds
 from formulations.network import ReluNetwork
 from formulations.training import LARGEST
 
@@ -106,8 +106,7 @@ class OptimalityResult(Certified):
         }
 
 
-@np.errstate(all="ignore")
-@accepts(time_limit=seconds, random_state=count, threads=positive_count, provenance=json_object)
+@public()
 def optimality(
     model: Any,
     X: Any,

@@ -30,6 +30,7 @@ from certnet.jobs.job import Job, begin, run, untrained
 from certnet.jobs.tightness_result import Tightness
 from certnet.runtime.clock import Event
 from certnet.runtime.numerics import computing
+from certnet.runtime.public import public
 from certnet.solvers import SolverResult, SolveStatus
 from certnet.solvers.interface import WarmStart
 from certnet.solvers.registry import AUTO, choose_solver, get_solver
@@ -73,7 +74,7 @@ class Settings:
 SETTINGS = Settings()
 
 
-@np.errstate(all="ignore")
+@public()
 def measure_tightness(
     certificate: Certificate,
     *,

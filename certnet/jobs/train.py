@@ -25,6 +25,7 @@ from certnet.jobs.job import SDP, Job, begin, closing_of, run, untrained
 from certnet.jobs.results import Certified
 from certnet.runtime.clock import Event
 from certnet.runtime.numerics import computing
+from certnet.runtime.public import public
 from certnet.solvers import SolverResult, SolveStatus
 from certnet.solvers.arrays import require_device
 from certnet.solvers.registry import AUTO, get_solver
@@ -32,7 +33,6 @@ from certnet.solvers.warm_start import certified_dual
 from certnet.tightness.rank import spectrum
 from certnet.training.polish import Network
 from formulations import InputError, TrainingProgram
-from formulations.arguments import accepts, count, json_object, positive_count, seconds
 from formulations.network import ReluNetwork
 
 __all__ = ["Event", "TrainingResult", "train"]
@@ -81,16 +81,7 @@ class TrainingResult(Certified):
         )
 
 
-@np.errstate(all="ignore")
-@accepts(
-    program=TrainingProgram,
-    time_limit=seconds,
-    random_state=count,
-    threads=positive_count,
-    provenance=json_object,
-    start=about(Training),
-    resume=Checkpoint,
-)
+@public(start=about(Training))
 def train(
     program: TrainingProgram,
     *,
