@@ -5,14 +5,13 @@ are stored uncompressed, so that no file unfolds beyond its size.
 """
 
 import hashlib
-import json
-import math
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,12 +25,10 @@ from formulations._validation import FloatArray
 from formulations.groups import GroupedDual
 from formulations.losses import name_of
 
-FORMAT, VERSION = "certnet-checkpoint", 3
 BYTES_PER_SECOND = 4e8
 """At which a disk takes a checkpoint, at least."""
 _HEADER, _SEARCH, _GROUPS = "header", "search/", "groups/"
 _MATRICES = ("network/U", "network/V", "dual/W", "dual/N", "iterate/S", "iterate/W", "iterate/N")
-_FIELDS = {"fingerprint": str, "stage": str, "seconds": float, "solver": str, "about": dict}
 
 
 @dataclass(frozen=True)
@@ -103,14 +100,24 @@ def program_fingerprint(program: TrainingProgram) -> str:
     return digest.hexdigest()
 
 
+class _Header(msgspec.Struct, forbid_unknown_fields=True):
+    fingerprint: str
+    stage: str
+    seconds: float
+    solver: str
+    about: dict[str, Any]
+    format: Literal["certnet-checkpoint"] = "certnet-checkpoint"
+    version: Literal[3] = 3
+
+
 def write_checkpoint(path: Path | str, checkpoint: Checkpoint) -> None:
     """Write a checkpoint atomically: an interruption leaves the one before.
 
     Raises:
         OSError: the folder is missing or read-only, or the disk is full.
     """
-    header = {"format": FORMAT, "version": VERSION, **{name: getattr(checkpoint, name) for name in _FIELDS}}
-    text = json.dumps(header, allow_nan=False, default=dict).encode()
+    one = checkpoint
+    text = msgspec.json.encode(_Header(one.fingerprint, one.stage, one.seconds, one.solver, dict(one.about)))
     arrays = {_HEADER: np.frombuffer(text, dtype=np.uint8), **checkpoint.arrays()}
     if any(array.dtype.kind not in "biuf" for array in arrays.values()):
         raise TypeError("the state of a search may hold only booleans, integers and floats")
@@ -130,44 +137,39 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
     file = Path(path)
     if not file.is_file():
         raise InputError(f"There is no checkpoint {file}; it stays behind when certnet train is cut short.")
-    damaged = f"{file} is no checkpoint, or it is damaged; train again without --resume."
+    damaged = f"{file} is no checkpoint of this version of certnet, or it is damaged; train again without --resume."
     try:
         _, stored = npz_arrays(file, damaged, largest=file.stat().st_size)
+        return _checkpoint({name: array.copy(order="K") for name, array in stored.items()})
     except OSError as error:
         raise InputError(f"{file} cannot be read ({error.strerror or error}).") from None
-    try:
-        return _checkpoint({name: array.copy(order="K") for name, array in stored.items()})
-    except InputError as error:
-        raise InputError(f"{file} cannot be resumed from: {error}") from None
     except (ValueError, RecursionError):
         raise InputError(damaged) from None
 
 
 def _checkpoint(arrays: dict[str, NDArray[Any]]) -> Checkpoint:
-    text = arrays.pop(_HEADER, np.zeros(0))
-    header = json.loads(text.tobytes()) if text.dtype == np.uint8 else None
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise InputError("its header does not describe a checkpoint.")
-    if header.get("version") != VERSION:
-        raise InputError(f"it has version {header.get('version')!r} and this certnet reads version {VERSION}.")
-    for name, kind in _FIELDS.items():
-        value = header.get(name)
-        if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
-            raise InputError(f"its header is damaged at {name!r}.")
-    search = {name.removeprefix(_SEARCH): arrays.pop(name) for name in [*arrays] if name.startswith(_SEARCH)}
-    groups = {name.removeprefix(_GROUPS): arrays.pop(name) for name in [*arrays] if name.startswith(_GROUPS)}
+    """Raises ValueError where they are none of a checkpoint."""
+    header = msgspec.json.decode(arrays.pop(_HEADER, np.zeros(0)).tobytes(), type=_Header)
+    search, groups = (
+        {name.removeprefix(prefix): arrays.pop(name) for name in [*arrays] if name.startswith(prefix)}
+        for prefix in (_SEARCH, _GROUPS)
+    )
     U, V, W, N, S, last_W, last_N = (arrays.pop(name, None) for name in _MATRICES)
-    if arrays or any(array.dtype.kind not in "biuf" for array in search.values()):
-        raise InputError("it holds arrays that do not belong there.")
+    damaged = bool(arrays) or any(array.dtype.kind not in "biuf" for array in search.values())
     for group in ((U, V), (W, N), (S, last_W, last_N)):
         present = [one for one in group if one is not None]
-        if len(present) not in (0, len(group)) or any(one.dtype != np.float64 or one.ndim != 2 for one in present):
-            raise InputError("its matrices are damaged.")
-    if U is not None and V is not None and not (U.shape[1] == V.shape[1] and np.isfinite(np.vstack([U, V])).all()):
-        raise InputError("its network is damaged.")
+        damaged |= len(present) not in (0, len(group)) or any((one.dtype, one.ndim) != (float, 2) for one in present)
+    if not damaged and U is not None and V is not None:
+        damaged = U.shape[1] != V.shape[1] or not np.isfinite(np.vstack([U, V])).all()
+    if damaged:
+        raise ValueError(damaged)
     dual = None if W is None or N is None else Dual(W, N)
     return Checkpoint(
-        **{name: header[name] for name in _FIELDS},
+        fingerprint=header.fingerprint,
+        stage=header.stage,
+        seconds=header.seconds,
+        solver=header.solver,
+        about=header.about,
         dual=GroupedDual.of_arrays(groups) if groups else dual,
         U=U,
         V=V,

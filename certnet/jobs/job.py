@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -24,10 +24,11 @@ from certnet.solvers import Progress, SolverResult
 from certnet.solvers.registry import AUTO
 from certnet.training.polish import Network, offered_dual
 from certnet.training.trainer import FitResult
-from formulations import Dual, InputError, MergedRows, Presolved, TrainingProgram, merge_rows, rescale
+from formulations import Dual, InputError, MergedRows, Presolved, Primal, TrainingProgram, merge_rows, rescale
 from formulations._validation import FloatArray
 from formulations.program import NO_PRODUCTS
 
+T = TypeVar("T")
 SDP, GLOBAL = METHODS = ("sdp", "global")
 DEFAULT_GAP = 1e-3
 EXACT = 1e-8
@@ -152,6 +153,18 @@ class Job:
         return self.program.objective(*self.network, self.given_output)
 
     @property
+    def solution(self) -> Primal | None:
+        """The last iterate of the relaxation, None without one of finite numbers."""
+        primal = None if self.relaxation is None else self.relaxation.primal
+        return primal if primal is not None and np.isfinite(primal.S).all() else None
+
+    @property
+    def relaxed_objective(self) -> float | None:
+        """Its value in original units, in floating point; not a bound."""
+        value = math.nan if self.relaxation is None else self.relaxation.objective
+        return self.presolved.program.to_original(value) if math.isfinite(value) else None
+
+    @property
     def enough(self) -> float:
         """The relative gap at which nothing is left to gain."""
         return EXACT if self.closing is None else self.closing.gap
@@ -223,17 +236,17 @@ def untrained(program: TrainingProgram, U: FloatArray, V: FloatArray) -> FitResu
     return FitResult(U=U, V=V, objective=program.objective(U, V))
 
 
-def run(job: Job, name: str, work: Callable[[Job], None], seconds: float | None = None, *, share: float = 1.0) -> None:
-    """Do the work of a stage, in at most so many seconds; by default in a share of what is available.
+def run(job: Job, name: str, work: Callable[[Job], T], seconds: float | None = None, *, share: float = 1.0) -> T | None:
+    """What the work of a stage returns, in at most so many seconds, by default a share of those available; else None.
 
     Raises:
         KeyboardInterrupt: a second Ctrl-C.
     """
-    before, left = job.interrupted, job.clock.available()
+    found, before, left = None, job.interrupted, job.clock.available()
     job.clock.kept = 0.0 if left is None else (1.0 - share) * left
     try:
         with guarded(job.clock, name):
-            abandonable(lambda: work(job), seconds=job.clock.available() if seconds is None else seconds)
+            found = abandonable(lambda: work(job), seconds=job.clock.available() if seconds is None else seconds)
     except OutOfTimeError:
         job.late = True
     except KeyboardInterrupt as error:
@@ -244,3 +257,4 @@ def run(job: Job, name: str, work: Callable[[Job], None], seconds: float | None 
         job.clock.kept = 0.0
     if job.interrupted and not before:
         job.clock.tell("finishing after Ctrl-C; press it again to abandon")
+    return found

@@ -160,10 +160,10 @@ def bound_without_products(job: Job) -> None:
 
 def round_relaxation(job: Job, points: FloatArray | None = None) -> None:
     """The best network that starts from the best so far, from the relaxation's candidates and from points (d×k)."""
-    primal, network = None if job.relaxation is None else job.relaxation.primal, job.best.network
+    primal, network = job.solution, job.best.network
     columns = [U for U in (None if job.start is None else job.start.U, network.U, points) if U is not None]
     pays = not network.converged
-    if primal is not None and np.isfinite(primal.S).all():
+    if primal is not None:
         moment = job.presolved.scaling.undo_moment(primal)
         candidates = candidates_from_moment(moment, job.program.X, samples=SAMPLES, random_state=job.random_state)
         columns.append(candidates)
@@ -207,3 +207,18 @@ def conclude(job: Job) -> Proof:
     certificate, report = job.best.proof
     certificate = replace_network(certificate, *job.given, job.given_output)
     return certificate, replace(report, objective=certificate.claims["objective"])
+
+
+def outcome(job: Job, proof: Proof) -> dict[str, Any]:
+    """The fields of ``Certified`` when a job ends with this proof."""
+    certificate, report = proof
+    return {
+        "program": job.program,
+        "certificate": certificate,
+        "report": report,
+        "search": job.search,
+        "stages": job.clock.stages,
+        "history": job.clock.history,
+        "interrupted": job.interrupted,
+        "notes": tuple(job.clock.notes),
+    }

@@ -184,34 +184,22 @@ def train(
         run(job, "first bound", _stages.first_bound)
         if job.has_directions:
             bound(job, relaxing.bounding(job))
-        certificate, report = _stages.conclude(job)
+        proof = _stages.conclude(job)
         cut = _is_cut(job)
         if cut:
-            _write_last(job, certificate, report)
+            _write_last(job, *proof)
     if isinstance(checkpoint, Path | str) and not cut:
         with contextlib.suppress(OSError):
             Path(checkpoint).unlink()
-    solved = job.relaxation
     # G = JSJᵀ has the rank of S because J is injective.
-    primal = None if solved is None else solved.primal
-    found = None if primal is None or not np.isfinite(primal.S).all() else spectrum(primal.S)
-    relaxed = None
-    if solved is not None and np.isfinite(solved.objective):
-        relaxed = job.presolved.program.to_original(solved.objective)
+    found = None if job.solution is None else spectrum(job.solution.S)
     return TrainingResult(
-        program=program,
-        certificate=certificate,
-        report=report,
-        relaxation=solved,
-        relaxed_objective=relaxed,
+        **_stages.outcome(job, proof),
+        relaxation=job.relaxation,
+        relaxed_objective=job.relaxed_objective,
         rank=None if found is None else found.rank,
         spectrum=() if found is None else found.values,
-        stages=clock.stages,
-        history=clock.history,
-        interrupted=job.interrupted,
-        choice=None if solved is None else choice,
-        notes=tuple(clock.notes),
-        search=job.search,
+        choice=None if job.relaxation is None else choice,
         resumable=cut,
     )
 
