@@ -19,7 +19,7 @@ from certificates import fingerprint
 from certificates.files import write_atomically
 from certnet.io.packed import npz_arrays
 from certnet.jobs.clock import JobClock
-from certnet.solvers.interface import State
+from certnet.solvers.interface import State, without_prefix
 from formulations import Dual, InputError, TrainingProgram
 from formulations._validation import FloatArray
 from formulations.groups import GroupedDual
@@ -27,8 +27,9 @@ from formulations.losses import name_of
 
 BYTES_PER_SECOND = 4e8
 """At which a disk takes a checkpoint, at least."""
-_HEADER, _SEARCH, _GROUPS = "header", "search/", "groups/"
-_MATRICES = ("network/U", "network/V", "dual/W", "dual/N", "iterate/S", "iterate/W", "iterate/N")
+_HEADER = "header"
+_MATRICES = {"network": "UV", "dual": "NW", "iterate": "NSW"}
+"""Names of the matrices in these parts of a file, in order; the others hold any arrays of numbers."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +85,16 @@ class Checkpoint:
         """By their names in the file."""
         S, own = (None, None) if self.iterate is None else self.iterate
         grouped = self.dual.arrays() if isinstance(self.dual, GroupedDual) else {}
-        known = None if grouped else self.dual
-        dual, last = ((None, None) if one is None else (one.W, one.N) for one in (known, own))
-        found = dict(zip(_MATRICES, (self.U, self.V, *dual, S, *last), strict=True))
-        found |= {_SEARCH + name: array for name, array in (self.search or {}).items()}
-        found |= {_GROUPS + name: array for name, array in grouped.items()}
-        return {name: np.asarray(array) for name, array in found.items() if array is not None}
+        dual, last = ({} if one is None else {"W": one.W, "N": one.N} for one in (self.dual, own))
+        parts: dict[str, Mapping[str, Any]] = {
+            "network": {"U": self.U, "V": self.V},
+            "dual": {} if grouped else dual,
+            "iterate": {"S": S, **last},
+            "search": self.search or {},
+            "groups": grouped,
+        }
+        every = ((f"{part}/{name}", array) for part, named in parts.items() for name, array in named.items())
+        return {name: np.asarray(array) for name, array in every if array is not None}
 
 
 def program_fingerprint(program: TrainingProgram) -> str:
@@ -100,14 +105,13 @@ def program_fingerprint(program: TrainingProgram) -> str:
     return digest.hexdigest()
 
 
-class _Header(msgspec.Struct, forbid_unknown_fields=True):
+class _Header(msgspec.Struct, forbid_unknown_fields=True, tag_field="format", tag="certnet-checkpoint"):
+    version: Literal[3]
     fingerprint: str
     stage: str
     seconds: float
     solver: str
     about: dict[str, Any]
-    format: Literal["certnet-checkpoint"] = "certnet-checkpoint"
-    version: Literal[3] = 3
 
 
 def write_checkpoint(path: Path | str, checkpoint: Checkpoint) -> None:
@@ -117,8 +121,8 @@ def write_checkpoint(path: Path | str, checkpoint: Checkpoint) -> None:
         OSError: the folder is missing or read-only, or the disk is full.
     """
     one = checkpoint
-    text = msgspec.json.encode(_Header(one.fingerprint, one.stage, one.seconds, one.solver, dict(one.about)))
-    arrays = {_HEADER: np.frombuffer(text, dtype=np.uint8), **checkpoint.arrays()}
+    header = _Header(3, one.fingerprint, one.stage, one.seconds, one.solver, dict(one.about))
+    arrays = {_HEADER: np.frombuffer(msgspec.json.encode(header), dtype=np.uint8), **checkpoint.arrays()}
     if any(array.dtype.kind not in "biuf" for array in arrays.values()):
         raise TypeError("the state of a search may hold only booleans, integers and floats")
 
@@ -149,31 +153,27 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
 
 def _checkpoint(arrays: dict[str, NDArray[Any]]) -> Checkpoint:
     """Raises ValueError where they are none of a checkpoint."""
-    header = msgspec.json.decode(arrays.pop(_HEADER, np.zeros(0)).tobytes(), type=_Header)
-    search, groups = (
-        {name.removeprefix(prefix): arrays.pop(name) for name in [*arrays] if name.startswith(prefix)}
-        for prefix in (_SEARCH, _GROUPS)
-    )
-    U, V, W, N, S, last_W, last_N = (arrays.pop(name, None) for name in _MATRICES)
-    damaged = bool(arrays) or any(array.dtype.kind not in "biuf" for array in search.values())
-    for group in ((U, V), (W, N), (S, last_W, last_N)):
-        present = [one for one in group if one is not None]
-        damaged |= len(present) not in (0, len(group)) or any((one.dtype, one.ndim) != (float, 2) for one in present)
-    if not damaged and U is not None and V is not None:
-        damaged = U.shape[1] != V.shape[1] or not np.isfinite(np.vstack([U, V])).all()
+    header = msgspec.structs.asdict(msgspec.json.decode(arrays.pop(_HEADER, np.zeros(0)).tobytes(), type=_Header))
+    del header["version"]
+    parts = {part: without_prefix(arrays, f"{part}/") for part in (*_MATRICES, "search", "groups")}
+    network, dual, last, search, groups = parts.values()
+    damaged = sum(map(len, parts.values())) != len(arrays)
+    damaged |= any(array.dtype.kind not in "biuf" for array in search.values())
+    for part, names in _MATRICES.items():
+        damaged |= "".join(sorted(parts[part])) not in ("", names)
+        damaged |= any(array.dtype != np.float64 or array.ndim != 2 for array in parts[part].values())
+    if not damaged and network:
+        damaged = (
+            network["U"].shape[1] != network["V"].shape[1]
+            or not np.isfinite(np.vstack([network["U"], network["V"]])).all()
+        )
     if damaged:
         raise ValueError(damaged)
-    dual = None if W is None or N is None else Dual(W, N)
     return Checkpoint(
-        fingerprint=header.fingerprint,
-        stage=header.stage,
-        seconds=header.seconds,
-        solver=header.solver,
-        about=header.about,
-        dual=GroupedDual.of_arrays(groups) if groups else dual,
-        U=U,
-        V=V,
-        iterate=None if S is None or last_W is None or last_N is None else (S, Dual(last_W, last_N)),
+        **header,
+        **network,
+        dual=GroupedDual.of_arrays(groups) if groups else Dual(**dual) if dual else None,
+        iterate=(last["S"], Dual(last["W"], last["N"])) if last else None,
         search=search or None,
     )
 

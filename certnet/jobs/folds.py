@@ -61,7 +61,7 @@ def fold_numbers(X: FloatArray, Y: FloatArray, folds: int, random_state: int) ->
     _, first, group = np.unique(X, axis=0, return_index=True, return_inverse=True)
     groups = len(first)
     if groups < 2:
-        raise InputError("One row alone gives no weight decay by validation; name one (--gamma).")
+        raise InputError("All rows have the same features, so none can judge a weight decay; name one (--gamma).")
     label, order = _labels(Y)[first], shuffled(groups, random_state)
     order = order[np.argsort(label[order], kind="stable")]
     single = np.bincount(label)[label[order]] == 1

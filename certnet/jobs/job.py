@@ -41,39 +41,34 @@ class Closing:
     cluster, with circuit inequalities or without, and whether directions of too large a price become neurons."""
 
     gap: float
-    max_nodes: int | None
-    workers: int
-    scheduler: str | None
-    circuits: bool
-    train: bool
+    max_nodes: int | None = None
+    workers: int = 1
+    scheduler: str | None = None
+    circuits: bool = False
+    train: bool = True
+
+    def __post_init__(self) -> None:
+        if not (0 < self.gap < 1):
+            raise InputError(f"The gap must lie between 0 and 1, not {self.gap:g}; 1e-3 means 0.1 %.")
+        for value, name in ((self.max_nodes, "nodes"), (self.workers, "workers")):
+            if value is not None and not value > 0:
+                raise InputError(f"The number of {name} must be positive, not {value}.")
 
 
-def closing_of(
-    method: str,
-    gap: float | None,
-    max_nodes: int | None,
-    workers: int,
-    scheduler: str | None,
-    circuits: bool = False,
-    train: bool = True,
-) -> Closing | None:
-    """What the options say about branching.
+def closing_of(method: str, gap: float | None, *search: Any) -> Closing | None:
+    """What the options say about branching; ``search`` are those of ``Closing`` after the gap.
 
     Raises:
         InputError: options that make no sense.
     """
     if method not in METHODS:
         raise InputError(f"There is no method {method!r}; choose {' or '.join(METHODS)}.")
-    if gap is not None and not (0 < gap < 1):
-        raise InputError(f"The gap must lie between 0 and 1, not {gap:g}; 1e-3 means 0.1 %.")
-    for value, name in ((max_nodes, "nodes"), (workers, "workers")):
-        if value is not None and not value > 0:
-            raise InputError(f"The number of {name} must be positive, not {value}.")
-    if gap is None and method == SDP:
-        if max_nodes is not None:
-            raise InputError("A number of nodes needs a gap to close; give --gap too.")
-        return None
-    return Closing(DEFAULT_GAP if gap is None else gap, max_nodes, workers, scheduler, circuits, train)
+    closing = Closing(DEFAULT_GAP if gap is None else gap, *search)
+    if gap is not None or method == GLOBAL:
+        return closing
+    if closing.max_nodes is not None:
+        raise InputError("A number of nodes needs a gap to close; give --gap too.")
+    return None
 
 
 @dataclass(eq=False, kw_only=True)

@@ -163,14 +163,14 @@ def select_gamma(
         )
     walk = partial(_walk, clock=clock, random_state=random_state, progress=progress)
     first = parts[0]
-    fitted, gammas, start = first.fitted, first.path(), first.nothing
-    if len(fitted.X) > few:
-        scout = replace(first, fitted=fitted.chosen(shuffled(len(fitted.X), random_state)[:few]))
+    gammas, start = first.path(), first.nothing
+    if len(first.fitted.X) > few:
+        some = first.fitted.chosen(shuffled(len(first.fitted.X), random_state)[:few])
+        scout = replace(first, fitted=some)
         scouted = walk(scout, scout.path(), start, clock.left(SETTINGS.scout_share), about=f"{few} rows, ")
-        best = scouted.losses.index(min(scouted.losses))
-        gammas, start = gammas_from(scouted.gammas[best]), scouted.networks[best]
+        gammas, start = gammas_from(scouted.gammas[scouted.best]), scouted.networks[scouted.best]
         if scouted.stop == INTERRUPTED:
-            return _selection([scouted], parts, clock)
+            return _selection([scouted], clock)
     before = clock.seconds
     walks = [walk(first, gammas, start, clock.left())]
     took = clock.seconds - before
@@ -180,11 +180,11 @@ def select_gamma(
             break
         walked = walk(part, walks[0].gammas, part.nothing, left, to_end=True)
         if walked.stop == INTERRUPTED:
-            walks[0] = replace(walks[0], stop=INTERRUPTED)
+            walks[0].stop = INTERRUPTED
         if walked.stop:
             break
         walks.append(walked)
-    found = _selection(walks, parts, clock)
+    found = _selection(walks, clock)
     if len(walks) > 1:
         note = f"By {len(walks)} folds γ = {found.gamma:g} is best: validation loss {min(found.losses):.6g}."
         announce(Event(STAGE, clock.seconds, note=note), progress)
@@ -229,15 +229,21 @@ class _Part:
         return gammas_from(zero_decay(self.program(1.0)) / self.share)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Walk:
-    """A path that was walked: at each γ loss, network and outputs for the rows that judge; and why it ended."""
+    """A path: at each γ the network, its outputs for the rows that judge, and their loss there; and why it ended."""
 
-    gammas: Sequence[float]
-    losses: Sequence[float]
-    networks: Sequence[Network]
-    outputs: Sequence[FloatArray]
-    stop: str
+    part: _Part
+    gammas: list[float] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    networks: list[Network] = field(default_factory=list)
+    outputs: list[FloatArray] = field(default_factory=list)
+    stop: str = ""
+
+    @property
+    def best(self) -> int:
+        """Where the loss is least, the larger γ in doubt."""
+        return self.losses.index(min(self.losses))
 
 
 def _walk(
@@ -253,35 +259,34 @@ def _walk(
     progress: Callable[[Event], None] | None,
 ) -> _Walk:
     """The path from a network, as long as the validation loss falls, or without a note to its end."""
-    losses: list[float] = []
-    walked: list[tuple[float, Network, FloatArray]] = []
-    generator, deadline, stop = np.random.default_rng(random_state), Deadline.after(limit), ""
+    walk, generator, deadline = _Walk(part), np.random.default_rng(random_state), Deadline.after(limit)
     with computing():
         for gamma in gammas:
             program = part.program(gamma)
             try:
                 network = improved(program, network, generator, deadline)
             except KeyboardInterrupt:
-                stop = INTERRUPTED
+                walk.stop = INTERRUPTED
             outputs = outputs_of(program, *network, part.held.X)
-            losses.append(mean_loss(program, outputs, part.held.Y, part.held.weights))
-            walked.append((gamma, network, outputs))
+            loss = mean_loss(program, outputs, part.held.Y, part.held.weights)
+            walk.gammas.append(gamma)
+            walk.losses.append(loss)
+            walk.networks.append(network)
+            walk.outputs.append(outputs)
             if not to_end:
-                note = f"{about}γ = {gamma:g}: validation loss {losses[-1]:.6g}, {network[0].shape[1]} neurons."
+                note = f"{about}γ = {gamma:g}: validation loss {loss:.6g}, {network[0].shape[1]} neurons."
                 announce(Event(STAGE, clock.seconds, note=note), progress)
-            stop = stop or (LATE if deadline.passed else "")
-            best = losses.index(min(losses))
-            far = losses[-1] > SETTINGS.worse * losses[best] or len(losses) - 1 - best >= SETTINGS.patience
-            if stop or (far and not to_end):
+            walk.stop = walk.stop or (LATE if deadline.passed else "")
+            far = loss > SETTINGS.worse * min(walk.losses) or len(walk.losses) - 1 - walk.best >= SETTINGS.patience
+            if walk.stop or (far and not to_end):
                 break
-    tried, networks, judged = zip(*walked, strict=True)
-    return _Walk(tried, losses, networks, judged, stop)
+    return walk
 
 
-def _selection(walks: Sequence[_Walk], parts: Sequence[_Part], clock: Clock) -> Selection:
-    """What walks along the same γ, one for each of the first parts, say together."""
-    first, program, judges = walks[0], parts[0].program(1.0), [part.held for part in parts[: len(walks)]]
-    _, Y, weights = map(np.concatenate, zip(*judges, strict=True))
+def _selection(walks: Sequence[_Walk], clock: Clock) -> Selection:
+    """What walks along the same γ say together."""
+    first, program = walks[0], walks[0].part.program(1.0)
+    _, Y, weights = map(np.concatenate, zip(*(walk.part.held for walk in walks), strict=True))
     outputs = [np.vstack(found) for found in zip(*(walk.outputs for walk in walks), strict=True)]
     losses = [mean_loss(program, found, Y, weights) for found in outputs]
     best = losses.index(min(losses))
