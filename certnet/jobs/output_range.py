@@ -275,10 +275,11 @@ class Least:
         self.undecided = math.inf
         for _ in range(SETTINGS.steps):
             threshold, left = self._following(gap), deadline.left
-            if threshold is None or left <= 0:
+            # A bound that was reached already has all the time to be proved, and the first one is in any case.
+            reached = threshold is not None and threshold <= self.reached
+            if threshold is None or (left <= 0 and not (reached and self.proved == -math.inf)):
                 break
-            # A bound that was reached already has all the time to be proved.
-            share = 1.0 if threshold <= self.reached else SETTINGS.share
+            share = 1.0 if reached else SETTINGS.share
             self.decide(threshold, share * left if left < math.inf else None)
         self.open = not (self.proved >= self.attained - gap)
 

@@ -63,8 +63,8 @@ class Settings:
     least_smoothing: float = 1e-5
     """The least ε, in these units. Not measured."""
     patience: int = 2
-    """Steps at the least ε that do not halve the gap after which it ends. Measured: on 8 rows with the hinge loss, where
-    two of three directions are almost the same, the gap stays at 3e-10 of the value; 200 steps in place of 2,600."""
+    """Steps at the least ε that do not halve the gap after which it ends. Measured: on 8 rows with the hinge loss, with
+    two of three directions almost the same, the gap stays at 3e-10 of the value; 200 steps in place of 2,600."""
 
 
 SETTINGS = Settings()
