@@ -216,6 +216,21 @@ def test_unknown_solvers_are_named() -> None:
         certnet.train(TrainingProgram(np.eye(2), np.eye(2), 1.0), solver="magic")
 
 
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        ((np.zeros((5, 1)), np.zeros((2, 1))), "5 inputs to 2 outputs, but the program has 2"),
+        ((np.full((2, 1), np.nan), np.zeros((2, 1))), "not a finite number"),
+        ((np.full((2, 1), 1e200), np.ones((2, 1))), "rescale its neurons"),
+        ((np.zeros((2, 1)),), "pair of matrices"),
+    ],
+)
+def test_a_network_to_start_from_has_to_fit(network: tuple[np.ndarray, ...], words: str) -> None:
+    """One with NaN was the result, with an infinite objective."""
+    with pytest.raises(InputError, match=words):
+        certnet.train(TrainingProgram(np.eye(2), np.eye(2), 0.1), start_network=network)
+
+
 def test_more_features_than_can_be_proved() -> None:
     with pytest.raises(InputError, match="6000 features and 1 outputs are 6001 together.*use fewer features"):
         certnet.train(TrainingProgram(np.ones((2, 6000)), np.ones((2, 1)), 1.0))

@@ -49,7 +49,7 @@ class Settings:
 SETTINGS = Settings()
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False)
 class Checkpoint:
     """Where a training job stood.
 
@@ -68,7 +68,7 @@ class Checkpoint:
     fingerprint: str
     stage: str
     seconds: float
-    solver: str
+    solver: str = ""
     dual: Dual | None = None
     U: FloatArray | None = None
     V: FloatArray | None = None
@@ -178,10 +178,14 @@ def _checkpoint(arrays: dict[str, NDArray[Any]]) -> Checkpoint:
     )
 
 
+Save = Callable[[Checkpoint], None]
+"""Takes a checkpoint, and keeps it."""
+
+
 class Saver:
     """Keeps the newest checkpoint of a job, and hands it over when it is due; with ``save`` None it is never due."""
 
-    def __init__(self, first: Checkpoint, save: Callable[[Checkpoint], None] | None, clock: JobClock) -> None:
+    def __init__(self, first: Checkpoint, save: Save | None, clock: JobClock) -> None:
         self.current = self._saved = first
         self._save, self._clock, self._earlier = save, clock, first.seconds
         self._writing, self._cost, self._written = 0.0, SETTINGS.first_cost, clock.seconds
@@ -247,7 +251,7 @@ class Saver:
         return max(SETTINGS.last_seconds, SETTINGS.share * seconds)
 
 
-def sink(checkpoint: Path | str | Callable[[Checkpoint], None] | None) -> Callable[[Checkpoint], None] | None:
+def sink(checkpoint: Path | str | Save | None) -> Save | None:
     """What takes the checkpoints: a file becomes a function that writes it."""
     if isinstance(checkpoint, Path | str):
         return lambda current: write_checkpoint(checkpoint, current)

@@ -11,10 +11,11 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from certificates import Certificate, Verdict
 from certnet.jobs.best import Best, Proof
-from certnet.jobs.checkpoint import Checkpoint, Saver, program_fingerprint
+from certnet.jobs.checkpoint import Checkpoint, Save, Saver, program_fingerprint
 from certnet.jobs.clock import JobClock, require_memory
 from certnet.runtime.abandon import Insisted, OutOfTimeError, abandonable
 from certnet.runtime.numerics import guarded
@@ -26,7 +27,9 @@ from certnet.training.polish import Network, offered_dual
 from certnet.training.trainer import FitResult
 from formulations import Dual, InputError, MergedRows, Presolved, Primal, TrainingProgram, merge_rows, rescale
 from formulations._validation import FloatArray
+from formulations.network import ReluNetwork
 from formulations.program import NO_PRODUCTS
+from formulations.training import LARGEST
 
 T = TypeVar("T")
 SDP, GLOBAL = METHODS = ("sdp", "global")
@@ -205,14 +208,26 @@ class Job:
         self.best.take_proof(*proof)
 
 
-def begin(clock: JobClock, program: TrainingProgram, network: FitResult | None = None, **options: Any) -> Job:
-    """The state at the beginning: rows merged, memory tested, with this network or none; ``options`` are fields.
+def begin(
+    clock: JobClock,
+    program: TrainingProgram,
+    network: FitResult | None = None,
+    save: Save | None = None,
+    **options: Any,
+) -> Job:
+    """The state at the beginning: rows merged, memory tested, with this network or none.
+
+    Args:
+        clock, program, network: of the job.
+        save: takes its checkpoints.
+        options: fields of ``Job``.
 
     Raises:
         InputError: data too large for this machine, or a start or checkpoint about other data.
     """
     resume: Checkpoint | None = options.get("resume")
-    if resume is not None and program_fingerprint(program) != resume.fingerprint:
+    first = Checkpoint(program_fingerprint(program), "presolve", 0.0 if resume is None else resume.seconds)
+    if resume is not None and first.fingerprint != resume.fingerprint:
         raise InputError("The checkpoint is about other data or another gamma; give those it was made with.")
     merged = merge_rows(program)
     require_memory(merged)
@@ -220,8 +235,7 @@ def begin(clock: JobClock, program: TrainingProgram, network: FitResult | None =
     if network is None:
         _, d, c = program.shape
         network = untrained(program, np.zeros((d, 0)), np.zeros((c, 0)))
-    saver = Saver(Checkpoint(fingerprint="", stage="", seconds=0.0, solver=""), None, clock)
-    job = Job(merged=merged, clock=clock, best=Best(merged, network), saver=saver, **options)
+    job = Job(merged=merged, clock=clock, best=Best(merged, network), saver=Saver(first, save, clock), **options)
     clock.saving = lambda: job.saver.reserve(merged.program.space.order)
     return job
 
@@ -229,6 +243,33 @@ def begin(clock: JobClock, program: TrainingProgram, network: FitResult | None =
 def untrained(program: TrainingProgram, U: FloatArray, V: FloatArray) -> FitResult:
     """A network that no fit of this run made."""
     return FitResult(U=U, V=V, objective=program.objective(U, V))
+
+
+def fitting(
+    program: TrainingProgram, U: ArrayLike, V: ArrayLike, a: ArrayLike | None = None
+) -> tuple[Network, FloatArray]:
+    """The network's weights, and its output bias or the best one.
+
+    Raises:
+        InputError: they do not fit the program, or overflow, or a bias that the program has not.
+    """
+    network = ReluNetwork.of_program(U, V, None if a is None else np.atleast_1d(np.asarray(a)))
+    _, d, c = program.shape
+    if (network.inputs, network.outputs) != (d, c):
+        raise InputError(
+            f"The network takes {network.inputs} inputs to {network.outputs} outputs, but the program has {d} "
+            f"features and {c} targets."
+        )
+    U, V, _ = network.program_weights(hidden_bias=False)
+    size = max(float(np.abs(weights).max(initial=0.0)) for weights in (U, V))
+    if not size <= LARGEST:
+        raise InputError(f"The network has a weight of size {size:.1e}; rescale its neurons to below {LARGEST:.0e}.")
+    output = program.output(U, V) if a is None else network.output_bias
+    if program.output_bias == "none" and output.any():
+        raise InputError(
+            'The network has an output bias, but the training problem has none; choose output_bias "free".'
+        )
+    return (U, V), output
 
 
 def run(job: Job, name: str, work: Callable[[Job], T], seconds: float | None = None, *, share: float = 1.0) -> T | None:

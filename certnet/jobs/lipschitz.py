@@ -9,6 +9,7 @@ import numpy as np
 from certificates import Certificate, Lipschitz, Report, Verdict, check
 from certificates.arithmetic import Arithmetic
 from certificates.certificate import LipschitzProof
+from certificates.failure import Deadline
 from certificates.findings import figures
 from certificates.lipschitz import open_neurons
 from certificates.making.tree import LeafProof, build
@@ -165,11 +166,9 @@ def _left_behind(work: Callable[[], T], seconds: float | None) -> T | None:
 
 def _weights(gradients: Gradients, seconds: float | None) -> FloatArray:
     """The best weights that were found in time."""
-    found: list[FloatArray] = []
-    weights = _left_behind(lambda: best_weights(gradients, seconds, found.append), seconds)
-    if weights is None and not found:
-        found.append(np.full(len(gradients.U), rough_norm(gradients.B) / rough_norm(gradients.U)))
-    return found[-1] if weights is None else weights
+    found = [np.full(len(gradients.U), rough_norm(gradients.B) / max(rough_norm(gradients.U), 1e-300))]
+    _left_behind(lambda: found.append(best_weights(gradients, seconds, found.append)), seconds)
+    return found[-1]
 
 
 class _Statement:
@@ -261,12 +260,11 @@ class _Statement:
 
 def _checked(candidates: Iterator[Certificate], seconds: float | None) -> _Proof | None:
     """The first certificate that the checker accepts, or the last one; None where there is no candidate."""
-    clock, found = Clock(seconds), None
+    deadline, found = Deadline.after(seconds), None
     for certificate in candidates:
-        left = clock.left()
-        if left == 0.0:
+        if deadline.passed:
             break
-        found = certificate, check(certificate, time_limit=left)
+        found = certificate, check(certificate, time_limit=deadline.limit)
         if found[1].verdict is Verdict.PROVED:
             break
     return found

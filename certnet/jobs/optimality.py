@@ -21,17 +21,16 @@ from certnet.jobs import stages as _stages
 from certnet.jobs.best import repaired
 from certnet.jobs.clock import JobClock
 from certnet.jobs.closing import PAYS, bound
-from certnet.jobs.job import DEFAULT_GAP, GLOBAL, Job, begin, closing_of, run, untrained
+from certnet.jobs.job import DEFAULT_GAP, GLOBAL, Job, begin, closing_of, fitting, run, untrained
 from certnet.jobs.results import Certified
 from certnet.runtime.clock import Event
 from certnet.runtime.numerics import computing
 from certnet.runtime.public import public
 from certnet.training.directions import largest_prices
-from certnet.training.polish import Network, balance, network_dual, offered_dual
+from certnet.training.polish import balance, network_dual, offered_dual
 from certnet.training.trainer import FitResult
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray
-from formulations.network import ReluNetwork
 from formulations.training import LARGEST, SMALLEST
 
 __all__ = ["Neuron", "OptimalityResult", "optimality"]
@@ -162,7 +161,7 @@ def optimality(
     else:
         given = objective_of(model, X, y, **terms)
         program, (U, V, a) = given.program, given.weights()
-    network, output = _required(program, U, V, a)
+    network, output = fitting(program, U, V, a)
     balanced = untrained(program, *balance(program, *network))
     neuron: Neuron | None = None
     clock = JobClock(time_limit, progress)
@@ -200,31 +199,6 @@ def optimality(
         bounds=job.bounds,
         given=given,
     )
-
-
-def _required(program: TrainingProgram, U: ArrayLike, V: ArrayLike, a: ArrayLike | None) -> tuple[Network, FloatArray]:
-    """The network's weights, and its output bias or the best one.
-
-    Raises:
-        InputError: they do not fit the program, or overflow, or a bias that the program has not.
-    """
-    network = ReluNetwork.of_program(U, V, None if a is None else np.atleast_1d(np.asarray(a)))
-    _, d, c = program.shape
-    if (network.inputs, network.outputs) != (d, c):
-        raise InputError(
-            f"The network takes {network.inputs} inputs to {network.outputs} outputs, but the program has {d} "
-            f"features and {c} targets."
-        )
-    U, V, _ = network.program_weights(hidden_bias=False)
-    size = max(float(np.abs(weights).max(initial=0.0)) for weights in (U, V))
-    if not size <= LARGEST:
-        raise InputError(f"The network has a weight of size {size:.1e}; rescale its neurons to below {LARGEST:.0e}.")
-    output = program.output(U, V) if a is None else network.output_bias
-    if program.output_bias == "none" and output.any():
-        raise InputError(
-            'The network has an output bias, but the training problem has none; choose output_bias "free".'
-        )
-    return (U, V), output
 
 
 def _prove_given(job: Job) -> None:

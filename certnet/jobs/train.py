@@ -18,10 +18,10 @@ from certificates.findings import figures
 from certificates.making.assemble import about
 from certnet.jobs import relaxing
 from certnet.jobs import stages as _stages
-from certnet.jobs.checkpoint import Checkpoint, Saver, program_fingerprint, sink
+from certnet.jobs.checkpoint import Checkpoint, sink
 from certnet.jobs.clock import JobClock
 from certnet.jobs.closing import bound
-from certnet.jobs.job import SDP, Job, begin, closing_of, run, untrained
+from certnet.jobs.job import SDP, Job, begin, closing_of, fitting, run, untrained
 from certnet.jobs.results import Certified
 from certnet.runtime.clock import Event
 from certnet.runtime.numerics import computing
@@ -33,6 +33,7 @@ from certnet.solvers.warm_start import certified_dual
 from certnet.tightness.rank import spectrum
 from certnet.training.polish import Network
 from formulations import InputError, TrainingProgram
+from formulations._validation import shown
 from formulations.network import ReluNetwork
 
 __all__ = ["Event", "TrainingResult", "train"]
@@ -81,7 +82,12 @@ class TrainingResult(Certified):
         )
 
 
-@public(start=about(Training))
+def _pair(name: str, value: Any) -> None:
+    if not (isinstance(value, tuple | list) and len(value) == 2):
+        raise InputError(f"{name} must be a pair of matrices, U (d×m) and V (c×m), not {shown(value)}.")
+
+
+@public(start=about(Training), start_network=_pair)
 def train(
     program: TrainingProgram,
     *,
@@ -137,8 +143,8 @@ def train(
             takes longer. Where the weight space is cut, they do nothing.
 
     Raises:
-        InputError: unknown or unavailable solver or device, data too large for this machine, or a start or checkpoint
-            about other data.
+        InputError: unknown or unavailable solver or device, data too large for this machine, a start or checkpoint
+            about other data, or a network that does not fit the program.
         KeyboardInterrupt: on a second Ctrl-C, while the first is being served.
     """
     clock, choice = JobClock(time_limit, progress), None
@@ -155,7 +161,8 @@ def train(
         job = begin(
             clock,
             program,
-            None if start_network is None else untrained(program, *start_network),
+            None if start_network is None else untrained(program, *fitting(program, *start_network)[0]),
+            sink(checkpoint),
             method=method,
             closing=closing,
             solver=solver,
@@ -170,13 +177,7 @@ def train(
         choice = relaxing.auto(job, time_limit)
         if method == SDP:
             clock.tell("presolve", note=choice)
-    first = Checkpoint(
-        fingerprint=program_fingerprint(program),
-        stage="presolve",
-        seconds=0.0 if resume is None else resume.seconds,
-        solver=job.solver,
-    )
-    job.saver = Saver(first, sink(checkpoint), clock)
+    job.saver.update(solver=job.solver)
     with computing(job.merged.program.space.order, threads):
         run(job, "first network", _stages.first_network, clock.share(_stages.SETTINGS.soon_share))
         # Where the first network was left behind, there is still time for everything else.
