@@ -133,7 +133,7 @@ def audited(one: InputWork, until: float) -> tuple[InputAudit, dict[float, Certi
             cut = one.decide(whole)
         seconds = one.claim.seconds if held and one.claim else time.perf_counter() - start
         witness = None if bracket.witness is None else tuple(bracket.witness.tolist())
-        more = {"reached": not cut, "seconds": seconds, "counterexample": witness, "resumed": held}
+        more: dict[str, Any] = {"counterexample": witness, "resumed": held}
         best = (*one.radii, bracket.low)
         certificates = {radius: found for radius, found in bracket.certificates.items() if radius in best}
-        return one.entry(int(predicted), lead, **more), certificates
+        return one.entry(int(predicted), lead, reached=not cut, seconds=seconds, **more), certificates

@@ -171,7 +171,8 @@ def _checkpoint(arrays: dict[str, NDArray[Any]]) -> Checkpoint:
         raise ValueError(damaged)
     return Checkpoint(
         **header,
-        **network,
+        U=network.get("U"),
+        V=network.get("V"),
         dual=GroupedDual.of_arrays(groups) if groups else Dual(**dual) if dual else None,
         iterate=(last["S"], Dual(last["W"], last["N"])) if last else None,
         search=search or None,

@@ -18,12 +18,19 @@ class Rows(NamedTuple):
     weights: FloatArray
 
     @classmethod
-    def of(cls, part: str, X: ArrayLike, Y: ArrayLike, weights: ArrayLike | None, columns: int | None = None) -> "Rows":
-        """From what a caller gave; ``part`` ends the names that sentences have for it, and weights are 1 by default."""
-        features = as_matrix(f"X{part}", X, columns=columns)
-        n = len(features)
-        omega = np.ones(n) if weights is None else as_matrix(f"sample_weight{part}", weights, rows=n)[:, 0]
-        return cls(features, as_matrix(f"Y{part}", Y, rows=n), omega)
+    def of(cls, part: str, X: ArrayLike, Y: ArrayLike, weights: ArrayLike | None, like: "Rows | None" = None) -> "Rows":
+        """From what a caller gave, with as many columns as rows ``like`` these; weights are 1 by default.
+
+        Raises:
+            InputError: shapes that do not fit, or a negative weight; ``part`` ends the names in the sentence.
+        """
+        columns = (None, None) if like is None else (like.X.shape[1], like.Y.shape[1])
+        features = as_matrix(f"X{part}", X, columns=columns[0])
+        n, name = len(features), f"sample_weight{part}"
+        omega = np.ones(n) if weights is None else as_matrix(name, weights, rows=n)[:, 0]
+        if not (omega >= 0).all():
+            raise InputError(f"{name} has a negative entry; weights count how often a row occurs.")
+        return cls(features, as_matrix(f"Y{part}", Y, rows=n, columns=columns[1]), omega)
 
     def chosen(self, which: ArrayLike) -> "Rows":
         """Those of this mask, or of these numbers."""
@@ -83,5 +90,5 @@ def _labels(Y: FloatArray) -> IntArray:
 
 def unseen(rows: Rows, X: ArrayLike, Y: ArrayLike, weights: ArrayLike | None) -> Rows:
     """The validation rows whose features do not occur among these rows."""
-    found, known = Rows.of("_val", X, Y, weights, rows.X.shape[1]), {row.tobytes() for row in rows.X + 0.0}
+    found, known = Rows.of("_val", X, Y, weights, rows), {row.tobytes() for row in rows.X + 0.0}
     return found.chosen(np.array([row.tobytes() not in known for row in found.X + 0.0], dtype=bool))
