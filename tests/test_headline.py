@@ -27,18 +27,6 @@ def test_a_weak_bound_is_not_dressed_as_success() -> None:
     assert "--gamma" in found.text
 
 
-def test_an_objective_of_0_is_not_called_weak() -> None:
-    """As of a constant target with a free output bias; the checker rounds it up to the smallest numbers."""
-    perfect = {**TRAINED, "objective": 8.9e-308, "lower_bound": 0.0, "gap": 1.0}
-    found = headline(perfect)
-    assert (found.level, found.text) == (
-        "strong",
-        "No network of any width is better than this one in the training objective.",
-    )
-    rows = [{"gamma": 1.0, **perfect}, {"gamma": 0.1, **TRAINED}]
-    assert headline({"command": "path", "results": rows}).level == "strong"
-
-
 @pytest.mark.parametrize("gap", [None, float("nan"), float("inf"), 1.01 * SETTINGS.weak_gap])
 def test_what_is_not_known_to_be_small_is_weak(gap: float | None) -> None:
     assert is_weak(gap)

@@ -211,6 +211,15 @@ def test_large_decay_makes_the_zero_network_optimal() -> None:
     assert result.report.gap < 1e-9
 
 
+def test_targets_that_the_output_bias_fits_leave_no_gap() -> None:
+    """The checker rounds the objective of 0 up to the smallest numbers, and no bound is relative to those."""
+    result = certnet.train(TrainingProgram(np.eye(3), np.full((3, 1), 5.0), 0.1, output_bias="free"))
+    assert_sound(result)
+    assert 0 < result.report.objective < 1e-290
+    assert result.report.gap == 0
+    assert result.message() == "No network of any width is better than this one in the training objective."
+
+
 def test_unknown_solvers_are_named() -> None:
     with pytest.raises(InputError, match="admm"):
         certnet.train(TrainingProgram(np.eye(2), np.eye(2), 1.0), solver="magic")

@@ -15,8 +15,6 @@ from certnet.runtime.wording import bounds, down, percent, share, up
 Level = Literal["strong", "weak", "open", "refuted"]
 _LEVELS: dict[str, Level] = {"PROVED": "strong", "REFUTED": "refuted"}
 BETTER = "in the training objective"
-VANISHING = 1e-290
-"""What the checker makes of an objective of 0 is less."""
 
 
 @dataclass(frozen=True)
@@ -71,18 +69,13 @@ def is_weak(gap: float | None) -> bool:
     return gap is None or not (gap <= SETTINGS.weak_gap)
 
 
-def _gap(report: Mapping[str, Any]) -> float | None:
-    """The relative gap of a network; none is left where its objective is 0 but for rounding, as no loss is below 0."""
-    return 0.0 if abs(number(report.get("objective")) or math.inf) < VANISHING else number(report.get("gap"))
-
-
 def _reason(report: Mapping[str, Any]) -> Headline:
     reason = str(report.get("reason") or "nothing is known").rstrip(".")
     return Headline(f"{reason[:1].upper()}{reason[1:]}.", _LEVELS.get(str(report.get("verdict")), "open"))
 
 
 def _training(report: Mapping[str, Any]) -> Headline:
-    gap = _gap(report)
+    gap = number(report.get("gap"))
     if report["verdict"] != "PROVED":
         reason = str(report["reason"]).rstrip(".")
         return Headline(f"Nothing is proved about this network: {reason}.", _LEVELS.get(str(report["verdict"]), "open"))
@@ -122,7 +115,7 @@ def _optimality(report: Mapping[str, Any]) -> Headline:
 def _path(report: Mapping[str, Any]) -> Headline:
     rows: Sequence[Mapping[str, Any]] = report["results"]
     proved = [row for row in rows if row["verdict"] == "PROVED"]
-    weak = [row for row in proved if is_weak(_gap(row))]
+    weak = [row for row in proved if is_weak(number(row.get("gap")))]
     best = report.get("best")
     chosen = "" if best is None else f" Gamma {float(best['gamma']):g} does best on the validation rows."
     if len(proved) < len(rows):
@@ -135,7 +128,7 @@ def _path(report: Mapping[str, Any]) -> Headline:
             f"more --time-limit would help.{chosen}",
             "weak",
         )
-    worst = percent(max(_gap(row) or 0.0 for row in proved))
+    worst = percent(max(number(row.get("gap")) or 0.0 for row in proved))
     return Headline(
         f"For each of {len(rows)} weight decays no network of any width is better than the one found by more than "
         f"{worst} {BETTER}.{chosen}",
