@@ -226,14 +226,13 @@ def leaf_slack(A: FloatArray, R: M, signs: IntArray, matrix: type[M]) -> M:
     N, k = A.shape
     phi, z = np.arange(2 * N), np.arange(2 * N, 2 * N + k)
     free = np.flatnonzero(signs == FREE)
-    upper = np.where((signs != INACTIVE)[:, None], A, 0.0)
-    lower = np.where((signs == INACTIVE)[:, None], -A, 0.0)
-    data = matrix.exact(np.vstack([upper, lower]))
-    R_phi = R.take(phi, phi)
-    R_z = R.take(phi, z)
-    slope = R_phi @ data + R_z
-    across = R_z.T @ data
-    S_zz = data.T @ (R_phi @ data) + (across + across.T) + R.take(z, z)
+    # The half of φ with rows of Φ that are not 0.
+    inactive = signs == INACTIVE
+    used, data = phi[:N] + N * inactive, matrix.exact(np.where(inactive[:, None], -A, A))
+    product, R_z = R.take(phi, used) @ data, R.take(phi, z)
+    slope = product + R_z
+    across = R.take(z, used) @ data
+    S_zz = data.T @ product.take(used, np.arange(k)) + (across + across.T) + R.take(z, z)
     S_fz = slope.take(free, np.arange(k)) + slope.take(N + free, np.arange(k))
     cross = R.take(free, N + free)
     S_ff = (R.take(free, free) + R.take(N + free, N + free)) + (cross + cross.T)
