@@ -10,7 +10,7 @@ import numpy as np
 from certificates import Verdict
 from certificates.certificate import FLOAT32
 from certnet.cli.calls import Answer, Asking, Entries
-from certnet.cli.limits import began, seconds_or_none
+from certnet.cli.limits import began, job_seconds, seconds_or_none
 from certnet.cli.options import (
     NO_COLUMNS,
     Columns,
@@ -23,10 +23,11 @@ from certnet.cli.options import (
     run_names,
 )
 from certnet.cli.parsing import argument, option, refuse
-from certnet.cli.query import answer, asked_of
+from certnet.cli.query import answer, asked_of, unread
 from certnet.cli.rows import Subject, parse_rows, read_rows
 from certnet.io.float32 import require_plain
 from certnet.io.packed import ending
+from certnet.runtime.abandon import OutOfTimeError
 from certnet.runtime.wording import down
 from formulations import InputError
 from formulations._validation import as_positive
@@ -157,7 +158,11 @@ def verify(
     if subject is None or about.networks or ending(Path(subject)) == ".vnnlib":
         refuse(asked, "it goes with data; the property file says which inputs are meant")
         how["time_limit"] = PROPERTY_SECONDS if time_limit is None else limit
-        query = asked_of(network, subject, about.networks or [], semantics)
+        seconds = job_seconds(how["time_limit"], started)
+        try:
+            query = asked_of(network, subject, about.networks or [], semantics, seconds)
+        except OutOfTimeError:
+            return unread(interface=subject is None, json=json)
         if about.tree is not None:
             from certnet.io.split_tree import read_split_tree
 

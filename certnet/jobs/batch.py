@@ -21,6 +21,7 @@ from certnet.io.query import Query, read_query
 from certnet.jobs.audit import KILLED
 from certnet.jobs.journal import Journal, pack, recalled
 from certnet.jobs.verify import VerificationResult, verify
+from certnet.runtime.abandon import OutOfTimeError
 from certnet.runtime.clock import Clock, Event
 from certnet.runtime.numerics import computing
 from certnet.search.counterexample import confirm_near
@@ -148,7 +149,8 @@ def settled(work: Work, until: float) -> tuple[int, Answer, Certificate | None]:
     with computing(), np.errstate(all="ignore"):
         begin = time.perf_counter()
         try:
-            query = read_query(path, network, semantics=work.how["semantics"])
+            most = min(left, math.inf if work.limit is None else work.limit)
+            query = read_query(path, network, semantics=work.how["semantics"], seconds=most)
             digest = _digest(query, Path(path))
             prepared = time.perf_counter() - begin
             most = min(left - prepared, math.inf if work.limit is None else work.limit)
@@ -160,6 +162,8 @@ def settled(work: Work, until: float) -> tuple[int, Answer, Certificate | None]:
             provenance = {"network": Path(network).name, "property": Path(path).name}
             how = {**work.how, "semantics": query.semantics, "provenance": provenance}
             found = verify(query.network, query.cases, time_limit=deadline.limit, **how)
+        except OutOfTimeError:
+            return work.number, Answer("timeout", "reading its files took all of its time", limit=most), None
         except (InputError, OSError) as error:
             return work.number, Answer(ERROR, str(error)), None
         except Exception as error:  # noqa: BLE001 - it becomes a sentence, and decides nothing
