@@ -82,14 +82,13 @@ def answer(
             "--certificate out, or split the property."
         )
 
-    from certnet.jobs.verify import as_declared
     from certnet.jobs.verify import verify as decide
 
     how = {**how, "time_limit": job_seconds(how["time_limit"], started), "provenance": dict(names)}
     with Live(enabled=True, time_limit=how["time_limit"]) as live:
         result = decide(query.network, query.cases, semantics=query.semantics, **how, progress=live)
     if result.counterexample is not None:
-        result = replace(result, counterexample=as_declared(query, result.counterexample))
+        result = replace(result, counterexample=result.counterexample.as_declared(query))
     files: dict[str, str] = {}
     if place is not None and result.certificate is not None:
         write_proof(place, result.certificate)

@@ -13,7 +13,6 @@ from certnet.cli.calls import Answer, Asking, Entries
 from certnet.cli.limits import began, job_seconds, seconds_or_none
 from certnet.cli.options import (
     NO_COLUMNS,
-    Circuits,
     Columns,
     Json,
     Norm,
@@ -130,7 +129,6 @@ def verify(
         option(metavar="FILE", help="Where the proof is written, if there is one; with DATA or --instances a folder."),
     ] = None,
     semantics: Semantics = "real",
-    circuits: Circuits = False,
     seed: Annotated[int, option(least=0, help="Seed of the attack.")] = 0,
     json: Json = False,
 ) -> int:
@@ -141,7 +139,7 @@ def verify(
         raise InputError("--timeout and --time-limit are the same; give one of them.")
     time_limit = timeout if time_limit is None else time_limit
     limit = None if time_limit is None else seconds_or_none(time_limit)
-    how: dict[str, Any] = {"circuits": circuits, "random_state": seed}
+    how: dict[str, Any] = {"random_state": seed}
     if instances is not None:
         if subject is not None:
             raise InputError("Leave the property or data out: --instances names its properties.")
@@ -173,7 +171,7 @@ def verify(
         return answer(*query, how, started, certificate=certificate, serialise=serialise, json=json)
     refuse(about, "it goes with a property of VNN-LIB")
     asking = Asking(limit or 0.0, certificate, seed, json)
-    return _rows_kept(Subject.named(network), network, subject, asked, asking, each, semantics, circuits=circuits)
+    return _rows_kept(Subject.named(network), network, subject, asked, asking, each, semantics)
 
 
 def _rows_kept(
@@ -184,8 +182,6 @@ def _rows_kept(
     asking: Asking,
     each: float | None,
     semantics: str,
-    *,
-    circuits: bool,
 ) -> int:
     """Decide whether rows of data keep their class."""
     if semantics == FLOAT32:
@@ -212,7 +208,7 @@ def _rows_kept(
         from certnet.jobs.verify import verify as decide
 
         x, label = X[row], labels[row]
-        how |= {"time_limit": time_limit, "semantics": semantics, "circuits": circuits}
+        how |= {"time_limit": time_limit, "semantics": semantics}
         how["provenance"] |= {"property": Path(data).name, "row": row}
         found: CertifiedRadius | VerificationResult
         entry: dict[str, Any] = {"row": row, "label": label}

@@ -126,7 +126,7 @@ def test_options_of_lists_need_one(certnet: Call, files: Path) -> None:
     assert certnet("verify", files / "net.npz", "--instances", files / "none*").code == 2
 
 
-HOW = {"semantics": "real", "circuits": False, "random_state": 0}
+HOW = {"semantics": "real", "random_state": 0}
 
 
 def test_who_had_less_than_its_time_is_tried_again(listed: Path) -> None:
