@@ -58,7 +58,7 @@ def prove_robustness(statement: Robustness, certificate: Certificate, work: Work
     region, parts = None, ("lower", "upper", "centre", "radius")
     for case, proof in zip(cases, proofs, strict=True):
         # Cases of one region, which follow each other, share the bounds on it.
-        if not all(np.array_equal(getattr(region, part, None), getattr(case.region, part)) for part in parts):
+        if not all(np.array_equal(getattr(region, part, 0), getattr(case.region, part)) for part in parts):
             region, bounds = case.region, preactivation_bounds(network, case.region, work.deadline)
             errors = output_errors(network, region, bounds[1]) if semantics == FLOAT32 else None
         if errors is not None:
