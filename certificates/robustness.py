@@ -142,7 +142,7 @@ def check_case(
     proof, deadline = given.proof, matrix.deadline
     deadline.check()
     _require_affordable(network, case, given, matrix.arithmetic)
-    opened = OpenCase(network, case, given.stable, unstable_bounds(given, *bounds))
+    opened = OpenCase(network, case, given.stable, open_bounds(given, *bounds))
     N, rows, circuits = len(opened.bounds), 1 + 2 * network.hidden.shape[1], proof.circuits.target.size
     check_structure(proof, N, rows // 2 + 1, rows, int(case.region.centre is not None))
     check_triangles(proof.triangles, opened.bounds)
@@ -241,7 +241,7 @@ def preactivation_bounds(network: "ReluNetwork", region: "InputRegion", deadline
     return lower, upper
 
 
-def unstable_bounds(given: CaseProof | LipschitzProof, lower: FloatArray, upper: FloatArray) -> FloatArray:
+def open_bounds(given: CaseProof | LipschitzProof, lower: FloatArray, upper: FloatArray) -> FloatArray:
     """(N, 2) proved bounds of the unstable neurons, of those of all, after checking that the others are stable."""
     require_arrays(given, np.int64, stable=lower.shape)
     stable = given.stable
