@@ -24,7 +24,6 @@ def labelled(labels: list[int], classes: int) -> DataSet:
         X=np.arange(n, dtype=float)[:, None],
         Y=np.eye(classes)[labels],
         classes=tuple(str(index) for index in range(classes)),
-        feature_names=("x",),
     )
 
 
