@@ -164,16 +164,6 @@ class Split(DataSet):
     recipe: Recipe
     weight_val: FloatArray | None = None
 
-    @property
-    def X_train(self) -> FloatArray:
-        """X."""
-        return self.X
-
-    @property
-    def Y_train(self) -> FloatArray:
-        """Y."""
-        return self.Y
-
     def parts(self) -> Iterator[tuple[str, FloatArray | None, FloatArray | None]]:
         """(name, X, Y) of training, validation and test rows, None where absent."""
         yield "train", self.X, self.Y
