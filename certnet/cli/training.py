@@ -167,7 +167,7 @@ def sentences_about(split: Split) -> tuple[str, ...]:
 
 def program_of(split: Split, options: SimpleNamespace, gamma: float) -> TrainingProgram:
     """The training problem for one γ."""
-    return TrainingProgram(split.X_train, split.Y_train, gamma, **objective_of(split, options))
+    return TrainingProgram(split.X, split.Y, gamma, **objective_of(split, options))
 
 
 def objective_of(split: Split, options: SimpleNamespace) -> dict[str, Any]:
@@ -186,8 +186,8 @@ def choose_gamma(
     """The weight decay by the validation rows, or where there are none by folds of the training rows."""
     X, Y = split.X_val, split.Y_val
     return selection.select_gamma(
-        split.X_train,
-        split.Y_train,
+        split.X,
+        split.Y,
         **objective_of(split, options),
         validation=None if X is None or Y is None else (X, Y, split.weight_val),
         time_limit=None if limit is None else selection.SETTINGS.share * limit,

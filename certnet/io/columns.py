@@ -166,6 +166,11 @@ class Column:
         return f"{self.name}: {'; '.join(said)}" if said else None
 
 
+def names_of(columns: "Columns | None", d: int) -> tuple[str, ...]:
+    """d names of features, as the columns give them; else x1, x2, …"""
+    return tuple(f"x{place}" for place in range(1, d + 1)) if columns is None else columns.feature_names
+
+
 @dataclass(frozen=True)
 class Columns:
     """What turns a table into the n×d features of a network. Columns are found by name, in any order.

@@ -43,8 +43,7 @@ class Tabular:
             how = {"classes": data.task == "classification"}
             columns, notes = self.draft.fit(train, goal, self.target, **how)
         X, remarks = columns.encode(self.draft.table)
-        names = columns.feature_names
-        return replace(data, X=X, feature_names=names, columns=columns, notes=(*data.notes, *notes, *remarks))
+        return replace(data, X=X, columns=columns, notes=(*data.notes, *notes, *remarks))
 
 
 def tabular(table: Table, recipe: Recipe, task: Task | None, outputs: Outputs | None) -> Tabular:
@@ -95,7 +94,6 @@ def tabular(table: Table, recipe: Recipe, task: Task | None, outputs: Outputs | 
         X=np.zeros((len(given), 0)),
         Y=Y,
         classes=classes,
-        feature_names=(),
         sample_weight=weights,
         notes=(*notes, *found.notes),
     )

@@ -66,16 +66,16 @@ def test_the_saved_network_takes_raw_features(certnet: Call, folder: Path, sourc
             continue
         truth = np.array(raw.classes)[Y.argmax(axis=1)]
         assert report["accuracy"][name] == float(np.mean(network.predict_class(X) == truth))
-    own, scores = network.network, network.predict(raw.X_train)
+    own, scores = network.network, network.predict(raw.X)
     weights = (own.generators if "penalised" in options else own.hidden, own.output)
     decay = 0.05 * sum(float(np.sum(a**2)) for a in weights)
     if options == PAPER:
-        loss = 0.5 * float(np.sum((scores - raw.Y_train) ** 2))
+        loss = 0.5 * float(np.sum((scores - raw.Y) ** 2))
         assert not own.output_bias.any()
         assert not own.hidden_bias.any()
     else:
         scores = np.hstack([np.zeros_like(scores), scores]) if source == "breast_cancer" else scores
-        loss = -float(np.sum(log_softmax(scores, axis=1) * raw.Y_train))
+        loss = -float(np.sum(log_softmax(scores, axis=1) * raw.Y))
         assert own.output_bias.any()
         assert report["log_loss"]["train"] == pytest.approx(loss / len(scores), rel=1e-9)
     assert loss + decay == pytest.approx(report["objective"], rel=1e-9)
