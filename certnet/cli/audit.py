@@ -1,12 +1,11 @@
 """``certnet audit``: certified and attacked accuracy of a network on data."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from rich.table import Table
 
 from certificates.certificate import FLOAT32
 from certnet.cli.limits import began, job_seconds, positive_numbers, seconds_or_none
@@ -24,17 +23,21 @@ from certnet.cli.options import (
 from certnet.cli.output import Exit, csv_text, deliver, head, place_for, say
 from certnet.cli.parsing import option
 from certnet.cli.rows import Subject
-from certnet.cli.show import Live, plain
+from certnet.cli.show import Live, rows_table
 from certnet.io import Split, load
 from certnet.io.answers import require_kind
 from certnet.io.float32 import require_plain
 from certnet.io.output import output_folder, require_named, text_writer
 from certnet.io.targets import Outputs
+from certnet.report.records import Table
 from certnet.report.robustness import accuracies
 from certnet.runtime.version import __version__
 from certnet.runtime.wording import share
 from formulations import InputError
 from formulations._validation import FloatArray
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
 
 FILES = {"inputs": "inputs.csv", "report": "report.json"}
 JOURNAL = "journal.jsonl"
@@ -130,28 +133,24 @@ def audit(
         order = sorted(result.inputs, key=lambda one: (one.attacked_radius, one.certified_radius, one.margin))
         reached = sum(entry.reached for entry in result.inputs)
         failures = [] if result.failure is None else [result.failure]
-
-        def report_of(files: Mapping[str, Path], remarks: Sequence[str]) -> dict[str, Any]:
-            return {
-                **head("audit", None, f"{reached} of {len(X)} inputs were verified to the end"),
-                "interrupted": result.interrupted,
-                "network": subject.name,
-                "data": {"name": split.name, "source": data, "part": part, "n": len(X)},
-                "semantics": semantics,
-                "norm": norm,
-                **result.to_dict(split.classes),
-                "worst": [entry.to_dict(split.classes) for entry in order[:WORST]],
-                "reached": reached,
-                "resumed": sum(entry.resumed for entry in result.inputs),
-                "seconds": time.perf_counter() - started,
-                "files": {name: str(path) for name, path in {**files, "journal": journal.path}.items()}
-                | {"certificates": certificates},
-                "notes": [*split.notes, *journal.notes, *remarks, *failures],
-            }
-
+        about = {
+            **head("audit", None, f"{reached} of {len(X)} inputs were verified to the end"),
+            "interrupted": result.interrupted,
+            "network": subject.name,
+            "data": {"name": split.name, "source": data, "part": part, "n": len(X)},
+            "semantics": semantics,
+            "norm": norm,
+            **result.to_dict(split.classes),
+            "worst": [entry.to_dict(split.classes) for entry in order[:WORST]],
+            "reached": reached,
+            "resumed": sum(entry.resumed for entry in result.inputs),
+            "seconds": time.perf_counter() - started,
+            "files": {"journal": str(journal.path), "certificates": certificates},
+            "notes": [*split.notes, *journal.notes, *failures],
+        }
         names = [*result.inputs[0].to_dict(), *(f"radius {radius!r}" for radius in sizes)]
         table = csv_text(names, ([*one.to_dict(split.classes).values(), *one.status] for one in result.inputs))
-        report, failure = deliver(folder, FILES, report_of, {FILES["inputs"]: text_writer(table)})
+        report, failure = deliver(folder, FILES, about, {FILES["inputs"]: text_writer(table)})
     clean = share(report["clean_accuracy"], at_least=True)
     lines = [f"clean accuracy {clean} on {len(X)} inputs; {report['reason']}"]
     lines += [
@@ -181,14 +180,8 @@ def _part(split: Split, part: str) -> tuple[FloatArray, FloatArray]:
     return parts[part]
 
 
-def audit_table(report: Mapping[str, Any]) -> Table:
+def audit_table(report: Mapping[str, Any]) -> "RichTable":
     """Clean and certified to attacked accuracy, of each class and of all."""
     data = report["data"]
     title = f"{report['network']} on {data['name']} ({data['part']} rows), {report['norm']}: certified to attacked"
-    table = Table(title=plain(title), title_justify="left", min_width=min(len(title), 100))
-    head, rows = accuracies(report)
-    for place, name in enumerate(head):
-        table.add_column(name, justify="right" if place else "left")
-    for row in rows:
-        table.add_row(*map(plain, row))
-    return table
+    return rows_table(Table(title, *accuracies(report)))

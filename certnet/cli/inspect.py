@@ -1,14 +1,13 @@
 """``certnet show`` and ``certnet compare``: what runs left behind, read again."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from certnet.cli.options import Json, Runs, run_names
 from certnet.cli.parsing import argument
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.table import Table as RichTable
 
     from certnet.io.runs import Run
 
@@ -48,7 +47,7 @@ def _told(run: "Run") -> list[str]:
     return [*lines, *_what_next(run)]
 
 
-def _table(run: "Run") -> "Table":
+def _table(run: "Run") -> "RichTable":
     """The figures of a run, and how data are treated on their way into its network."""
     from certnet.cli.audit import audit_table
     from certnet.cli.optimality import optimality_table
@@ -85,10 +84,11 @@ def size(count: int) -> str:
 def compare(runs: Runs, json: Json = False) -> int:
     """One table of several runs, the best on validation rows marked, and what cannot be compared."""
     from certnet.cli.output import Exit, head
-    from certnet.cli.show import text_of
+    from certnet.cli.show import rows_table, text_of
     from certnet.io.output import print_result
     from certnet.io.runs import read_runs
-    from certnet.report.comparison import best_of, differences, row_of
+    from certnet.report.comparison import BEST, best_of, differences, in_words, row_of
+    from certnet.report.records import Table
     from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS
     from formulations import InputError
 
@@ -108,23 +108,11 @@ def compare(runs: Runs, json: Json = False) -> int:
     sentences = [sentence for _, sentence in said]
     report = {**head("compare", None, reason), "best": None if best is None else rows[best[0]]["run"]}
     report |= {"results": rows, "differences": sentences}
-    lines = [f"{reason[0].upper()}{reason[1:]}.", *text_of(_comparison(rows)), *sentences]
-    print_result(report, [] if json else lines, as_json=json)
+    lines = [f"{reason[0].upper()}{reason[1:]}."]
+    if not json:
+        marked, note = ((), "") if best is None else ((best[0],), BEST)
+        table = rows_table(Table("", *in_words(rows), first_number=2, marked=marked, note=note))
+        table.box, table.show_edge, table.pad_edge = None, False, False
+        lines += [*text_of(table), *sentences]
+    print_result(report, lines, as_json=json)
     return Exit.OK
-
-
-def _comparison(rows: Sequence[Mapping[str, Any]]) -> "Table":
-    from rich.table import Table
-
-    from certnet.cli.show import plain
-    from certnet.report.comparison import in_words
-
-    head, cells = in_words(rows)
-    table = Table(box=None, pad_edge=False, show_edge=False)
-    for place, name in enumerate(head):
-        table.add_column(name, overflow="fold", justify="right" if place > 1 else "left")
-    for row, (run, *figures) in zip(rows, cells, strict=True):
-        table.add_row(*map(plain, (f"{run}{' *' if row['best'] else ''}", *figures)))
-    if any(row["best"] for row in rows):
-        table.caption = "* best on the validation rows"
-    return table

@@ -97,23 +97,20 @@ def run_instances(
             sentence += f"; {len(expecting) - len(wrong)} as expected, {len(wrong)} against it"
         failures = [] if failure is None else [failure]
 
-        def report_of(files: Mapping[str, Path], remarks: Sequence[str]) -> dict[str, Any]:
-            return {
-                **head("verify", None, sentence),
-                "interrupted": interrupted,
-                "instances": source,
-                "counts": known,
-                "contradicted": [one["property"] for one in wrong],
-                "resumed": sum(answer.resumed for answer in answers),
-                "results": results,
-                "seconds": time.perf_counter() - started,
-                "files": {name: str(path) for name, path in {**files, "journal": journal.path}.items()}
-                | {"certificates": certificates},
-                "notes": [*journal.notes, *remarks, *failures],
-            }
-
+        about = {
+            **head("verify", None, sentence),
+            "interrupted": interrupted,
+            "instances": source,
+            "counts": known,
+            "contradicted": [one["property"] for one in wrong],
+            "resumed": sum(answer.resumed for answer in answers),
+            "results": results,
+            "seconds": time.perf_counter() - started,
+            "files": {"journal": str(journal.path), "certificates": certificates},
+            "notes": [*journal.notes, *failures],
+        }
         writers = {FILES["results"]: text_writer(results_csv(category, results))}
-        report, unwritten = deliver(folder, FILES, report_of, writers)
+        report, unwritten = deliver(folder, FILES, about, writers)
     table = figures_table(
         category,
         [

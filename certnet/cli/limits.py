@@ -2,11 +2,11 @@
 
 import csv
 import math
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from certnet.cli.parsing import decimal_hint
 from certnet.runtime.clock import began as began
 from formulations import InputError
 from formulations.arguments import distinct
@@ -78,12 +78,6 @@ def gamma_or_none(text: str) -> float | None:
         return float(text)
     except ValueError:
         raise InputError(f"--gamma must be a number, not {text[:40]!r}{decimal_hint(text) or ', or auto'}.") from None
-
-
-def decimal_hint(text: str) -> str:
-    """What to write instead of a number with a decimal comma; nothing of other texts."""
-    comma = re.fullmatch(r"[+-]?[0-9]*,[0-9]+([eE][+-]?[0-9]+)?", text)
-    return f"; write {text.replace(',', '.')} with a decimal point" if comma else ""
 
 
 def column_names(text: str, option: str) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """``certnet optimality``."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -163,17 +163,13 @@ def optimality(
                 provenance=training.provenance(split),
             )
         remarks = (training.OPEN,) if result.search is not None and not result.search.complete else ()
-
-        def report_of(files: Mapping[str, Path], failures: Sequence[str]) -> dict[str, Any]:
-            notes, seconds = (*about, *remarks, *failures), time.perf_counter() - started
-            return {
-                **training.job_report("optimality", result, split, files, notes, seconds),
-                "network": subject.name,
-                "converted": {"factor": given.factor, "constant": given.constant, "number": given.their_number},
-            }
-
+        known = {
+            **training.job_report("optimality", result, split, (*about, *remarks), time.perf_counter() - started),
+            "network": subject.name,
+            "converted": {"factor": given.factor, "constant": given.constant, "number": given.their_number},
+        }
         files = {FILES["certificate"]: lambda path: write_certificate(path, result.certificate)}
-        report, failure = deliver(folder, FILES, report_of, files)
+        report, failure = deliver(folder, FILES, known, files)
     return say(
         options,
         report,

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -88,19 +88,17 @@ def write_proof(path: Path, certificate: Certificate) -> None:
 
 
 def deliver(
-    folder: OutputFolder,
-    names: Mapping[str, str],
-    report_of: Callable[[Mapping[str, Path], Sequence[str]], dict[str, Any]],
-    writers: Mapping[str, Writer],
+    folder: OutputFolder, names: Mapping[str, str], known: Mapping[str, Any], writers: Mapping[str, Writer]
 ) -> tuple[dict[str, Any], str | None]:
-    """Write a result, whose last file is the report of where the files are and what could not be written there.
+    """Write a result, whose last file is the report: what is known, headline, where the files are, and what failed.
 
     The report comes back, and a sentence where it is not in ``folder``.
     """
     *_, last = names.values()
 
     def described(place: Path | None, failures: tuple[str, ...]) -> tuple[dict[str, Any], Mapping[str, Writer]]:
-        report = with_headline(report_of(files_in(place, names), failures))
+        files = {name: str(path) for name, path in files_in(place, names).items()} | known.get("files", {})
+        report = with_headline({**known, "files": files, "notes": [*known["notes"], *failures]})
         return report, {**writers, last: json_writer(report)}
 
     return folder.deliver(described)

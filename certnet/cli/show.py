@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from certnet.runtime.display import figures_table as figures_table
+from certnet.runtime.display import plain as plain
 from certnet.runtime.headline import headline, is_weak
 from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS, bounds, down, figure, percent, printable, up
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from certnet.jobs.train import Event
+    from certnet.report.records import Table as RowsTable
 
 WIDTH = 120
 """Columns of a table that goes to no terminal."""
@@ -46,13 +49,6 @@ def tell(*sentences: str) -> None:
     """Print sentences on stderr; what files say in them cannot steer a terminal."""
     for sentence in sentences:
         stderr_console().print(printable(sentence), markup=False, soft_wrap=True)
-
-
-def plain(text: str) -> str:
-    """A text of a file for a cell of a table."""
-    from rich.markup import escape
-
-    return escape(printable(text))
 
 
 def summary(report: Mapping[str, Any]) -> str:
@@ -91,16 +87,15 @@ def text_of(table: "Table") -> list[str]:
     return [printable(line.rstrip()) for line in captured.get().split("\n")[:-1]]
 
 
-def figures_table(title: str, rows: Iterable[tuple[str, str | None]]) -> "Table":
-    """A table of two columns, names and figures, without those that are None."""
+def rows_table(found: "RowsTable") -> "Table":
+    """A table of several rows for a screen; marked rows have a star."""
     from rich.table import Table
 
-    table = Table(title=plain(title), show_header=False, title_justify="left")
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for name, text in rows:
-        if text is not None:
-            table.add_row(plain(name), plain(text))
+    table = Table(title=plain(found.caption) or None, title_justify="left", caption=plain(found.note) or None)
+    for place, name in enumerate(found.head):
+        table.add_column(plain(name), overflow="fold", justify="right" if place >= found.first_number else "left")
+    for place, (first, *rest) in enumerate(found.rows):
+        table.add_row(*map(plain, (f"{first} *" if place in found.marked else first, *rest)))
     return table
 
 

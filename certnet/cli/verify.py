@@ -210,23 +210,19 @@ def _rows_kept(
         how |= {"time_limit": time_limit, "semantics": semantics, "circuits": circuits}
         how["provenance"] |= {"property": Path(data).name, "row": row}
         found: CertifiedRadius | VerificationResult
-        entry: dict[str, Any] = {"row": row, "label": label}
-        if time_limit == 0 and largest is not None:
-            found = CertifiedRadius(0.0, np.inf, None, None, True, 0.0)
-        elif time_limit == 0:
-            found = VerificationResult(Verdict.UNKNOWN, UNREACHED, -np.inf, np.inf, (0, 0), 0.0, timed_out=True)
-        elif misclassified(network, x, label, semantics):
+        entry, word = dict[str, Any](row=row, label=label), ""
+        if time_limit != 0 and misclassified(network, x, label, semantics):
             found = CertifiedRadius(0.0, 0.0, None, None, False, 0.0)
             entry |= {"result": MISCLASSIFIED} | ({"verdict": str(Verdict.REFUTED)} if largest is None else {})
         elif largest is not None:
             found = certified_radius(network, x, label, norm=norm, largest=largest, **how)
+            word = found.enclosure
+        elif time_limit == 0:
+            found = VerificationResult(Verdict.UNKNOWN, UNREACHED, -np.inf, np.inf, (0, 0), 0.0, timed_out=True)
         else:
             found = decide(network, keeps_class(network, make(x, radius or 0.0), label), progress=progress, **how)
         entry = {**found.to_dict(), **entry}
-        word = (
-            found.enclosure if entry["result"] == "radius" and isinstance(found, CertifiedRadius) else entry["result"]
-        )
-        return [(f"{row} {word}", entry)], found.certificate
+        return [(f"{row} {word or entry['result']}", entry)], found.certificate
 
     return asking.answer(
         "verify",

@@ -5,10 +5,10 @@ from typing import Any
 
 from certnet import plots
 from certnet.report.proof import Proved
-from certnet.report.records import PARTS, Section, Table, drawn
+from certnet.report.records import Section, Table, drawn
 from certnet.report.words import names, seconds, text
 from certnet.runtime.fields import MOST, entries, mapping, number
-from certnet.runtime.wording import NONE, down, figure, first_of, listed, up
+from certnet.runtime.wording import NONE, PARTS, down, figure, first_of, listed, up
 
 ALL = 1 << 20
 """Names that are read, so that those left out can be counted."""
