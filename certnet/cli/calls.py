@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from certificates import Certificate, Verdict
+from certificates import Certificate
 from certificates.layout import MAX_CASES
 from certnet.cli.limits import began, seconds_or_none, shares
 from certnet.cli.options import Json
@@ -94,10 +94,10 @@ class Asking:
                         file = {"certificate": str(path)}
                 entries += [{**entry, **file} for _, entry in rows]
                 self._print(line for line, _ in rows)
-        verdict = min((Verdict(entry["verdict"]) for entry in entries), key=SEVERITY.index)
+        verdict = min((entry["verdict"] for entry in entries), key=SEVERITY.index)
         report = {
             **head(command, None, summary(entries)),
-            "verdict": str(verdict),
+            "verdict": verdict,
             **about,
             **more(entries),
             "results": entries,

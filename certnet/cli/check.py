@@ -14,7 +14,7 @@ from certificates.arithmetic.matrix import Arithmetic
 from certificates.findings import proved, stated
 from certnet.cli.limits import seconds_or_none
 from certnet.cli.options import Json
-from certnet.cli.output import SEVERITY, Exit, exit_code, failure, head, with_headline
+from certnet.cli.output import BY_VERDICT, SEVERITY, Exit, failure, head, with_headline
 from certnet.cli.parsing import argument, option
 from certnet.cli.show import Live, first_line
 from certnet.io.output import print_result
@@ -102,7 +102,7 @@ def check(
     report = with_headline(report)
     rest = _table(results) if len(results) > 1 else (f"{name:<12} {value}" for name, value in lines_of(worst).items())
     print_result(report, [first_line(report), *rest], as_json=json)
-    return exit_code(worst["verdict"])
+    return BY_VERDICT[worst["verdict"]]
 
 
 def _files(given: str) -> list[Path]:

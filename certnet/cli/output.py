@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from certificates import Certificate, Report, Verdict, findings, write_certificate
+from certificates import Certificate, Report, findings, write_certificate
 from certificates.findings import figures as figures
 from certificates.findings import finite as finite
 from certificates.findings import weights as weights
@@ -23,14 +23,10 @@ if TYPE_CHECKING:
 
     from certnet.cli.options import Shown
 
-BY_VERDICT = {verdict: Exit(code) for verdict, code in findings.EXIT_CODES.items() if verdict is not None}
-SEVERITY = tuple(findings.EXIT_CODES)
-"""Of several verdicts, the first of these is that of the whole; None is bad input."""
-
-
-def exit_code(verdict: str | None) -> Exit:
-    """What a verdict means to a calling script."""
-    return Exit.USAGE if verdict is None else BY_VERDICT[Verdict(verdict)]
+BY_VERDICT: dict[str | None, Exit] = {verdict: Exit(code) for verdict, code in findings.EXIT_CODES.items()}
+"""What a verdict means to a calling script; None is bad input."""
+SEVERITY = tuple(BY_VERDICT)
+"""Of several verdicts, the first of these is that of the whole."""
 
 
 def head(command: str | None, report: Report | None, reason: str) -> dict[str, Any]:
@@ -136,4 +132,4 @@ def say(
     print_result(report, lines, as_json=shown.json)
     if report.get("interrupted"):
         return Exit.INTERRUPTED
-    return exit_code(report["verdict"]) if code is None else code
+    return BY_VERDICT[report["verdict"]] if code is None else code

@@ -88,13 +88,13 @@ def _radii(
 
     from certnet.cli.rows import median_radius, reaches
     from certnet.cli.show import Live
+    from certnet.io.links import class_numbers
     from certnet.jobs.radius import certified_radius
     from certnet.runtime.clock import Event
 
     relu, started = subject.read.with_scores(), time.perf_counter()
     # The class that is printed; where rounding lets the folded weights of ``relu`` prefer another its radius is 0.
-    scores = subject.read.predict(X)
-    labels = scores[:, 0] > 0 if subject.read.is_binary else scores.argmax(axis=1)
+    labels = class_numbers(subject.read.predict(X))
     largest = float(reaches(subject.read, X).max()) if largest is None else largest
     kept: list[float] = []
     lost: list[float | None] = []
@@ -103,8 +103,7 @@ def _radii(
             live(
                 Event(f"radius of row {row + 1} of {len(X)}", time.perf_counter() - started, known=median_radius(kept))
             )
-            label = int(labels[row])
-            found = certified_radius(relu, x, label, norm=norm, largest=largest, time_limit=each)
+            found = certified_radius(relu, x, int(labels[row]), norm=norm, largest=largest, time_limit=each)
             kept.append(found.certified)
             lost.append(found.attacked if math.isfinite(found.attacked) else None)
     # Ctrl-C leaves the last rows without radii.

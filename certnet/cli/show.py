@@ -16,7 +16,7 @@ import click
 from certnet.runtime.display import figures_table as figures_table
 from certnet.runtime.display import plain as plain
 from certnet.runtime.headline import headline, is_weak
-from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS, bounds, down, figure, percent, printable, up
+from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS, bounds, figure, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -190,10 +190,10 @@ class Live:
         if not self._enabled:
             return
         if self._progress is not None and event.note is None:
-            self._progress.update(self._task, description=event.stage, figures=" · ".join(_figures(event)))
+            self._progress.update(self._task, description=event.stage, figures=" · ".join(event.figures))
         elif event.note is not None or time.monotonic() - self._printed >= self._every:
             self._console = self._console or stderr_console()
-            self._console.print(printable(event.note or describe(event)), markup=False)
+            self._console.print(printable(str(event)), markup=False)
             self._printed = time.monotonic() if event.note is None else self._printed
 
     def part(self, name: str, started: float, known: str | None = None) -> Callable[["Event"], None]:
@@ -205,25 +205,3 @@ class Live:
             self(replace(event, stage=stage, seconds=seconds, time_left=None, known=" · ".join(words) or None))
 
         return show
-
-
-def describe(event: "Event") -> str:
-    """An event in one line; missing figures are left out."""
-    left = [] if event.time_left is None else [f"{event.time_left:.0f} s left"]
-    return " · ".join([event.stage, f"{event.seconds:.1f} s", *left, *_figures(event)])
-
-
-def _figures(event: "Event") -> list[str]:
-    """What is known of bound, objective and solver."""
-    bound, objective = event.lower_bound, event.objective
-    gap = (objective - bound) / objective if objective is not None and bound is not None and objective > 0 else None
-    figures = (
-        ("iteration", event.iteration, str),
-        ("bound", bound, down),
-        ("objective", objective, up),
-        ("gap", gap, percent),
-        ("rank", event.rank, str),
-        ("residual", event.residual, "{:.1e}".format),
-    )
-    told = [f"{name} {show(value)}" for name, value, show in figures if value is not None]
-    return told if event.known is None else [*told, event.known]

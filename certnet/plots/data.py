@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from certnet.io.links import class_numbers
 from certnet.plots.style import COLOURS, INK, MARKERS, MUTED, axes, legend, name_of, named, numbers
 from certnet.runtime.fields import mapping
 from certnet.runtime.wording import PARTS
@@ -188,11 +189,10 @@ def decision_boundary(
     before = _before(network, mesh.reshape(-1, 2))
     scores = np.maximum(before, 0.0) @ relu.output.T + relu.output_bias
     count = max(scores.shape[1], 2)
-    found = (scores[:, 0] > 0).astype(int) if scores.shape[1] == 1 else scores.argmax(axis=1)
     ax = axes(ax, size=(5.0, 4.2))
     ax.grid(False)
     colours = [COLOURS[k % len(COLOURS)] for k in range(count)]
-    plane = found.reshape(GRID_POINTS, GRID_POINTS)
+    plane = class_numbers(scores).reshape(GRID_POINTS, GRID_POINTS)
     tints = np.stack([_tinted(np.array(0.16), colour) for colour in colours])[plane]
     ends = (sides[0][0], sides[0][-1], sides[1][0], sides[1][-1])
     ax.imshow(tints, extent=ends, origin="lower", aspect="auto", interpolation="nearest")
