@@ -1,5 +1,6 @@
 """``certnet show`` and ``certnet compare``: what runs left behind, read again."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,6 +35,8 @@ def show(
 
 def _told(run: "Run") -> list[str]:
     """A run on a screen."""
+    from rich.filesize import decimal
+
     from certnet.cli.show import first_line, text_of
     from certnet.runtime.wording import printable
     from formulations import InputError
@@ -43,20 +46,19 @@ def _told(run: "Run") -> list[str]:
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError):
         raise InputError(f"{run.path} holds a report that is damaged; run certnet {run.command} again.") from None
     files = sorted(path for path in run.path.iterdir() if path.is_file() and not path.name.startswith("."))
-    lines += ["files", *(f"  {printable(str(path))} ({size(path.stat().st_size)})" for path in files)]
+    lines += ["files", *(f"  {printable(str(path))} ({decimal(path.stat().st_size)})" for path in files)]
     return [*lines, *_what_next(run)]
 
 
 def _table(run: "Run") -> "RichTable":
     """The figures of a run, and how data are treated on their way into its network."""
     from certnet.cli.audit import audit_table
-    from certnet.cli.optimality import optimality_table
-    from certnet.cli.show import plain, training_table
+    from certnet.cli.show import job_table, plain
     from certnet.report.course import recipe_of
 
     if run.command == "audit":
         return audit_table(run.report)
-    table = (optimality_table if run.command == "optimality" else training_table)(run.report)
+    table = job_table(run.report)
     recipe = recipe_of(run.report)
     columns, notes = (("columns", sentence) for sentence in recipe.sentences), run.report["notes"]
     for name, text in (*recipe.facts, *columns, *(("note", str(note)) for note in notes)):
@@ -66,19 +68,17 @@ def _table(run: "Run") -> "RichTable":
 
 def _what_next(run: "Run") -> list[str]:
     """Commands that go on from here."""
+    from certnet.runtime.wording import printable
+
     if run.command != "train":
         return []
+    path = printable(shlex.quote(str(run.path)))
     return [
         "next",
-        f"  certnet check {run.path}                 proves the bound again",
-        f"  certnet predict {run.path} NEW.csv       predicts new rows",
-        f"  certnet report {run.path} --html FILE    makes a page of it",
+        f"  certnet check {path}                 proves the bound again",
+        f"  certnet predict {path} NEW.csv       predicts new rows",
+        f"  certnet report {path} --html FILE    makes a page of it",
     ]
-
-
-def size(count: int) -> str:
-    """Bytes as people read them."""
-    return f"{count} B" if count < 1000 else f"{count / 1e3:.0f} kB" if count < 10**6 else f"{count / 1e6:.1f} MB"
 
 
 def compare(runs: Runs, json: Json = False) -> int:

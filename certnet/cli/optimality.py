@@ -1,19 +1,15 @@
 """``certnet optimality``."""
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import click
 
 from certnet.cli import options as common
 from certnet.cli.limits import began, job_seconds, seconds_or_none
 from certnet.cli.parsing import argument, given_names, option
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 FILES = {"certificate": "optimality.cert", "report": "report.json"}
 TORCH = "In PyTorch's terms, whose weight_decay λ adds λ/2·(sum of squared parameters) to the loss"
@@ -89,7 +85,7 @@ def optimality(
     from certnet.cli import training
     from certnet.cli.output import deliver, say, say_notes
     from certnet.cli.rows import Subject
-    from certnet.cli.show import Live, summary
+    from certnet.cli.show import Live, job_table, summary
     from certnet.io import load
     from certnet.io.coding import with_loss
     from certnet.io.network import FOLDED
@@ -173,19 +169,9 @@ def optimality(
     return say(
         options,
         report,
-        optimality_table(report),
+        job_table(report),
         [summary(report), *report["files"].values()],
         remarks=remarks,
         failure=failure,
         interrupted="Interrupted; the best bound so far was written.",
     )
-
-
-def optimality_table(report: Mapping[str, Any]) -> "Table":
-    """What was proved, and what would lower the objective."""
-    from certnet.cli.show import job_table
-    from certnet.report.course import network_facts
-    from certnet.runtime.wording import down
-
-    figures = [(f"bound: {name}", down(bound)) for name, bound in report["bounds"].items()] + [*network_facts(report)]
-    return job_table(report, f"{report['network']} on {report['data']['name']}", "objective of the network", figures)

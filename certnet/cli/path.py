@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from certificates import Training, Verdict, check, fingerprint, read_certificate
+from certificates import Training, Verdict, check, read_certificate
+from certificates.making.assemble import program_of
 from certnet.cli import training
 from certnet.cli.limits import began, job_seconds
 from certnet.cli.output import SEVERITY, deliver, head, say, say_notes
@@ -27,7 +28,6 @@ from certnet.report.records import Table
 from certnet.runtime.fields import number
 from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS, bounds, figure
 from formulations import InputError, TrainingProgram
-from formulations.losses import name_of
 
 TABLE, PREFIX = "path.json", "gamma_"
 _KEPT = ("rank", "spectrum", "relaxation", "stages", "seconds")
@@ -156,6 +156,7 @@ class _Path:
             run = read_run(folder)
             certificate = read_certificate(folder / training.FILES["certificate"], Training)
             network = network_of(run)
+            own = program_fingerprint(program_of(certificate))
         except (OSError, InputError):
             return None
         report = run.to_dict()
@@ -163,11 +164,8 @@ class _Path:
             number(report.get("seconds")) is not None
             and isinstance(report.get("rank"), int | None)
             and report.get("interrupted") is False
-            and report.get("gamma") == certificate.gamma == program.gamma
-            and certificate.data_fingerprint == fingerprint(program.X, program.Y, program.loss.sample_weight)
-            and certificate.loss == name_of(program.loss.kind)
-            and certificate.hidden_bias == program.hidden_bias
-            and certificate.output_bias == program.output_bias
+            and report.get("gamma") == program.gamma
+            and own == program_fingerprint(program)
             and dict(certificate.provenance) == training.provenance(self.split)
         )
         if not same:

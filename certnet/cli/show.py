@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ import click
 from certnet.runtime.display import figures_table as figures_table
 from certnet.runtime.display import plain as plain
 from certnet.runtime.headline import headline, is_weak
-from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS, bounds, figure, printable
+from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS, bounds, down, figure, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -99,13 +99,13 @@ def rows_table(found: "RowsTable") -> "Table":
     return table
 
 
-def job_table(
-    report: Mapping[str, Any], title: str, objective: str, figures: Iterable[tuple[str, str | None]]
-) -> "Table":
-    """The table of a job that ends in a certificate of optimality: bounds, these figures, scores, times, verdict.
+def job_table(report: Mapping[str, Any]) -> "Table":
+    """The table of a job that ends in a certificate of optimality: bounds, what led to them, scores, times, verdict."""
+    from certnet.report.course import network_facts, ways
 
-    ``objective`` names the upper bound.
-    """
+    title, objective = report["data"]["name"], "objective (upper bound)"
+    if report["command"] == "optimality":
+        title, objective = f"{report['network']} on {title}", "objective of the network"
     data, stages = report["data"], {name: round(s, 2) for name, s in report["stages"].items() if math.isfinite(s)}
     named = OF_CLASSES if data["task"] == "classification" else OF_NUMBERS
     scored = ((f"{name} on {', '.join(report[key])}", report[key].values()) for key, name in named.items())
@@ -118,8 +118,9 @@ def job_table(
             ("loss", f"{report['loss']}{'' if report['weights'] is None else ', rows weighted'}"),
             ("biases", f"hidden {report['hidden_bias']}, output {report['output_bias']}"),
             *zip((objective, "certified lower bound", "relative gap"), bounds(report), strict=True),
-            *figures,
-            ("branching", _branching(report["branching"])),
+            *((f"bound: {name}", down(bound)) for name, bound in report.get("bounds", {}).items()),
+            *network_facts(report),
+            *ways(report),
             ("neurons", str(report["width"])),
             *((name, ", ".join(map(figure, values))) for name, values in scored if {*values} != {None}),
             ("predictions", " ".join(report["predictions"]) or None),
@@ -127,28 +128,6 @@ def job_table(
             ("verdict", f"{_verdict(report)} - {report['reason']}"),
         ],
     )
-
-
-def _branching(branching: Mapping[str, Any] | None) -> str | None:
-    """What the search for a proof did, if there was one."""
-    if branching is None:
-        return None
-    nodes, leaves = branching["nodes"], branching["leaves"]
-    figures = f"{nodes} relaxations solved, {leaves} leaves"
-    if branching["kind"] == "subdivision":
-        figures = f"{nodes} cones tested, {leaves} in the proof"
-    return f"{figures}, {'complete' if branching['complete'] else 'not complete'}"
-
-
-def training_table(report: Mapping[str, Any]) -> "Table":
-    """The table of ``certnet train``."""
-    solved, rank = report["relaxation"], report["rank"]
-    ran = None
-    if solved is not None:
-        ran = f"{solved['solver']} {solved['version']}, {solved['iterations']} iterations"
-        ran += f", {solved['status'].replace('_', ' ')}"
-    figures = [("relaxation", ran), ("rank of the relaxation", None if rank is None else str(rank))]
-    return job_table(report, report["data"]["name"], "objective (upper bound)", figures)
 
 
 class Live:

@@ -13,7 +13,7 @@ from certnet.cli.limits import began, column_names, job_seconds
 from certnet.cli.output import deliver, finite, head, say, say_notes
 from certnet.cli.resuming import CHECKPOINT, LISTS, Keeper, about
 from certnet.cli.scores import Judged, evaluate
-from certnet.cli.show import Live, summary, training_table
+from certnet.cli.show import Live, job_table, summary
 from certnet.io import Recipe, Split, load
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.output import Writer, output_folder, require_named
@@ -122,7 +122,7 @@ def run_train(options: SimpleNamespace) -> int:
     return say(
         options,
         report,
-        training_table(report),
+        job_table(report),
         [summary(report), *report["files"].values()],
         remarks=remarks,
         failure=failure,
