@@ -73,14 +73,16 @@ def place_for(name: str, option: str, *, folder: bool) -> Path:
     return path
 
 
-def write_proof(path: Path, certificate: Certificate) -> None:
-    """Write a certificate.
-
-    Raises:
-        InputError: it cannot be written.
-    """
-    with writing(path):
-        write_certificate(path, certificate)
+def write_proof(path: Path, certificate: Certificate, notes: list[str]) -> dict[str, str]:
+    """Write a certificate; returns where it is, for ``files``. A note says where that fails, which costs no answer."""
+    try:
+        with writing(path):
+            write_certificate(path, certificate)
+    except InputError as error:
+        notes.append(str(error))
+        tell(f"certnet: {error}")
+        return {}
+    return {"certificate": str(path)}
 
 
 def deliver(

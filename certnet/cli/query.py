@@ -86,21 +86,23 @@ def answer(
         result = decide(query.network, query.cases, semantics=query.semantics, **how, progress=live)
     if result.counterexample is not None:
         result = replace(result, counterexample=as_declared(query, result.counterexample))
-    files: dict[str, str] = {}
+    notes, files = tell_notes(query.network), dict[str, str]()
     if place is not None and result.certificate is not None:
-        write_proof(place, result.certificate)
-        files["certificate"] = str(certificate)
+        files |= write_proof(place, result.certificate, notes)
     if serialise is not None and result.counterexample is not None:
         values = _point(result.counterexample), [Fraction(value) for value in result.counterexample.y.tolist()]
         parts = {tensor: values[tensor.kind != "input"][tensor.start :][: tensor.size] for tensor in query.tensors}
-        OutputFolder.prepare(Path(serialise)).write(
-            {f"{tensor.name}.pb": serialised(tensor, part) for tensor, part in parts.items()}
-        )
-        files["assignments"] = serialise
-    notes = {"notes": tell_notes(query.network)}
+        try:
+            OutputFolder.prepare(Path(serialise)).write(
+                {f"{tensor.name}.pb": serialised(tensor, part) for tensor, part in parts.items()}
+            )
+            files["assignments"] = serialise
+        except InputError as error:
+            tell(f"certnet: {error}")
+            notes, serialise = [*notes, str(error)], None
     report: dict[str, Any] = {}
     if json:  # versions are looked up for it
-        report = {**head("verify", None, result.reason), **result.to_dict(), **names, "files": files, **notes}
+        report = {**head("verify", None, result.reason), **result.to_dict(), **names, "files": files, "notes": notes}
         report = with_headline(report)
     lines = _version_2(query, result, serialise) if query.networks else [result.status, *_version_1(query, result)]
     print_result(report, lines, as_json=json)

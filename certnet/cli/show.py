@@ -92,6 +92,7 @@ def rows_table(found: "RowsTable") -> "Table":
     from rich.table import Table
 
     table = Table(title=plain(found.caption) or None, title_justify="left", caption=plain(found.note) or None)
+    table.min_width = min(len(found.caption), 100)
     for place, name in enumerate(found.head):
         table.add_column(plain(name), overflow="fold", justify="right" if place >= found.first_number else "left")
     for place, (first, *rest) in enumerate(found.rows):

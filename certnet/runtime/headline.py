@@ -162,7 +162,7 @@ def _verify(report: Mapping[str, Any]) -> Headline:
     if "results" not in report:
         return known[report["result"]]
     counts, rows = report.get("counts"), len(report["results"])
-    if counts is None or "instances" in report:
+    if counts is None or "instances" in report or report.get("interrupted"):
         return _reason(report)
     open_ = counts["unknown"] + counts["timeout"]
     text = (
