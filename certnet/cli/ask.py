@@ -10,7 +10,7 @@ from certificates import Verdict
 from certnet.cli.boxes import Box, asked
 from certnet.cli.calls import Answer, Asking, Entries
 from certnet.cli.lipschitz import functions_of
-from certnet.cli.options import Around, Network
+from certnet.cli.options import Around, Network, run_names
 from certnet.cli.parsing import argument, option
 from certnet.cli.rows import Subject, input_names
 from certnet.runtime.wording import down, figure, up
@@ -54,7 +54,9 @@ def range(
 
 def equivalence(
     network: Network,
-    other: Annotated[str, argument(metavar="OTHER", help="Another network of the same inputs and outputs.")],
+    other: Annotated[
+        str, argument(metavar="OTHER", shell_complete=run_names, help="Another network of the same inputs and outputs.")
+    ],
     where: Box,
     *,
     epsilon: Annotated[

@@ -66,7 +66,7 @@ def audit(
     columns: Columns,
     seed: Annotated[
         int | None,
-        option(help="Seed of the split and of the attacks; by default the run's, else 0.", show_default=False),
+        option(least=0, help="Seed of the split and of the attacks; by default the run's, else 0.", show_default=False),
     ] = None,
     time_limit: Annotated[float, option(help="Seconds for the whole audit; 0 for no limit.")] = 0.0,
     input_limit: Annotated[float, option(help="Seconds for each input; 0 for no limit.")] = 60.0,

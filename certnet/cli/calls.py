@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from certificates import Certificate, Verdict
 from certificates.layout import MAX_CASES
 from certnet.cli.limits import began, seconds_or_none, shares
-from certnet.cli.options import Json
+from certnet.cli.options import Json, Seed
 from certnet.cli.output import BY_VERDICT, SEVERITY, Exit, head, place_for, with_headline, write_proof
 from certnet.cli.parsing import option
 from certnet.cli.query import tell_notes
@@ -40,7 +40,7 @@ class Asking:
     certificate: Annotated[
         str | None, option(metavar="FILE", help="Where the proof is written; of several questions a folder.")
     ] = None
-    seed: Annotated[int, option(least=0, help="Seed of everything random.")] = 0
+    seed: Seed = 0
     json: Json = False
     started: float = field(init=False, default_factory=began)
 

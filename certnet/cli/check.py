@@ -14,7 +14,7 @@ from certificates import Lipschitz, Training, Verdict, checker, read_certificate
 from certificates.arithmetic.matrix import Arithmetic
 from certificates.findings import proved, stated
 from certnet.cli.limits import seconds_or_none
-from certnet.cli.options import Json
+from certnet.cli.options import Json, run_names
 from certnet.cli.output import BY_VERDICT, SEVERITY, Exit, failure, head, with_headline
 from certnet.cli.parsing import argument, option
 from certnet.cli.show import Live, first_line
@@ -47,7 +47,11 @@ SHOWN, SHOWN_TERMS = 3, 40
 def check(
     certificates: Annotated[
         list[str],
-        argument(metavar="CERTIFICATE...", help="Certificates, or folders of runs with certificates in them."),
+        argument(
+            metavar="CERTIFICATE...",
+            shell_complete=run_names,
+            help="Certificates, or folders of runs with certificates in them.",
+        ),
     ],
     data: Annotated[
         str | None,

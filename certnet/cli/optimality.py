@@ -21,6 +21,7 @@ def optimality(
         str,
         argument(
             metavar="NETWORK",
+            shell_complete=common.run_names,
             help="A run's folder, whose objective and treatment of data then hold too; or a two-layer ReLU network: "
             ".npz of certnet's or with U (d×m), V (c×m) and optionally b (m), .onnx, or "
             ".safetensors of a PyTorch state with two Linear layers.",
@@ -93,10 +94,13 @@ def optimality(
     from certnet.io.output import output_folder, require_named
     from certnet.jobs import optimality as job
     from certnet.jobs.job import GLOBAL, closing_of
+    from formulations import InputError
     from formulations._validation import as_positive
     from formulations.losses import name_of
 
     started, limit, options = began(), seconds_or_none(time_limit), SimpleNamespace(**context.params)
+    if torch_loss is None and "reduction" in given_names(context):
+        raise InputError("Leave --reduction out: it goes with --torch-loss.")
     if gamma is not None:
         as_positive("gamma", gamma)
     closing_of(GLOBAL, gap, branching.nodes, branching.workers, branching.scheduler)

@@ -13,6 +13,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import click
+from click.shell_completion import CompletionItem
 
 Work = Callable[[], int]
 
@@ -123,6 +124,11 @@ def _parameters(owner: Callable[..., Any]) -> Iterator[click.Parameter]:
             yield _parameter(name, parameter.default, *get_args(hints[name]))
 
 
+def files(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """For the shell: files that begin so."""
+    return [CompletionItem(incomplete, type="file")]
+
+
 def _parameter(name: str, default: Any, kind: Any, described: Any) -> click.Parameter:
     make, names, settings = described
     if get_origin(kind) in (Union, UnionType):
@@ -133,6 +139,8 @@ def _parameter(name: str, default: Any, kind: Any, described: Any) -> click.Para
         kind = click.Choice(get_args(kind))
     elif kind is Path:
         kind = click.Path(path_type=Path)
+    elif kind is str:
+        settings = {"shell_complete": files, **settings}
     required = default is inspect.Parameter.empty
     settings = {"type": kind, "required": required, **({} if required else {"default": default}), **settings}
     if make is click.Argument:

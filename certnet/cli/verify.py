@@ -82,6 +82,15 @@ class OfList:
     fresh: Annotated[bool, option("--fresh", help="With --instances: start anew, also where a journal is.")] = False
 
 
+@dataclass(frozen=True)
+class OfRowsOrList:
+    """Options that go with both of these."""
+
+    input_limit: Annotated[
+        float, option(help="Seconds for each row of DATA, or each instance that names none; 0 for no limit.")
+    ] = 60.0
+
+
 def verify(
     network: Annotated[
         str | None,
@@ -118,9 +127,7 @@ def verify(
             help="Seconds for the whole command; 0 for no limit. By default 60 for a property and none with DATA.",
         ),
     ] = None,
-    input_limit: Annotated[
-        float, option(help="Seconds for each row of DATA, or each instance that names none; 0 for no limit.")
-    ] = 60.0,
+    rows_or_list: OfRowsOrList,
     timeout: Annotated[
         float | None, option(metavar="SECONDS", help="Another name of --time-limit, that of VNN-LIB.")
     ] = None,
@@ -135,7 +142,7 @@ def verify(
 ) -> int:
     """Prove that no input is unsafe (unsat), find one (sat), or say unknown or timeout, on the first line."""
     started = began()
-    each = seconds_or_none(input_limit, "--input-limit")
+    each = seconds_or_none(rows_or_list.input_limit, "--input-limit")
     if timeout is not None and time_limit is not None:
         raise InputError("--timeout and --time-limit are the same; give one of them.")
     time_limit = timeout if time_limit is None else time_limit
@@ -158,6 +165,7 @@ def verify(
         raise InputError("Name a network and a property, or --instances LIST; certnet verify --help has an example.")
     if subject is None or about.networks or ending(Path(subject)) == ".vnnlib":
         refuse(asked, "it goes with data; the property file says which inputs are meant")
+        refuse(rows_or_list, "it goes with data and --instances; --time-limit is for a property")
         how["time_limit"] = PROPERTY_SECONDS if time_limit is None else limit
         query = asked_of(network, subject, about.networks or [], semantics)
         if about.tree is not None:
