@@ -8,18 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 
 from certificates.certificate import FLOAT32
+from certnet.cli import options as common
 from certnet.cli.limits import began, job_seconds, positive_numbers, seconds_or_none
-from certnet.cli.options import (
-    Columns,
-    Data,
-    Network,
-    Norm,
-    Scheduler,
-    Semantics,
-    Shown,
-    Workers,
-    out_folder,
-)
 from certnet.cli.output import Exit, csv_text, deliver, head, place_for, say
 from certnet.cli.parsing import option
 from certnet.cli.rows import Subject
@@ -46,10 +36,10 @@ Part = Literal["test", "train", "validation", "all"]
 
 
 def audit(
-    network: Network,
-    norm: Annotated[Norm, option(help="The norm of the disturbance.")],
+    network: common.Network,
+    norm: Annotated[common.Norm, option(help="The norm of the disturbance.")],
     radii: Annotated[str, option(metavar="R,R,...", help="Its sizes, positive.")],
-    data: Data = None,
+    data: common.Data = None,
     *,
     part: Annotated[
         Part | None,
@@ -62,19 +52,19 @@ def audit(
     certificates: Annotated[
         str | None, option(metavar="FOLDER", help="Where the proof of each input and radius is written.")
     ] = None,
-    semantics: Semantics = "real",
-    columns: Columns,
+    semantics: common.Semantics = "real",
+    columns: common.Columns,
     seed: Annotated[
         int | None,
         option(least=0, help="Seed of the split and of the attacks; by default the run's, else 0.", show_default=False),
     ] = None,
     time_limit: Annotated[float, option(help="Seconds for the whole audit; 0 for no limit.")] = 0.0,
     input_limit: Annotated[float, option(help="Seconds for each input; 0 for no limit.")] = 60.0,
-    workers: Workers = 1,
-    scheduler: Scheduler = None,
-    out: Annotated[str | None, out_folder("runs/audit/NETWORK-DATA")] = None,
+    workers: common.Workers = 1,
+    scheduler: common.Scheduler = None,
+    out: Annotated[str | None, common.out_folder("runs/audit/NETWORK-DATA")] = None,
     fresh: Annotated[bool, option("--fresh", help="Start anew, also where a journal is in the folder.")] = False,
-    shown: Shown,
+    shown: common.Shown,
 ) -> int:
     """Certified and attacked accuracy of NETWORK on DATA; goes on where the same audit was cut short."""
     from certnet.jobs import audit as work

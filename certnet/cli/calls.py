@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from certificates import Certificate, Verdict
 from certificates.layout import MAX_CASES
-from certnet.cli.limits import began, seconds_or_none, shares
+from certnet.cli.limits import began, job_seconds, seconds_or_none, shares
 from certnet.cli.options import Json, Seed
 from certnet.cli.output import BY_VERDICT, SEVERITY, Exit, head, place_for, with_headline, write_proof
 from certnet.cli.parsing import option
@@ -43,6 +43,11 @@ class Asking:
     seed: Seed = 0
     json: Json = False
     started: float = field(init=False, default_factory=began)
+
+    @property
+    def seconds(self) -> float | None:
+        """What is left for a job that is all of the command."""
+        return job_seconds(seconds_or_none(self.time_limit), self.started)
 
     def answer(
         self,

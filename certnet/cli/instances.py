@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from certnet.cli.limits import job_seconds
+from certnet.cli.calls import Asking
 from certnet.cli.options import Shown
 from certnet.cli.output import Exit, deliver, head, place_for, say
 from certnet.cli.show import Live, figures_table
@@ -27,25 +27,17 @@ def run_instances(
     source: str,
     network: str | None,
     listed: "OfList",
-    started: float,
-    *,
-    time_limit: float | None,
+    asking: Asking,
     input_limit: float | None,
     how: Mapping[str, Any],
-    certificates: str | None,
-    json: bool,
 ) -> int:
     """Decide all instances of a list, a folder or a pattern, and print a line for each and a summary.
 
     Args:
         source, network: as in ``read_instances``.
-        listed: options.
-        started: when the command began.
-        time_limit: seconds of the command, or None.
+        listed, asking: options.
         input_limit: seconds for an instance whose list names none, or None.
         how: options of ``certnet.verify``, semantics too.
-        certificates: folder for the proofs, or None.
-        json: whether the report is printed.
     """
     require_named(listed.out)
     instances = read_instances(source, network)
@@ -58,7 +50,7 @@ def run_instances(
     from certnet.jobs.batch import Answer, BatchJournal, counts, decide_all
 
     with output_folder(place, files=(*FILES.values(), JOURNAL), command="verify") as folder:
-        proofs = None if certificates is None else place_for(certificates, "--certificate", folder=True)
+        proofs = None if asking.certificate is None else place_for(asking.certificate, "--certificate", folder=True)
         places = _places(instances, proofs)
         journal = BatchJournal(place / JOURNAL, {"certnet": __version__, **how})
         if listed.fresh:
@@ -67,10 +59,10 @@ def run_instances(
 
         def finished(number: int, answer: Answer, certificate: Any) -> None:
             journal.add(instances[number], answer, certificate, places[number])
-            if not json:
+            if not asking.json:
                 print_result({}, [printable(_line(instances[number], answer))], as_json=False)
 
-        limit = job_seconds(time_limit, started)
+        limit = asking.seconds
         with Live(enabled=True, time_limit=limit) as live:
             answers, interrupted, failure = decide_all(
                 instances,
@@ -105,8 +97,8 @@ def run_instances(
             "contradicted": [one["property"] for one in wrong],
             "resumed": sum(answer.resumed for answer in answers),
             "results": results,
-            "seconds": time.perf_counter() - started,
-            "files": {"journal": str(journal.path), "certificates": certificates},
+            "seconds": time.perf_counter() - asking.started,
+            "files": {"journal": str(journal.path), "certificates": asking.certificate},
             "notes": [*journal.notes, *failures],
         }
         writers = {FILES["results"]: text_writer(results_csv(category, results))}
@@ -120,7 +112,7 @@ def run_instances(
         ],
     )
     return say(
-        Shown(json=json),
+        Shown(json=asking.json),
         report,
         table,
         [report["files"][name] for name in reversed(FILES) if name in report["files"]],

@@ -1,6 +1,6 @@
 """``certnet verify``: a property of a file, or the classes of rows of data within a radius."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,20 +9,9 @@ import numpy as np
 
 from certificates import Verdict
 from certificates.certificate import FLOAT32
+from certnet.cli import options as common
 from certnet.cli.calls import Answer, Asking, Entries
-from certnet.cli.limits import began, seconds_or_none
-from certnet.cli.options import (
-    NO_COLUMNS,
-    Circuits,
-    Columns,
-    Json,
-    Norm,
-    Rows,
-    Semantics,
-    Workers,
-    out_folder,
-    run_names,
-)
+from certnet.cli.limits import seconds_or_none
 from certnet.cli.parsing import argument, option, refuse
 from certnet.cli.query import answer, asked_of
 from certnet.cli.rows import Subject, parse_rows, read_rows
@@ -44,14 +33,14 @@ UNREACHED = "the time limit was reached before this row"
 class OfData:
     """Options that go with data."""
 
-    norm: Annotated[Norm | None, option(help="With DATA: the norm of the disturbance.")] = None
+    norm: Annotated[common.Norm | None, option(help="With DATA: the norm of the disturbance.")] = None
     radius: Annotated[float | None, option(help="With DATA: its largest size, 0 or more.")] = None
     largest_radius: Annotated[
         float | None,
         option(metavar="R", help="With DATA, instead of --radius: search for the radius of each row, up to R."),
     ] = None
-    rows: Rows = None
-    columns: Columns = NO_COLUMNS
+    rows: common.Rows = None
+    columns: common.Columns = common.NO_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -77,8 +66,8 @@ class OfList:
     expected: Annotated[
         str | None, option(metavar="FILE", help="With --instances: verdicts, in lines property,verdict.")
     ] = None
-    workers: Workers = 1
-    out: Annotated[str | None, out_folder("with --instances runs/verify/FOLDER-OF-LIST")] = None
+    workers: common.Workers = 1
+    out: Annotated[str | None, common.out_folder("with --instances runs/verify/FOLDER-OF-LIST")] = None
     fresh: Annotated[bool, option("--fresh", help="With --instances: start anew, also where a journal is.")] = False
 
 
@@ -96,7 +85,7 @@ def verify(
         str | None,
         argument(
             metavar="NETWORK|QUERY",
-            shell_complete=run_names,
+            shell_complete=common.run_names,
             help="A network: a run, or a file that ends in .onnx, .npz or .safetensors. Or, alone, a VNN-LIB file, "
             "whose networks --network names.",
         ),
@@ -135,18 +124,17 @@ def verify(
         str | None,
         option(metavar="FILE", help="Where the proof is written, if there is one; with DATA or --instances a folder."),
     ] = None,
-    semantics: Semantics = "real",
-    circuits: Circuits = False,
+    semantics: common.Semantics = "real",
+    circuits: common.Circuits = False,
     seed: Annotated[int, option(least=0, help="Seed of the attack.")] = 0,
-    json: Json = False,
+    json: common.Json = False,
 ) -> int:
     """Prove that no input is unsafe (unsat), find one (sat), or say unknown or timeout, on the first line."""
-    started = began()
     each = seconds_or_none(rows_or_list.input_limit, "--input-limit")
     if timeout is not None and time_limit is not None:
         raise InputError("--timeout and --time-limit are the same; give one of them.")
     time_limit = timeout if time_limit is None else time_limit
-    limit = None if time_limit is None else seconds_or_none(time_limit)
+    asking = Asking(time_limit or 0.0, certificate, seed, json)
     how: dict[str, Any] = {"circuits": circuits, "random_state": seed}
     if instances is not None:
         if subject is not None:
@@ -155,27 +143,22 @@ def verify(
             refuse(options, "--instances names its properties")
         from certnet.cli.instances import run_instances
 
-        how |= {"semantics": semantics}
-        limits = {"time_limit": limit, "input_limit": each}
-        return run_instances(
-            instances, network, listed, started, **limits, how=how, certificates=certificate, json=json
-        )
+        return run_instances(instances, network, listed, asking, each, {**how, "semantics": semantics})
     refuse(listed, "it goes with --instances")
     if network is None:
         raise InputError("Name a network and a property, or --instances LIST; certnet verify --help has an example.")
     if subject is None or about.networks or ending(Path(subject)) == ".vnnlib":
         refuse(asked, "it goes with data; the property file says which inputs are meant")
         refuse(rows_or_list, "it goes with data and --instances; --time-limit is for a property")
-        how["time_limit"] = PROPERTY_SECONDS if time_limit is None else limit
+        if time_limit is None:
+            asking = replace(asking, time_limit=PROPERTY_SECONDS)
         query = asked_of(network, subject, about.networks or [], semantics)
         if about.tree is not None:
             from certnet.io.split_tree import read_split_tree
 
             how["tree"] = read_split_tree(about.tree, query[0].network)
-        serialise = about.serialise_assignments
-        return answer(*query, how, started, certificate=certificate, serialise=serialise, json=json)
+        return answer(*query, how, asking, about.serialise_assignments)
     refuse(about, "it goes with a property of VNN-LIB")
-    asking = Asking(limit or 0.0, certificate, seed, json)
     return _rows_kept(Subject.named(network), network, subject, asked, asking, each, semantics, circuits=circuits)
 
 

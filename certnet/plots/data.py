@@ -58,7 +58,7 @@ def _of_part(result: Any, name: str, part: str | None) -> tuple[Any, str]:
     if isinstance(result, Mapping):
         found = mapping(result.get(name))
         part = next((one for one in reversed(PARTS) if found.get(one)), None) if part is None else part
-        result = found.get(part)
+        result = found.get(part or "")
     return result, "" if part is None else f" ({part} rows)"
 
 

@@ -71,7 +71,7 @@ def _confusion(report: Mapping[str, Any]) -> list[Table]:
     matrices, classes = mapping(report.get("confusion")), names(mapping(report.get("data")).get("classes"))
     part = next((part for part in reversed(PARTS) if matrices.get(part)), None)
     try:
-        matrix = counts_of(matrices.get(part))
+        matrix = counts_of(matrices.get(part or ""))
     except InputError:
         return []
     labels = classes if len(classes) == len(matrix) else [str(k) for k in range(len(matrix))]

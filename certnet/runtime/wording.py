@@ -104,9 +104,9 @@ def bounds(report: Mapping[str, Any]) -> tuple[str, str, str]:
     objective, bound, gap = (number(report.get(name)) for name in ("objective", "lower_bound", "gap"))
     digits = DIGITS if not gap else min(max(DIGITS, math.ceil(-math.log10(abs(gap))) + 3), MOST_DIGITS)
     above, below = up(objective, digits), down(bound, digits)
-    if gap is not None and NONE not in (above, below) and Decimal(above):
-        gap = _UP.subtract(Decimal(1), _DOWN.divide(Decimal(below), Decimal(above)))
-    return above, below, percent(gap)
+    if gap is None or NONE in (above, below) or not Decimal(above):
+        return above, below, percent(gap)
+    return above, below, percent(_UP.subtract(Decimal(1), _DOWN.divide(Decimal(below), Decimal(above))))
 
 
 def _rounded(value: float | None, rounding: str, digits: int) -> str:
