@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from certificates import Certificate, Verdict
-from certificates.layout import MAX_CASES
 from certnet.cli.limits import began, job_seconds, seconds_or_none, shares
 from certnet.cli.options import Json, Seed
 from certnet.cli.output import BY_VERDICT, SEVERITY, Exit, head, place_for, with_headline, write_proof
 from certnet.cli.parsing import option
 from certnet.cli.query import tell_notes
 from certnet.cli.rows import median_radius
-from certnet.cli.show import Live, first_line, tell
+from certnet.cli.show import Live, first_line
 from certnet.io.output import print_result
 from certnet.runtime.clock import Event
 from certnet.runtime.wording import printable
@@ -93,12 +92,8 @@ class Asking:
                 rows, proof = ask(time_limit=share, random_state=self.seed, provenance=provenance, progress=watch)
                 file = {}
                 if place is not None and proof is not None:
-                    if len(proof.proofs) > MAX_CASES:
-                        notes.append(f"{label} has a proof of {len(proof.proofs)} cases, and a file holds {MAX_CASES}.")
-                        tell(f"certnet: {notes[-1]}")
-                    else:
-                        path = place if alone else place / f"{label.replace(' ', '-')}.cert"
-                        file = write_proof(path, proof, notes)
+                    path = place if alone else place / f"{label.replace(' ', '-')}.cert"
+                    file = write_proof(path, proof, notes)
                 entries += [{**entry, **file} for _, entry in rows]
                 count += 1
                 self._print(line for line, _ in rows)

@@ -47,7 +47,15 @@ def _told(run: "Run") -> list[str]:
         raise InputError(f"{run.path} holds a report that is damaged; run certnet {run.command} again.") from None
     files = sorted(path for path in run.path.iterdir() if path.is_file() and not path.name.startswith("."))
     lines += ["files", *(f"  {printable(str(path))} ({decimal(path.stat().st_size)})" for path in files)]
-    return [*lines, *_what_next(run)]
+    if run.command == "train":
+        path = printable(shlex.quote(str(run.path)))
+        lines += [
+            "next",
+            f"  certnet check {path}                 proves the bound again",
+            f"  certnet predict {path} NEW.csv       predicts new rows",
+            f"  certnet report {path} --html FILE    makes a page of it",
+        ]
+    return lines
 
 
 def _table(run: "Run") -> "RichTable":
@@ -64,21 +72,6 @@ def _table(run: "Run") -> "RichTable":
     for name, text in (*recipe.facts, *columns, *(("note", str(note)) for note in notes)):
         table.add_row(name, plain(text))
     return table
-
-
-def _what_next(run: "Run") -> list[str]:
-    """Commands that go on from here."""
-    from certnet.runtime.wording import printable
-
-    if run.command != "train":
-        return []
-    path = printable(shlex.quote(str(run.path)))
-    return [
-        "next",
-        f"  certnet check {path}                 proves the bound again",
-        f"  certnet predict {path} NEW.csv       predicts new rows",
-        f"  certnet report {path} --html FILE    makes a page of it",
-    ]
 
 
 def compare(runs: Runs, json: Json = False) -> int:

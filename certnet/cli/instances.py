@@ -133,7 +133,6 @@ def _code(known: Mapping[str, int], wrong: Sequence[Any]) -> Exit:
 
 
 def _line(one: Instance, answer: Any) -> str:
-    """What stdout says of an instance."""
     differs = one.expected is not None and answer.result in ("sat", "unsat") and answer.result != one.expected
     return f"{one.query} {answer.result} {answer.seconds:.3f} s" + (f"; expected {one.expected}" if differs else "")
 

@@ -98,15 +98,21 @@ def positive_numbers(text: str, option: str, example: str) -> tuple[float, ...]:
     Raises:
         InputError: one is not positive and finite, or one comes twice.
     """
-    values = []
-    for word in text.split(","):
-        try:
-            value = float(word)
-        except ValueError:
-            value = math.nan
-        if not (value > 0 and math.isfinite(value)):
+    values = numbers(text)
+    for word, value in zip(text.split(","), values, strict=True):
+        if not 0 < value < math.inf:
             raise InputError(
                 f"{option} must be positive numbers with commas between them, such as {example}, not {word.strip()!r}."
             )
-        values.append(value)
     return distinct(option, values)
+
+
+def numbers(text: str) -> list[float]:
+    """The numbers between the commas of a text, NaN for what is none."""
+    values = []
+    for word in text.split(","):
+        try:
+            values.append(float(word))
+        except ValueError:
+            values.append(math.nan)
+    return values

@@ -79,8 +79,8 @@ def write_proof(path: Path, certificate: Certificate, notes: list[str]) -> dict[
         with writing(path):
             write_certificate(path, certificate)
     except InputError as error:
-        notes.append(str(error))
-        tell(f"certnet: {error}")
+        notes.append(f"There is no {path.name}: {error}")
+        tell(f"certnet: {notes[-1]}")
         return {}
     return {"certificate": str(path)}
 

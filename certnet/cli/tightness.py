@@ -65,7 +65,6 @@ def tightness(
 
 
 def _table(report: Mapping[str, Any]) -> Any:
-    """The table of the command."""
     from certnet.cli.show import figures_table
     from certnet.runtime.wording import NONE, bounds, down, percent, up
 

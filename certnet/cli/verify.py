@@ -1,5 +1,6 @@
 """``certnet verify``: a property of a file, or the classes of rows of data within a radius."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -159,21 +160,14 @@ def verify(
             how["tree"] = read_split_tree(about.tree, query[0].network)
         return answer(*query, how, asking, about.serialise_assignments)
     refuse(about, "it goes with a property of VNN-LIB")
-    return _rows_kept(Subject.named(network), network, subject, asked, asking, each, semantics, circuits=circuits)
+    return _rows_kept(network, subject, asked, asking, each, {"semantics": semantics, "circuits": circuits})
 
 
 def _rows_kept(
-    subject: Subject,
-    file: str,
-    data: str,
-    asked: OfData,
-    asking: Asking,
-    each: float | None,
-    semantics: str,
-    *,
-    circuits: bool,
+    file: str, data: str, asked: OfData, asking: Asking, each: float | None, options: Mapping[str, Any]
 ) -> int:
     """Decide whether rows of data keep their class."""
+    subject, semantics = Subject.named(file), options["semantics"]
     if semantics == FLOAT32:
         require_plain(file, subject.read)
     norm, radius, largest = asked.norm, asked.radius, asked.largest_radius
@@ -198,7 +192,7 @@ def _rows_kept(
         from certnet.jobs.verify import verify as decide
 
         x, label = X[row], labels[row]
-        how |= {"time_limit": time_limit, "semantics": semantics, "circuits": circuits}
+        how |= {"time_limit": time_limit, **options}
         how["provenance"] |= {"property": Path(data).name, "row": row}
         found: CertifiedRadius | VerificationResult
         entry, word = dict[str, Any](row=row, label=label), ""

@@ -82,7 +82,6 @@ def history(result: Any, ax: "Axes | None" = None) -> "Axes":
 
 
 def _last(values: FloatArray) -> float:
-    """The last number among them."""
     return float(values[np.isfinite(values)][-1]) if np.isfinite(values).any() else float("nan")
 
 

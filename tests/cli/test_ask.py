@@ -5,12 +5,14 @@ import importlib
 import itertools
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from certificates.layout import KINDS
 from formulations.network import ReluNetwork
 from tests.cli.support import caller, one_sentence
 from tests.cli.test_lipschitz import saved
@@ -79,11 +81,11 @@ def test_directions(certnet: Callable[..., Any]) -> None:
 
 
 def test_a_proof_of_too_many_cases_is_not_written(certnet: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("certnet.cli.calls.MAX_CASES", 1)
+    monkeypatch.setitem(KINDS, "robustness", replace(KINDS["robustness"], most=1))
     done = certnet("range", "net.npz", "[0,1]", "--certificate", "r.cert", "--json")
     assert done.code == 0
-    assert "a file holds 1" in done.json["notes"][0]
-    assert "a file holds 1" in done.err
+    assert "a certificate file holds 1" in done.json["notes"][0]
+    assert "a certificate file holds 1" in done.err
     assert not Path("r.cert").exists()
 
 
