@@ -61,8 +61,9 @@ def _told(run: "Run") -> list[str]:
 def _table(run: "Run") -> "RichTable":
     """The figures of a run, and how data are treated on their way into its network."""
     from certnet.cli.audit import audit_table
-    from certnet.cli.show import job_table, plain
+    from certnet.cli.show import job_table
     from certnet.report.course import recipe_of
+    from certnet.runtime.display import plain
 
     if run.command == "audit":
         return audit_table(run.report)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from certnet.cli.calls import Asking
 from certnet.cli.options import Shown
 from certnet.cli.output import Exit, deliver, head, place_for, say
-from certnet.cli.show import Live, figures_table
+from certnet.cli.show import Live
 from certnet.io.instances import Instance, read_instances, results_csv, with_expected
 from certnet.io.output import output_folder, print_result, require_named, text_writer
 from certnet.io.runs import HOME
+from certnet.runtime.display import figures_table
 from certnet.runtime.version import __version__
 from certnet.runtime.wording import printable
 from formulations import InputError

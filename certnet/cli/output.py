@@ -8,9 +8,6 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from certificates import Certificate, Report, findings, write_certificate
-from certificates.findings import figures as figures
-from certificates.findings import finite as finite
-from certificates.findings import weights as weights
 from certnet.cli.exits import Exit as Exit
 from certnet.cli.show import first_line, stderr_console, tell
 from certnet.io.output import OutputFolder, Writer, files_in, json_writer, print_result, require_named, writing

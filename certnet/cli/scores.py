@@ -71,8 +71,8 @@ def _confusion(outputs: FloatArray, Y: FloatArray) -> list[list[int]] | None:
     count = max(Y.shape[1], 2)
     if count > MOST_CLASSES:
         return None
-    pairs = np.bincount(count * class_numbers(Y) + class_numbers(outputs), minlength=count**2)
-    return pairs.reshape(count, count).tolist()
+    matrix = metrics.confusion_matrix(class_numbers(Y), class_numbers(outputs), labels=range(count))
+    return np.asarray(matrix).tolist()
 
 
 def _worst(outputs: FloatArray, Y: FloatArray, kind: Kind, classes: Sequence[str] | None) -> list[dict[str, Any]]:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from certnet.runtime.display import figures_table as figures_table
-from certnet.runtime.display import plain as plain
+from certnet.runtime.display import figures_table, plain
 from certnet.runtime.headline import headline, is_weak
 from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS, bounds, down, figure, printable
 

@@ -31,7 +31,8 @@ def tightness(
 ) -> int:
     """Say how tight the relaxation behind a run is: bound against objective, rank, complete positivity."""
     from certificates import Training, read_certificate
-    from certnet.cli.output import figures, head, say, with_headline
+    from certificates.findings import figures
+    from certnet.cli.output import head, say, with_headline
     from certnet.cli.show import Live
     from certnet.cli.training import FILES
     from certnet.io.runs import find_run
@@ -65,7 +66,7 @@ def tightness(
 
 
 def _table(report: Mapping[str, Any]) -> Any:
-    from certnet.cli.show import figures_table
+    from certnet.runtime.display import figures_table
     from certnet.runtime.wording import NONE, bounds, down, percent, up
 
     data, solved = report["data"], report["relaxation"]

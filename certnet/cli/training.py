@@ -9,8 +9,9 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from certificates import write_certificate
+from certificates.findings import finite
 from certnet.cli.limits import began, column_names, job_seconds
-from certnet.cli.output import deliver, finite, head, say, say_notes
+from certnet.cli.output import deliver, head, say, say_notes
 from certnet.cli.resuming import CHECKPOINT, LISTS, Keeper, about
 from certnet.cli.scores import Judged, evaluate
 from certnet.cli.show import Live, job_table, summary

@@ -12,10 +12,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from certnet.cli.show import Live, figures_table, stderr_console, tell
+from certnet.cli.show import Live, stderr_console, tell
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.output import OutputFolder, json_writer
 from certnet.jobs.train import Event
+from certnet.runtime.display import figures_table
 from certnet.runtime.streams import strict_json
 from certnet.runtime.wording import bounds, down, percent, up
 from formulations import InputError
