@@ -72,7 +72,7 @@ def _confusion(outputs: FloatArray, Y: FloatArray) -> list[list[int]] | None:
     if count > MOST_CLASSES:
         return None
     matrix = metrics.confusion_matrix(class_numbers(Y), class_numbers(outputs), labels=range(count))
-    return np.asarray(matrix).tolist()
+    return [[int(rows) for rows in row] for row in matrix]
 
 
 def _worst(outputs: FloatArray, Y: FloatArray, kind: Kind, classes: Sequence[str] | None) -> list[dict[str, Any]]:
