@@ -55,8 +55,8 @@ class Report:
 
 
 def relative_gap(objective: float, lower_bound: float) -> float:
-    """(objective − lower_bound)/objective, never below the truth by more than rounding; 0 if both vanish."""
-    if objective == 0 and lower_bound == 0:
+    """(objective − lower_bound)/objective, never below the truth by more than rounding; 0 if both vanish up to it."""
+    if 0 <= lower_bound <= objective < 1e-290:
         return 0.0
     if not (objective > 0 and math.isfinite(objective) and math.isfinite(lower_bound)):
         return math.inf

@@ -15,7 +15,8 @@ from certnet.cli.output import deliver, head, say, say_notes
 from certnet.cli.resuming import CHECKPOINT, LISTS, Keeper, about
 from certnet.cli.scores import Judged, evaluate
 from certnet.cli.show import Live, job_table, summary
-from certnet.io import Recipe, Split, load
+from certnet.io.dataset import Recipe, Split
+from certnet.io.load_data import load
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.output import Writer, output_folder, require_named
 from certnet.jobs import selection

@@ -1,6 +1,5 @@
 """``certnet verify``: a property of a file, or the classes of rows of data within a radius."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,10 +13,11 @@ from certnet.cli import options as common
 from certnet.cli.calls import Answer, Asking, Entries
 from certnet.cli.limits import seconds_or_none
 from certnet.cli.parsing import argument, option, refuse
-from certnet.cli.query import answer, asked_of
+from certnet.cli.query import answer, asked_of, unread
 from certnet.cli.rows import Subject, parse_rows, read_rows
 from certnet.io.float32 import require_plain
 from certnet.io.packed import ending
+from certnet.runtime.abandon import OutOfTimeError
 from certnet.runtime.wording import down
 from formulations import InputError
 from formulations._validation import as_positive
@@ -126,7 +126,6 @@ def verify(
         option(metavar="FILE", help="Where the proof is written, if there is one; with DATA or --instances a folder."),
     ] = None,
     semantics: common.Semantics = "real",
-    circuits: common.Circuits = False,
     seed: Annotated[int, option(least=0, help="Seed of the attack.")] = 0,
     json: common.Json = False,
 ) -> int:
@@ -136,7 +135,7 @@ def verify(
         raise InputError("--timeout and --time-limit are the same; give one of them.")
     time_limit = timeout if time_limit is None else time_limit
     asking = Asking(time_limit or 0.0, certificate, seed, json)
-    how: dict[str, Any] = {"circuits": circuits, "random_state": seed}
+    how: dict[str, Any] = {"random_state": seed}
     if instances is not None:
         if subject is not None:
             raise InputError("Leave the property or data out: --instances names its properties.")
@@ -153,21 +152,22 @@ def verify(
         refuse(rows_or_list, "it goes with data and --instances; --time-limit is for a property")
         if time_limit is None:
             asking = replace(asking, time_limit=PROPERTY_SECONDS)
-        query = asked_of(network, subject, about.networks or [], semantics)
+        try:
+            query = asked_of(network, subject, about.networks or [], semantics, asking.seconds)
+        except OutOfTimeError:
+            return unread(interface=subject is None, json=json)
         if about.tree is not None:
             from certnet.io.split_tree import read_split_tree
 
             how["tree"] = read_split_tree(about.tree, query[0].network)
         return answer(*query, how, asking, about.serialise_assignments)
     refuse(about, "it goes with a property of VNN-LIB")
-    return _rows_kept(network, subject, asked, asking, each, {"semantics": semantics, "circuits": circuits})
+    return _rows_kept(network, subject, asked, asking, each, semantics)
 
 
-def _rows_kept(
-    file: str, data: str, asked: OfData, asking: Asking, each: float | None, options: Mapping[str, Any]
-) -> int:
+def _rows_kept(file: str, data: str, asked: OfData, asking: Asking, each: float | None, semantics: str) -> int:
     """Decide whether rows of data keep their class."""
-    subject, semantics = Subject.named(file), options["semantics"]
+    subject = Subject.named(file)
     if semantics == FLOAT32:
         require_plain(file, subject.read)
     norm, radius, largest = asked.norm, asked.radius, asked.largest_radius
@@ -192,7 +192,7 @@ def _rows_kept(
         from certnet.jobs.verify import verify as decide
 
         x, label = X[row], labels[row]
-        how |= {"time_limit": time_limit, **options}
+        how |= {"time_limit": time_limit, "semantics": semantics}
         how["provenance"] |= {"property": Path(data).name, "row": row}
         found: CertifiedRadius | VerificationResult
         entry, word = dict[str, Any](row=row, label=label), ""

@@ -54,20 +54,13 @@ def read_source(recipe: Recipe, outputs: Outputs | None = None) -> DataSet:
     """The data of a source as they are; with ``outputs`` labels of a file are those of a network.
 
     Of a table all rows are training rows.
-
-    Raises:
-        InputError: anything about the source that prevents its use.
     """
     data = _read(recipe, outputs)
     return data.with_features(np.arange(len(data.data.Y))) if isinstance(data, Tabular) else data
 
 
 def _read(recipe: Recipe, outputs: Outputs | None) -> DataSet | Tabular:
-    """The data of a source; of a table the features are still to be made.
-
-    Raises:
-        InputError: anything about the source that prevents its use.
-    """
+    """The data of a source; of a table the features are still to be made."""
     from certnet.io.coding import implied_task  # imports SciPy, which not every command needs
 
     kind = source_kind(recipe.source)
@@ -140,11 +133,7 @@ def load(recipe: Recipe, outputs: Outputs | None = None) -> Split:
 
 
 def _leave_out(fields: dict[str, Any], features: str, goals: str, weight: str) -> None:
-    """Leave out the rows of weight 0: a weight says how often a row occurs.
-
-    Raises:
-        InputError: no training row is left.
-    """
+    """Leave out the rows of weight 0, but not all: a weight says how often a row occurs."""
     found = fields[weight]
     if found is None:
         return
@@ -154,6 +143,14 @@ def _leave_out(fields: dict[str, Any], features: str, goals: str, weight: str) -
         fields[part] = None if fields[part] is None else fields[part][found > 0]
     if fields[features] is not None and not len(fields[features]):
         fields |= dict.fromkeys((features, goals, weight))
+
+
+def shuffled(count: int, seed: int) -> IntArray:
+    """So many row numbers in an order that is the same with any version, so that data can be rebuilt from a recipe.
+
+    It comes from the raw stream of PCG64, which NumPy promises to keep.
+    """
+    return np.argsort(np.random.PCG64(seed).random_raw(count), kind="stable")
 
 
 class Parts(NamedTuple):
@@ -166,12 +163,8 @@ class Parts(NamedTuple):
 
 
 def split_rows(data: DataSet, seed: int) -> Parts:
-    """Split 60/20/20 at random; classes keep their shares to within one row.
-
-    The order comes from the raw stream of PCG64, which NumPy promises to keep, so a certificate's data can be
-    rebuilt with any version.
-    """
-    order = np.argsort(np.random.PCG64(seed).random_raw(len(data.Y)), kind="stable")
+    """Split 60/20/20 at random; classes keep their shares to within one row."""
+    order = shuffled(len(data.Y), seed)
     label = np.zeros(len(data.Y), dtype=np.int64)
     if data.task == "classification":
         label = data.Y.argmax(axis=1).astype(np.int64)

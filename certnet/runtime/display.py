@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from certificates.findings import figures, strict
 from certnet.runtime.headline import headline
 from certnet.runtime.wording import between, down, percent, printable, share, shortened, up
 
@@ -90,15 +91,17 @@ def figures_table(title: str, rows: Iterable[tuple[str, str | None]]) -> "Table"
 class Result:
     """Shows itself as a line, and in notebooks as a table, never with arrays.
 
-    ``to_dict`` says what is known of it, and ``COMMAND`` whose headline it has, if any. A dataclass of this kind takes
-    ``repr=False``.
+    ``to_dict`` says what is known of it, ``FIELDS`` are the attributes that it has as they are, and ``COMMAND`` whose
+    headline it has, if any. A dataclass of this kind takes ``repr=False``.
     """
 
     COMMAND: ClassVar[str | None] = None
+    FIELDS: ClassVar[tuple[str, ...]] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON object without arrays of numpy; where there is a report, it has these fields too."""
-        raise NotImplementedError
+        """What JSON says of it, without arrays of numpy; where there is a report, it has these fields too."""
+        found: dict[str, Any] = strict(figures(self, *self.FIELDS))
+        return found
 
     def shown(self) -> Mapping[str, str]:
         """The figures of ``SHOWN`` that are known."""
