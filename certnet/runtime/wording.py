@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
 from typing import Any
 
+from certificates.report import SMALLEST
 from certnet.runtime.fields import number
 from formulations.text import printable as printable
 
@@ -19,7 +20,7 @@ PARTS = ("train", "validation", "test")
 DIGITS, MOST_DIGITS = 6, 17
 WIDTH = 40
 """Characters of a text of a file in a sentence."""
-_UP, _DOWN = Context(prec=40, rounding=ROUND_CEILING), Context(prec=40, rounding=ROUND_FLOOR)
+_UP = Context(prec=40, rounding=ROUND_CEILING)
 
 
 def down(value: float | None, digits: int = DIGITS) -> str:
@@ -106,7 +107,11 @@ def bounds(report: Mapping[str, Any]) -> tuple[str, str, str]:
     above, below = up(objective, digits), down(bound, digits)
     if gap is None or NONE in (above, below) or not Decimal(above):
         return above, below, percent(gap)
-    return above, below, percent(_UP.subtract(Decimal(1), _DOWN.divide(Decimal(below), Decimal(above))))
+    return (
+        above,
+        below,
+        percent(_UP.divide(_UP.subtract(Decimal(above), Decimal(below)), max(Decimal(above), Decimal(SMALLEST)))),
+    )
 
 
 def _rounded(value: float | None, rounding: str, digits: int) -> str:
