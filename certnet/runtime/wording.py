@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
 from typing import Any
 
-from certificates.report import SMALLEST
 from certnet.runtime.fields import number
 from formulations.text import printable as printable
 
