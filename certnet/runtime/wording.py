@@ -103,16 +103,15 @@ def bounds(report: Mapping[str, Any]) -> tuple[str, str, str]:
 
     What is missing or no number is not known.
     """
+    from certificates.report import SMALLEST
+
     objective, bound, gap = (number(report.get(name)) for name in ("objective", "lower_bound", "gap"))
     digits = DIGITS if not gap else min(max(DIGITS, math.ceil(-math.log10(abs(gap))) + 3), MOST_DIGITS)
     above, below = up(objective, digits), down(bound, digits)
     if gap is None or NONE in (above, below) or not Decimal(above):
         return above, below, percent(gap)
-    return (
-        above,
-        below,
-        percent(_UP.divide(_UP.subtract(Decimal(above), Decimal(below)), max(Decimal(above), Decimal(SMALLEST)))),
-    )
+    scale = max(Decimal(above), Decimal(SMALLEST))
+    return above, below, percent(_UP.divide(_UP.subtract(Decimal(above), Decimal(below)), scale))
 
 
 def _rounded(value: float | None, rounding: str, digits: int) -> str:
