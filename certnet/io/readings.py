@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from certnet.io.cells import INFINITE, LARGEST, MISSING, name_reader, parse_number
+from certnet.io.cells import INFINITE, LARGEST, MISSING, cell_name, parse_number
 from certnet.io.tables import Table
 from certnet.runtime.wording import listed, shortened
 from formulations._validation import FloatArray, IntArray
@@ -51,9 +51,8 @@ def words(table: Table, name: str, kind: str, parse: Callable[[str], float | Non
 
 def names(table: Table, name: str) -> list[str | None]:
     """The cells of a column as names, None where missing."""
-    reader = name_reader(table.decimal_comma)
     cells = table.column(name)
-    known = {cell: reader(cell) for cell in set(cells)}
+    known = {cell: cell_name(cell, decimal_comma=table.decimal_comma) for cell in set(cells)}
     return [known[cell] for cell in cells]
 
 
