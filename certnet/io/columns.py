@@ -88,7 +88,7 @@ class Column:
         forms = dict.fromkeys((self.form or ISO, ISO))
         dates = lambda cell: next((day for form in forms if (day := parse_date(cell, form)) is not None), None)  # noqa: E731
         parsers = {"boolean": lambda cell: BOOLEANS.get(cell.lower()), "time": parse_time, "date": dates}
-        return words(table, self.name, self.kind, parsers[self.kind])
+        return words(table, self.name, self.kind, parsers[self.kind], self.form or ISO)
 
     def _encode_names(self, table: Table, refuse_missing: bool) -> tuple[FloatArray, list[str], list[str]]:
         found = names(table, self.name)

@@ -112,8 +112,9 @@ def _roles(table: Table, recipe: Recipe) -> tuple[str, str | None, list[str]]:
     }
     unknown = [name for given in named.values() for name in given if name not in table]
     if unknown:
+        columns_of = "no column" if len(unknown) == 1 else "no columns"
         raise InputError(
-            f"{table.name} has no column {listed([repr(name) for name in unknown])}; its columns are "
+            f"{table.name} has {columns_of} {listed([repr(name) for name in unknown])}; its columns are "
             f"{listed(table.names, 20)}."
         )
     weighing = named["--weight-column"][0] if named["--weight-column"] else None

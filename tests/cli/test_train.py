@@ -21,7 +21,7 @@ from certnet.search.price import SearchSummary
 from certnet.solvers import SolverResult, SolveStatus
 from formulations.network import ReluNetwork
 from tests.certificates.altering import replace
-from tests.cli.support import Call, files, one_sentence, quick_train, strict
+from tests.cli.support import Call, files, one_sentence, quick_choice, quick_train, strict
 
 PAPER = ["--loss", "squared", "--no-bias", "--gamma", "0.1"]
 RESULTS = ["network.npz", "optimality.cert", "report.json"]
@@ -192,6 +192,21 @@ def test_figures_that_do_not_exist_are_null(certnet: Call, folder: Path, monkeyp
     assert [report[key] for key in ("objective", "lower_bound", "gap", "rank")] == [None] * 4
     assert strict((folder / "runs/spiral/report.json").read_text()) == report
     assert outcome.code == 3
+
+
+def test_a_choice_that_took_all_the_time_leaves_enough_for_a_result(
+    certnet: Call, points: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = []
+
+    def train(*arguments: Any, time_limit: float, **options: Any) -> TrainingResult:
+        limits.append(time_limit)
+        return quick_train(*arguments, time_limit=time_limit, **options)
+
+    monkeypatch.setattr("certnet.jobs.train.train", train)
+    monkeypatch.setattr("certnet.jobs.selection.select_gamma", lambda *_, **__: replace(quick_choice(), seconds=9.0))
+    assert certnet("train", str(points), "--time-limit", "5").code in (0, 3)
+    assert 0 < limits[0] < 5
 
 
 def test_after_ctrl_c_the_best_so_far_is_written(certnet: Call, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
