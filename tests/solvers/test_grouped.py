@@ -11,7 +11,6 @@ from certificates.making.assemble import assemble
 from certificates.making.grouped_multipliers import balanced, kept_shift, projected
 from certificates.making.repair import RepairedDual, repair, repair_without_products
 from certnet import fit
-from certnet.solvers.arrays import Arrays
 from certnet.solvers.grouped import grouped_admm, grouping
 from certnet.solvers.grouped_splitting import GroupedSplitting
 from certnet.solvers.interface import SolverOptions, SolveStatus
@@ -164,19 +163,17 @@ def test_a_network_is_where_a_solve_begins(kind: tuple[str, str, str]) -> None:
     pre, rng = reduced(*kind), np.random.default_rng(0)
     program = orthonormal(pre.program, FOR_BOUNDS).program
     space, groups = program.space, grouping(pre.program, 7, 2)
-    splitting = GroupedSplitting(program, groups, Arrays())
+    splitting = GroupedSplitting(program, groups)
     z, v = 0.1 * rng.standard_normal((space.dimension, 4)), 0.1 * rng.standard_normal((space.outputs, 4))
-    V, Z = splitting.start(z, v, 0.7), np.zeros((splitting.entries, 1))
-    splitting.entrywise(V, 0.7, Z)
-    lifted, N, s = space.lift(z, v), space.neurons, groups.rows.shape[1]
+    V, Z = splitting.start(z, v, 0.7), splitting.zeros()
+    splitting.step(V, Z, 0.7, 1.8)
+    lifted, N = space.lift(z, v), space.neurons
     lifted, last = np.vstack([lifted, np.zeros((1, 4))]), np.arange(2 * N, space.order)
     assert (groups.rows == N).any()
-    for number, rows in enumerate(groups.rows):
+    for moments, rows in zip(Z.groups, groups.rows, strict=True):
         # What stands for no generator is zero.
         phi = np.where(rows < N, rows, -1), np.where(rows < N, N + rows, -1)
         taken = np.concatenate([*phi, last])
-        order = 2 * s + len(last)
-        moments = Z[number * order**2 : (number + 1) * order**2].reshape(order, order)
         assert moments == pytest.approx(lifted[taken] @ lifted[taken].T, abs=1e-7)
 
 
@@ -188,7 +185,7 @@ def test_a_solve_goes_on_from_a_dual_and_a_certificate(kind: tuple[str, str, str
     dual = grouped_admm(pre.program, groups, SolverOptions(max_iterations=100)).dual
     scaling = orthonormal(pre.program, FOR_BOUNDS)
     space, given = scaling.program.space, scaling.apply_dual(dual)
-    splitting = GroupedSplitting(scaling.program, groups, Arrays())
+    splitting = GroupedSplitting(scaling.program, groups)
     V = splitting.start(np.zeros((space.dimension, 0)), np.zeros((space.outputs, 0)), 0.7, given)
     found = splitting.multipliers(V, 0.7)
     N = dense(groups, given.blocks, given.head)
