@@ -8,7 +8,7 @@ import pytest
 from certificates import Certificate, Report, Verdict, check
 from certificates.making import grouped_bound
 from certificates.making.assemble import assemble
-from certificates.making.grouped_multipliers import balanced, kept_shift, projected
+from certificates.making.grouped_multipliers import balanced, projected, shift
 from certificates.making.repair import RepairedDual, repair, repair_without_products
 from certnet import fit
 from certnet.solvers.grouped import grouped_admm, grouping
@@ -141,15 +141,14 @@ def test_balanced_products_and_their_shift_leave_the_null_vectors(n: int, size: 
         head=rng.random((2 * m * groups.shared,) * 2),
     )
     given = projected(dual, np.ones(n), 1.0)
-    for found in (
-        balanced(groups, given, w),
-        kept_shift(groups, w),
-        balanced(groups, given, w).plus(kept_shift(groups, w), 0.7),
-    ):
-        N = dense(groups, found.blocks, found.head)
-        i = np.arange(n)
-        N[i, n + i] += 0.5 * found.t
-        N[n + i, i] += 0.5 * found.t
+    N_kept, kept = balanced(groups, given, w), shift(groups, w, 0.0)
+    for factor, own in ((0.0, 1.0), (1.0, 0.0), (0.7, 1.0)):
+        found, head = (
+            part.plus(moved.ab, factor, own) for part, moved in ((N_kept.groups, kept.groups), (N_kept.head, kept.head))
+        )
+        N, t, i = dense(groups, found, head[0]), own * N_kept.t + factor * kept.t, np.arange(n)
+        N[i, n + i] += 0.5 * t
+        N[n + i, i] += 0.5 * t
         for null in (np.concatenate([w, 0 * w]), np.concatenate([0 * w, w])):
             assert np.abs(N @ null).max() <= 1e-9 * np.abs(N).max() * n
         off = N.copy()
