@@ -6,6 +6,7 @@ Ctrl-C, left behind when time is up or when it fails numerically, and left out w
 
 import math
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -81,6 +82,7 @@ class Job:
 
     Attributes:
         best: networks, duals and proofs.
+        executor, scheduler: where blocks of rows are worked on; see ``certnet.runtime.blocks.workers``.
         given: the network that proofs are about, with its output bias; None for the best one.
         start: a certificate of the same data, perhaps for another γ.
         resume: where an earlier job was cut short.
@@ -106,6 +108,8 @@ class Job:
     solver: str = AUTO
     tolerance: float = 1e-6
     device: str = "cpu"
+    executor: Executor | None = None
+    scheduler: str | None = None
     random_state: int = 0
     provenance: Mapping[str, Any] = field(default_factory=dict)
     start: Certificate | None = None

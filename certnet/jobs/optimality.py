@@ -6,6 +6,7 @@ about the network that was given.
 """
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,7 +108,7 @@ class OptimalityResult(Certified):
 
 
 @np.errstate(all="ignore")
-@accepts(time_limit=seconds, random_state=count, threads=positive_count, provenance=json_object)
+@accepts(time_limit=seconds, random_state=count, threads=positive_count, executor=Executor, provenance=json_object)
 def optimality(
     model: Any,
     X: Any,
@@ -120,6 +121,7 @@ def optimality(
     workers: int = 1,
     threads: int | None = None,
     scheduler: str | None = None,
+    executor: Executor | None = None,
     circuits: bool = False,
     train: bool = True,
     random_state: int = 0,
@@ -140,7 +142,10 @@ def optimality(
         max_nodes: most relaxations of a search, or None.
         workers: processes of that search.
         threads: as for ``certnet.train``.
-        scheduler: address of a Dask cluster that it uses instead, such as ``tcp://host:8786``.
+        scheduler: address of a Dask cluster that it uses instead, such as ``tcp://host:8786``, and which works on
+            blocks of rows besides.
+        executor: of ``concurrent.futures``, works on blocks of rows instead of threads or that cluster. The result is
+            the same up to rounding, and no block is lost with a worker.
         circuits: search with the circuit inequalities that the network's residual violates: fewer nodes, each of which
             takes longer. Where the weight space is cut, they do nothing.
         train: train globally as well. Without it branching is about the network's own residual, which proves little
@@ -178,6 +183,8 @@ def optimality(
             given=network,
             given_output=output,
             closing=closing,
+            executor=executor,
+            scheduler=scheduler,
             random_state=random_state,
             provenance=provenance or {},
         )

@@ -7,6 +7,7 @@ network and a proved bound always come out. A checkpoint lets a later call go on
 
 import contextlib
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,7 @@ class TrainingResult(Certified):
     time_limit=seconds,
     random_state=count,
     threads=positive_count,
+    executor=Executor,
     provenance=json_object,
     start=about(Training),
     resume=Checkpoint,
@@ -111,6 +113,7 @@ def train(
     max_nodes: int | None = None,
     workers: int = 1,
     scheduler: str | None = None,
+    executor: Executor | None = None,
     circuits: bool = False,
 ) -> TrainingResult:
     """Train a two-layer ReLU network and certify its distance from global optimality.
@@ -141,7 +144,10 @@ def train(
             time or nodes run out. None: no branching after the SDP, and a gap of 1e-3 for the method "global".
         max_nodes: most relaxations of that search, or None.
         workers: processes of that search.
-        scheduler: address of a Dask cluster that it uses instead, such as ``tcp://host:8786``.
+        scheduler: address of a Dask cluster that it uses instead, such as ``tcp://host:8786``, and which works on
+            blocks of rows besides.
+        executor: of ``concurrent.futures``, works on blocks of rows instead of threads or that cluster. The result is
+            the same up to rounding, and no block is lost with a worker.
         circuits: search with the circuit inequalities that the network's residual violates: fewer nodes, each of which
             takes longer. Where the weight space is cut, they do nothing.
 
@@ -170,6 +176,8 @@ def train(
             solver=solver,
             tolerance=tolerance,
             device=device,
+            executor=executor,
+            scheduler=scheduler,
             random_state=random_state,
             provenance=provenance or {},
             start=start,

@@ -6,7 +6,7 @@ is summed in one order, and a job ends with the same numbers up to the rounding 
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, TypeVar
 
@@ -30,24 +30,33 @@ def side_by_side(work: Callable[..., T], *arguments: Iterable[Any], executor: Ex
         arguments: of each block.
         executor: where blocks are worked on; None: in as many threads as there are ``cores``.
     """
-    tasks = list(zip(*arguments, strict=True))
+    tasks = deque(zip(*arguments, strict=True))
     count = min(cores(), len(tasks))
     if executor is None and count < 2:
         yield from (work(*task) for task in tasks)
         return
     with ThreadPoolExecutor(count) if executor is None else nullcontext(executor) as pool:
-        ahead = deque((task, pool.submit(work, *task)) for task in tasks[:AHEAD])
-        for task in [*tasks[AHEAD:], *[None] * len(ahead)]:
-            block, future = ahead.popleft()
+        ahead: deque[tuple[tuple[Any, ...], Future[T] | None]] = deque()
+        while tasks or ahead:
+            while tasks and len(ahead) < AHEAD:
+                task = tasks.popleft()
+                ahead.append((task, _begun(pool, work, task)))
+            task, future = ahead.popleft()
             try:
-                found = future.result()
+                found = work(*task) if future is None else future.result()
             except Exception:
                 if executor is None:
                     raise
-                found = work(*block)
-            if task is not None:
-                ahead.append((task, pool.submit(work, *task)))
+                found = work(*task)
             yield found
+
+
+def _begun(pool: Executor, work: Callable[..., T], task: tuple[Any, ...]) -> "Future[T] | None":
+    """None where the executor is broken."""
+    try:
+        return pool.submit(work, *task)
+    except RuntimeError:
+        return None
 
 
 @contextmanager
@@ -71,3 +80,13 @@ def cluster(address: str) -> Iterator[Any]:
         if not client.nthreads():
             raise InputError(f"The Dask scheduler at {address} has no workers; start some with: dask worker {address}.")
         yield client
+
+
+@contextmanager
+def workers(executor: Executor | None, address: str | None) -> Iterator[Executor | None]:
+    """The executor that was given, else that of the cluster at an address, if there is one. Errors as ``cluster``."""
+    if executor is not None or address is None:
+        yield executor
+        return
+    with cluster(address) as client:
+        yield client.get_executor()

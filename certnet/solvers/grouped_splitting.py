@@ -11,6 +11,7 @@ group sees of them and left as it is along them, and neither the signs of G_αα
 Shared generators tell groups of one another's entries along them.
 """
 
+from collections.abc import Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import repeat
@@ -92,22 +93,27 @@ class _Face(NamedTuple):
         tilted, z = z @ self.tilt.transpose(0, 2, 1), z @ self.inverse.transpose(0, 2, 1)
         return np.concatenate([even + tilted, even - tilted, z, rows[..., s + k :]], axis=-1)
 
-    def project(self, T: FloatArray) -> FloatArray:
-        """``Q X Qᵀ`` for the positive part X of ``QᵀTQ`` across the null vectors, along which it stays as it is.
-
-        Raises:
-            LinAlgError: an eigenvalue is not finite.
-        """
+    def across(self, T: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """``QᵀTQ`` across the null vectors, and the rest of it."""
         S, null = self.onto(self.onto(T).transpose(0, 2, 1)), self.null
         pulled = S @ null
-        half = (pulled - 0.5 * null @ (null.transpose(0, 2, 1) @ pulled)) @ null.transpose(0, 2, 1)
-        half += half.transpose(0, 2, 1).copy()
-        values, vectors = np.linalg.eigh(S - half)
-        if not np.isfinite(values).all():
-            raise np.linalg.LinAlgError("an eigenvalue is not finite")
-        vectors *= np.sqrt(np.maximum(values, 0.0))[:, None, :]
-        half += vectors @ vectors.transpose(0, 2, 1)
-        return self.back(self.back(half).transpose(0, 2, 1))
+        rest = (pulled - 0.5 * null @ (null.transpose(0, 2, 1) @ pulled)) @ null.transpose(0, 2, 1)
+        rest += rest.transpose(0, 2, 1).copy()
+        S -= rest
+        return S, rest
+
+
+def _positive(S: FloatArray) -> FloatArray:
+    """The positive parts of matrices (q, n, n).
+
+    Raises:
+        LinAlgError: an eigenvalue is not finite.
+    """
+    values, vectors = np.linalg.eigh(S)
+    if not np.isfinite(values).all():
+        raise np.linalg.LinAlgError("an eigenvalue is not finite")
+    vectors *= np.sqrt(np.maximum(values, 0.0))[:, None, :]
+    return np.asarray(vectors @ vectors.transpose(0, 2, 1))
 
 
 class _Known(NamedTuple):
@@ -135,13 +141,25 @@ def _signed(matrices: FloatArray, rest: int, *, crosswise: bool) -> FloatArray:
     return matrices
 
 
+def _pulled(V: FloatArray, known: _Known, face: _Face, rest: int) -> FloatArray:
+    """Of which ``_stepped`` needs the positive part."""
+    new = _signed(known.put(V), rest, crosswise=bool(face.null.shape[2]))
+    return face.across(2.0 * new - V)[0]
+
+
 def _stepped(
-    V: FloatArray, Z: FloatArray, known: _Known, face: _Face, rest: int, relaxation: float
+    V: FloatArray, Z: FloatArray, known: _Known, face: _Face, X: FloatArray | None, rest: int, relaxation: float
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """A block's V + relaxation (G − Z), its new Z, and the squares of ``Sizes``; Z is the last one."""
+    """A block's V + relaxation (G − Z), its new Z, and the squares of ``Sizes``; Z is the last one.
+
+    G is the projection ``QXQᵀ``: X is positive across the null vectors, and as it was along them. What it is across them
+    may be given.
+    """
     new = _signed(known.put(V), rest, crosswise=bool(face.null.shape[2]))
     multiplier = V - new
-    gap = face.project(new - multiplier)
+    S, kept = face.across(new - multiplier)
+    kept += _positive(S) if X is None else X
+    gap = face.back(face.back(kept).transpose(0, 2, 1))
     gap -= new
     squares = np.array([np.vdot(a, a) for a in (new, multiplier, new - Z, gap)])
     gap *= relaxation
@@ -249,12 +267,17 @@ class GroupedSplitting:
 
     def step(self, V: Matrices, Z: Matrices, penalty: float, relaxation: float) -> Sizes:
         """Move V by ``relaxation (G − Z)``, and Z from that of the last step to that of this one, in place."""
-        known, fitted = self._known(V, penalty)
-        arguments = self._parts(V), self._parts(Z), known, self._faces
-        constants = (repeat(one, len(known)) for one in (self._rest, relaxation))
-        total = np.zeros(4)
-        steps = side_by_side(_stepped, *arguments, *constants, executor=self._executor)
-        for V_part, Z_part, found in zip(*arguments[:2], steps, strict=True):
+        (known, fitted), total = self._known(V, penalty), np.zeros(4)
+        parts, last = self._parts(V), self._parts(Z)
+        rests, factors = [self._rest] * len(parts), [relaxation] * len(parts)
+        X: Iterable[FloatArray | None] = repeat(None, len(parts))
+        if self._executor is not None:
+            # To other machines goes what takes longest for its size.
+            X = side_by_side(
+                _positive, side_by_side(_pulled, parts, known, self._faces, rests), executor=self._executor
+            )
+        steps = side_by_side(_stepped, parts, last, known, self._faces, X, rests, factors)
+        for V_part, Z_part, found in zip(parts, last, steps, strict=True):
             V_part[...], Z_part[...], squares = found
             total += squares
         self._begin = fitted
@@ -291,7 +314,8 @@ class GroupedSplitting:
         """V of a network: its moments, and the multipliers of its loss and of the costs, or those of a dual."""
         program, groups, A, rest, c = self.program, self.groups, self.program.space.generators, self._rest, len(v)
         if dual is None:
-            seen = np.concatenate([side @ v.T for side in _sides(A, z)])
+            parts = [[side @ v.T for side in _sides(part, z)] for part in np.array_split(A, len(self._blocks))]
+            seen = np.concatenate([part for side in zip(*parts, strict=True) for part in side])
             W = self.loss.project(self.loss.dual(program.weight[:, None] * seen[program.feature]))
         else:
             W = self.loss.project(dual.W)
