@@ -82,7 +82,7 @@ class Job:
 
     Attributes:
         best: networks, duals and proofs.
-        executor, scheduler: where blocks of rows are worked on; see ``certnet.runtime.blocks.workers``.
+        executor: takes blocks of groups of rows; None for threads.
         given: the network that proofs are about, with its output bias; None for the best one.
         start: a certificate of the same data, perhaps for another γ.
         resume: where an earlier job was cut short.
@@ -109,7 +109,6 @@ class Job:
     tolerance: float = 1e-6
     device: str = "cpu"
     executor: Executor | None = None
-    scheduler: str | None = None
     random_state: int = 0
     provenance: Mapping[str, Any] = field(default_factory=dict)
     start: Certificate | None = None

@@ -142,10 +142,10 @@ def optimality(
         max_nodes: most relaxations of a search, or None.
         workers: processes of that search.
         threads: as for ``certnet.train``.
-        scheduler: address of a Dask cluster that it uses instead, such as ``tcp://host:8786``, and which works on
-            blocks of rows besides.
-        executor: of ``concurrent.futures``, works on blocks of rows instead of threads or that cluster. The result is
-            the same up to rounding, and no block is lost with a worker.
+        scheduler: address of a Dask cluster that it uses instead, such as ``tcp://host:8786``.
+        executor: an ``Executor`` of ``concurrent.futures``, such as that of a pool of processes or Dask's
+            ``client.get_executor()``, which projects the matrices of groups of rows instead of threads. The bound is
+            the same up to rounding, and survives the loss of workers.
         circuits: search with the circuit inequalities that the network's residual violates: fewer nodes, each of which
             takes longer. Where the weight space is cut, they do nothing.
         train: train globally as well. Without it branching is about the network's own residual, which proves little
@@ -184,7 +184,6 @@ def optimality(
             given_output=output,
             closing=closing,
             executor=executor,
-            scheduler=scheduler,
             random_state=random_state,
             provenance=provenance or {},
         )

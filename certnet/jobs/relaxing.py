@@ -17,7 +17,6 @@ from certnet.jobs.closing import branch
 from certnet.jobs.job import GLOBAL, Job
 from certnet.jobs.narrowing import STAGE, branch_on_costly, is_quick, relax_costly, without_costly
 from certnet.jobs.stages import bound_without_products, prove, round_relaxation
-from certnet.runtime.blocks import workers
 from certnet.runtime.machine import available_bytes
 from certnet.runtime.numerics import cores
 from certnet.search.price import bound_from_price
@@ -227,15 +226,14 @@ def relax_in_groups(job: Job) -> None:
         return job.best.gap <= job.enough or not (job.clock.available() or math.inf) > after
 
     network, scaling = job.best.network, presolved.scaling
-    with workers(job.executor, job.scheduler) as executor:
-        result = grouped_admm(
-            presolved.program,
-            groups,
-            SolverOptions(time_limit=left, tolerance=job.tolerance, callback=watch, seed=job.random_state),
-            (scaling.apply_z(network.U), scaling.apply_v(network.V)),
-            dual,
-            executor,
-        )
+    result = grouped_admm(
+        presolved.program,
+        groups,
+        SolverOptions(time_limit=left, tolerance=job.tolerance, callback=watch, seed=job.random_state),
+        (scaling.apply_z(network.U), scaling.apply_v(network.V)),
+        dual,
+        job.executor,
+    )
     job.interrupted = result.status is SolveStatus.INTERRUPTED
     job.late |= result.status is not SolveStatus.CONVERGED
     if taken != result.iterations and (not job.interrupted or repairing <= LAST_REPAIR_SECONDS):

@@ -144,10 +144,10 @@ def train(
             time or nodes run out. None: no branching after the SDP, and a gap of 1e-3 for the method "global".
         max_nodes: most relaxations of that search, or None.
         workers: processes of that search.
-        scheduler: address of a Dask cluster that it uses instead, such as ``tcp://host:8786``, and which works on
-            blocks of rows besides.
-        executor: of ``concurrent.futures``, works on blocks of rows instead of threads or that cluster. The result is
-            the same up to rounding, and no block is lost with a worker.
+        scheduler: address of a Dask cluster that it uses instead, such as ``tcp://host:8786``.
+        executor: an ``Executor`` of ``concurrent.futures``, such as that of a pool of processes or Dask's
+            ``client.get_executor()``, which projects the matrices of groups of rows instead of threads. The bound is
+            the same up to rounding, and survives the loss of workers.
         circuits: search with the circuit inequalities that the network's residual violates: fewer nodes, each of which
             takes longer. Where the weight space is cut, they do nothing.
 
@@ -177,7 +177,6 @@ def train(
             tolerance=tolerance,
             device=device,
             executor=executor,
-            scheduler=scheduler,
             random_state=random_state,
             provenance=provenance or {},
             start=start,

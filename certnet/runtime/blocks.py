@@ -7,15 +7,13 @@ is summed in one order, and a job ends with the same numbers up to the rounding 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 from certnet.runtime.numerics import cores
-from formulations import InputError
 
 T = TypeVar("T")
 
-CONNECT_SECONDS = 10.0
 AHEAD = 64
 """Blocks that are under way at once, at most; an executor of others does not say how many it works on. Not measured."""
 
@@ -57,36 +55,3 @@ def _begun(pool: Executor, work: Callable[..., T], task: tuple[Any, ...]) -> "Fu
         return pool.submit(work, *task)
     except RuntimeError:
         return None
-
-
-@contextmanager
-def cluster(address: str) -> Iterator[Any]:
-    """A client of the Dask scheduler at an address such as ``tcp://host:8786``.
-
-    The tasks of lost workers are run again by others; that is Dask's own doing.
-
-    Raises:
-        InputError: Dask is not installed, or there is no scheduler or worker at the address.
-    """
-    try:
-        from distributed import Client
-    except ImportError:
-        raise InputError("--scheduler needs Dask; install it with: pip install 'certnet[dask]'.") from None
-    with ExitStack() as stack:
-        try:
-            client = stack.enter_context(Client(address, timeout=CONNECT_SECONDS))
-        except (OSError, ValueError) as error:
-            raise InputError(f"There is no Dask scheduler at {address} ({type(error).__name__}).") from None
-        if not client.nthreads():
-            raise InputError(f"The Dask scheduler at {address} has no workers; start some with: dask worker {address}.")
-        yield client
-
-
-@contextmanager
-def workers(executor: Executor | None, address: str | None) -> Iterator[Executor | None]:
-    """The executor that was given, else that of the cluster at an address, if there is one. Errors as ``cluster``."""
-    if executor is not None or address is None:
-        yield executor
-        return
-    with cluster(address) as client:
-        yield client.get_executor()

@@ -9,8 +9,9 @@ from contextlib import ExitStack, contextmanager
 
 from joblib import Parallel, parallel_config
 
-from certnet.runtime.blocks import cluster
+from formulations.errors import InputError
 
+CONNECT_SECONDS = 10.0
 FOLLOW_SECONDS = 0.5
 """Between two looks of a worker for its parent."""
 
@@ -21,6 +22,8 @@ def pool(
 ) -> Iterator[tuple[Parallel, int]]:
     """A joblib pool, and the number of tasks that keep it busy.
 
+    On a Dask cluster the tasks of lost workers are run again by others; that is Dask's own doing.
+
     Args:
         workers: processes on this machine; 1 means this process.
         scheduler: address of a Dask scheduler such as ``tcp://host:8786``, or None.
@@ -28,7 +31,7 @@ def pool(
         as_completed: results come one by one as tasks end, in any order, instead of a list in order.
 
     Raises:
-        InputError: as ``cluster``.
+        InputError: Dask is not installed, or there is no scheduler or worker at the address.
     """
     results = "generator_unordered" if as_completed else "list"
     with ExitStack() as stack:
@@ -37,7 +40,19 @@ def pool(
             settings = {"backend": "threading"} if threads and workers > 1 else settings
             yield stack.enter_context(Parallel(n_jobs=workers, return_as=results, **settings)), workers
             return
-        busy = sum(stack.enter_context(cluster(scheduler)).nthreads().values())
+        try:
+            from distributed import Client
+        except ImportError:
+            raise InputError("--scheduler needs Dask; install it with: pip install 'certnet[dask]'.") from None
+        try:
+            client = stack.enter_context(Client(scheduler, timeout=CONNECT_SECONDS))
+        except (OSError, ValueError) as error:
+            raise InputError(f"There is no Dask scheduler at {scheduler} ({type(error).__name__}).") from None
+        busy = sum(client.nthreads().values())
+        if not busy > 0:
+            raise InputError(
+                f"The Dask scheduler at {scheduler} has no workers; start some with: dask worker {scheduler}."
+            )
         stack.enter_context(parallel_config(backend="dask"))
         yield stack.enter_context(Parallel(n_jobs=busy, return_as=results)), busy
 

@@ -44,7 +44,7 @@ def grouped_admm(
         options: the warm start is not used; ``dual`` of what the callback sees gives a ``GroupedDual``.
         network: z (k×p) and v (c×p) of the neurons of a network of this program to begin with.
         dual: of this program with these groups, to begin with besides the network.
-        executor: where blocks of groups are worked on; None: in threads.
+        executor: where matrices of groups are projected; None: in threads.
     """
     # Small matrices gain by threads of their own, and lose by those of the linear algebra.
     with blas_threads(1):

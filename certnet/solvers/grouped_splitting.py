@@ -152,8 +152,8 @@ def _stepped(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """A block's V + relaxation (G − Z), its new Z, and the squares of ``Sizes``; Z is the last one.
 
-    G is the projection ``QXQᵀ``: X is positive across the null vectors, and as it was along them. What it is across them
-    may be given.
+    G is the projection ``QXQᵀ``: X is positive across the null vectors, and as it was along them. It may be given as far
+    as it is across them.
     """
     new = _signed(known.put(V), rest, crosswise=bool(face.null.shape[2]))
     multiplier = V - new

@@ -37,7 +37,7 @@ def test_without_dask_a_sentence_says_what_to_install(monkeypatch: pytest.Monkey
 
 def test_no_scheduler_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed", reason="Dask is not installed")
-    monkeypatch.setattr("certnet.runtime.blocks.CONNECT_SECONDS", 1.0)
+    monkeypatch.setattr("certnet.search.pool.CONNECT_SECONDS", 1.0)
     for address in ("tcp://127.0.0.1:1", "nonsense://x"):
         with pytest.raises(InputError, match="no Dask scheduler"), pool(1, address):
             pass

@@ -1,5 +1,9 @@
 """Products within groups of rows: between no products and all of them, and every dual repairs to a true bound."""
 
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import Executor
 from functools import cache
 
 import numpy as np
@@ -13,7 +17,7 @@ from certificates.making.repair import RepairedDual, repair, repair_without_prod
 from certnet import fit
 from certnet.solvers.grouped import grouped_admm, grouping
 from certnet.solvers.grouped_splitting import GroupedSplitting
-from certnet.solvers.interface import SolverOptions, SolveStatus
+from certnet.solvers.interface import Progress, SolverOptions, SolveStatus
 from certnet.solvers.orthonormal import FOR_BOUNDS, orthonormal
 from certnet.solvers.registry import solve
 from certnet.solvers.warm_start import certified_dual
@@ -204,6 +208,33 @@ def test_equal_calls_give_equal_duals_and_a_callback_stops() -> None:
     assert (first.dual.W == second.dual.W).all()
     stopped = grouped_admm(pre.program, groups, SolverOptions(callback=lambda _: True))
     assert (stopped.status, stopped.iterations) == (SolveStatus.STOPPED, 25)
+
+
+@pytest.mark.slow
+def test_a_cluster_gives_the_same_bound_and_survives_a_lost_worker() -> None:
+    distributed = pytest.importorskip("distributed", reason="Dask is not installed")
+    pre = reduced(*KINDS[1])
+    groups = grouping(pre.program, 7, 2)
+
+    def bound(executor: Executor | None, look: Callable[[Progress], bool]) -> float:
+        options = SolverOptions(max_iterations=50, tolerance=1e-12, callback=look)
+        found = grouped_admm(pre.program, groups, options, executor=executor)
+        assert found.iterations == 50
+        return repair(pre.rows.program, pre.undo_dual(found.dual)).lower_bound
+
+    here = bound(None, lambda _: False)
+    settings = {"n_workers": 4, "threads_per_worker": 1, "dashboard_address": None}
+    with distributed.LocalCluster(**settings) as cluster, distributed.Client(cluster) as client:
+        killed: list[int] = []
+
+        def kill(progress: Progress) -> bool:
+            if not killed:
+                killed.append(next(iter(cluster.workers.values())).pid)
+                os.kill(killed[0], signal.SIGKILL)
+            return False
+
+        assert bound(client.get_executor(), kill) == pytest.approx(here, rel=1e-9)
+        assert killed
 
 
 def test_shares_of_the_region_stay_where_its_cost_is_definite(monkeypatch: pytest.MonkeyPatch) -> None:
