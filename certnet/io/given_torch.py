@@ -44,11 +44,7 @@ class TorchNetwork:
 
     @classmethod
     def of(cls, module: Any, X: Any) -> "TorchNetwork":
-        """The network of a module, which is compared with it at the rows of X.
-
-        Raises:
-            InputError: its parameters are not those of two Linear layers, or it computes something else.
-        """
+        """The network of a module, which is compared with it at the rows of X."""
         linears = _two_linears(module)
         drops = any(kind_of(layer).startswith("Dropout") and layer.p > 0 for layer in module.modules())
         for hidden, output in (linears, linears[::-1]):
@@ -64,11 +60,7 @@ class TorchNetwork:
         return self.parameters[1] is not None, self.parameters[3] is not None
 
     def decays(self, optimizer: Any) -> tuple[float, str, str]:
-        """(weight decay, hidden bias, output bias) of a live optimiser for this module.
-
-        Raises:
-            InputError: it does not hold the module's parameters, or decays them in ways that certnet has not.
-        """
+        """(weight decay, hidden bias, output bias) of a live optimiser for this module."""
         held = {id(tensor): group for group in optimizer.param_groups for tensor in group["params"]}
         groups = [None if tensor is None else held.get(id(tensor)) for tensor in self.parameters]
         if any(tensor is not None and one is None for tensor, one in zip(self.parameters, groups, strict=True)):

@@ -36,11 +36,7 @@ def network_from_sklearn(model: Any) -> ReluNetwork:
 
 
 def mlp_network(model: Any) -> tuple[ReluNetwork, str]:
-    """The network before its output activation, with the outputs that the model has, and the name of that activation.
-
-    Raises:
-        InputError: as ``network_from_sklearn``, whatever the output activation.
-    """
+    """The network before its output activation, with the model's outputs, and the name of that activation."""
     weights, biases = getattr(model, "coefs_", None), getattr(model, "intercepts_", None)
     if weights is None or biases is None:
         raise InputError("The model is no fitted MLPClassifier or MLPRegressor; call fit first.")

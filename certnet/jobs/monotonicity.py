@@ -133,7 +133,7 @@ def monotonicity(
     slopes = (X @ network.hidden.T + network.hidden_bias > 0) @ (network.output[output] * network.hidden[:, feature])
     likely = -1 if slopes.max() <= 0 and slopes.min() < 0 else 1
     search = _Search(network, region, feature, output, likely, clock, random_state)
-    met = {sign: search.exactly(X[(sign * slopes).argmax()], sign) for sign in (1, -1)}
+    met = {sign: search.float32(X[(sign * slopes).argmax()], sign) for sign in (1, -1)}
     while True:
         if met[-search.sign] is None:
             met[-search.sign] = search.run()

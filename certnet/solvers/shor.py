@@ -13,12 +13,12 @@ other the W of the given networks are all there is: the inner minimum has no clo
 
 import contextlib
 import math
-import time
 from collections.abc import Callable, Iterable
 
 import numpy as np
 from scipy.optimize import minimize
 
+from certificates.failure import NO_DEADLINE, Deadline
 from certificates.making.assemble import residual_dual
 from certificates.making.repair import RepairedDual, repair_without_products
 from certificates.making.shor_bound import Factor
@@ -41,7 +41,7 @@ def shor_bound(
     presolved: Presolved,
     *,
     networks: Iterable[Network] = (),
-    deadline: float = math.inf,
+    deadline: Deadline = NO_DEADLINE,
     random_state: int = 0,
     callback: Callable[[RepairedDual], None] | None = None,
 ) -> RepairedDual:
@@ -53,7 +53,7 @@ def shor_bound(
     Args:
         presolved: of the training problem.
         networks: (U, V) with weights d×m and c×m; their residuals are candidates, and R starts at the best.
-        deadline: moment on the clock of ``time.monotonic`` after which no iteration begins; a bound comes out anyway.
+        deadline: no iteration begins after it; a bound comes out anyway.
         random_state: seed of the first R.
         callback: called with each better dual, so that an interruption loses none.
     """
@@ -77,7 +77,7 @@ class _Enough(Exception):  # noqa: N818 - the end of a descent
 class _Descent:
     """L-BFGS over R (k+c, rank), with bounds computed on the way."""
 
-    def __init__(self, presolved: Presolved, deadline: float, callback: Callable[[RepairedDual], None]) -> None:
+    def __init__(self, presolved: Presolved, deadline: Deadline, callback: Callable[[RepairedDual], None]) -> None:
         self.presolved, self.deadline, self.callback = presolved, deadline, callback
         program = presolved.program
         self.program: Program = program
@@ -128,7 +128,7 @@ class _Descent:
 
     def descend(self, starts: list[FloatArray]) -> None:
         """Minimise from the best R until the deadline, and offer the duals on the way."""
-        if time.monotonic() >= self.deadline:
+        if self.deadline.passed:
             return
         with contextlib.suppress(_Enough, np.linalg.LinAlgError):
             for start in starts:
@@ -146,7 +146,7 @@ class _Descent:
         self._look()
 
     def _evaluate(self, flat: FloatArray) -> tuple[float, FloatArray]:
-        if self.at is not None and time.monotonic() >= self.deadline:
+        if self.at is not None and self.deadline.passed:
             raise _Enough
         R = flat.reshape(self.k + self.c, self.rank).copy()
         value, gradient, W = self.point(R)

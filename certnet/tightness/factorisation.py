@@ -7,7 +7,6 @@ ends with is improved by L-BFGS on ``¼‖BBᵀ − P‖²``. A run that fails p
 """
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from scipy.optimize import minimize
 
 from certificates.arithmetic import Enclosure
 from certificates.arithmetic.floating import inflate, sum_of_products
+from certificates.failure import NO_DEADLINE, Deadline
 from formulations._validation import FloatArray
 
 
@@ -49,7 +49,7 @@ def alternate(
     *,
     nearest: Callable[[FloatArray], FloatArray],
     rng: np.random.Generator,
-    deadline: float = math.inf,
+    deadline: Deadline = NO_DEADLINE,
 ) -> FloatArray:
     """The last matrix of ``columns`` columns in the cone whose product with its transpose should be near RRᵀ.
 
@@ -58,7 +58,7 @@ def alternate(
         columns: at least r.
         nearest: maps the columns of a matrix into the cone.
         rng: draws the first orthogonal matrix.
-        deadline: value of ``time.monotonic()`` after which the current matrix is returned.
+        deadline: the current matrix is returned after it.
     """
     r = R.shape[1]
     padded = np.hstack([R, np.zeros((len(R), columns - r))])
@@ -72,14 +72,14 @@ def alternate(
         distance = float(np.linalg.norm(inside - product)) / size
         if distance < smallest:
             best, smallest = inside, distance
-        if not (distance > SETTINGS.settled) or time.monotonic() > deadline:
+        if not (distance > SETTINGS.settled) or deadline.passed:
             break
         left, _, right = np.linalg.svd(Q + inverse @ (inside - product))
         Q = left @ right
     return best
 
 
-def improve(P: FloatArray, B: FloatArray, *, deadline: float = math.inf) -> FloatArray:
+def improve(P: FloatArray, B: FloatArray, *, deadline: Deadline = NO_DEADLINE) -> FloatArray:
     """A nonnegative B whose product is nearer to P; never worse."""
 
     def evaluate(X: FloatArray) -> tuple[float, FloatArray]:
@@ -89,7 +89,7 @@ def improve(P: FloatArray, B: FloatArray, *, deadline: float = math.inf) -> Floa
     return _minimise(evaluate, B, bounds=[(0.0, None)] * B.size, deadline=deadline)
 
 
-def improve_points(A: FloatArray, P: FloatArray, Z: FloatArray, *, deadline: float = math.inf) -> FloatArray:
+def improve_points(A: FloatArray, P: FloatArray, Z: FloatArray, *, deadline: Deadline = NO_DEADLINE) -> FloatArray:
     """Points Z (k×m) for which Σ φ(z)φ(z)ᵀ, φ = ((Az)₊, (−Az)₊), is nearer to P; never worse."""
     n = len(A)
 
@@ -109,7 +109,7 @@ def _minimise(
     start: FloatArray,
     *,
     bounds: list[tuple[float, float | None]] | None,
-    deadline: float,
+    deadline: Deadline,
 ) -> FloatArray:
     """L-BFGS from ``start``, which is returned if nothing better was found."""
 
@@ -118,7 +118,7 @@ def _minimise(
         return value, gradient.ravel()
 
     def stop(_: FloatArray) -> None:
-        if time.monotonic() > deadline:
+        if deadline.passed:
             raise StopIteration
 
     options = {
