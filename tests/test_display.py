@@ -110,7 +110,7 @@ def test_events_are_logged_and_nothing_is_printed(
         clock.tell("training", objective=2.5)
         clock.note("training", "100 % is said")
     assert [record.levelname for record in caplog.records] == ["DEBUG", "INFO"]
-    assert "objective=2.5" in caplog.messages[0]
+    assert "objective 2.5" in caplog.messages[0]
     assert caplog.messages[1] == "100 % is said"
     assert len(heard) == 2
     assert capfd.readouterr() == ("", "")

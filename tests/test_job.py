@@ -211,9 +211,33 @@ def test_large_decay_makes_the_zero_network_optimal() -> None:
     assert result.report.gap < 1e-9
 
 
+def test_targets_that_the_output_bias_fits_leave_no_gap() -> None:
+    """The checker rounds the objective of 0 up to the smallest numbers, and no bound is relative to those."""
+    result = certnet.train(TrainingProgram(np.eye(3), np.full((3, 1), 5.0), 0.1, output_bias="free"))
+    assert_sound(result)
+    assert 0 < result.report.objective < 1e-290
+    assert 0 <= result.report.gap < 1e-15
+    assert "better than this one by more than 9.0e-16 %" in result.message()
+
+
 def test_unknown_solvers_are_named() -> None:
     with pytest.raises(InputError, match="admm"):
         certnet.train(TrainingProgram(np.eye(2), np.eye(2), 1.0), solver="magic")
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        ((np.zeros((5, 1)), np.zeros((2, 1))), "5 inputs to 2 outputs, but the program has 2"),
+        ((np.full((2, 1), np.nan), np.zeros((2, 1))), "not a finite number"),
+        ((np.full((2, 1), 1e200), np.ones((2, 1))), "rescale its neurons"),
+        ((np.zeros((2, 1)),), "pair of matrices"),
+    ],
+)
+def test_a_network_to_start_from_has_to_fit(network: tuple[np.ndarray, ...], words: str) -> None:
+    """One with NaN was the result, with an infinite objective."""
+    with pytest.raises(InputError, match=words):
+        certnet.train(TrainingProgram(np.eye(2), np.eye(2), 0.1), start_network=network)
 
 
 def test_more_features_than_can_be_proved() -> None:

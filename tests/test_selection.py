@@ -36,7 +36,7 @@ def test_rows_that_judge_are_not_among_the_others(seed: int, n: int, repeats: in
     Y = generator.standard_normal((len(X), 1))
     distinct = len(np.unique(X, axis=0))
     if distinct < 2:
-        with pytest.raises(InputError, match="One row"):
+        with pytest.raises(InputError, match="same features"):
             fold_numbers(X, Y, 5, seed)
         return
     weights = generator.integers(0, 2, len(X)) + np.arange(len(X)) * 1e-3 + 1e-6
@@ -152,6 +152,22 @@ def test_validation_rows_that_are_training_rows_do_not_count() -> None:
     assert found.losses == clean.losses
     with pytest.raises(InputError, match="--gamma"):
         select_gamma(X, Y, validation=(X, Y, None), **kinds)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"Y": np.ones((40, 6))}, "Y_val has 6 columns where 3"),
+        ({"X": np.ones((40, 1))}, "X_val has 1 columns where 2"),
+        ({"weights": np.full(40, -1.0)}, "sample_weight_val has a negative entry"),
+        ({"weights": np.ones(7)}, "sample_weight_val has 7 rows where 40"),
+    ],
+)
+def test_validation_rows_that_do_not_fit_are_named(change: dict[str, Any], words: str) -> None:
+    """Targets of other columns were broadcast, and judged all the same."""
+    rows = dict(zip(("X", "Y", "weights"), (*classes(8), None), strict=True)) | change
+    with pytest.raises(InputError, match=words):
+        select_gamma(*classes(7), validation=tuple(rows.values()), output_bias="free")
 
 
 def test_time_and_ctrl_c_end_the_path_early(monkeypatch: pytest.MonkeyPatch) -> None:

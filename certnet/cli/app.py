@@ -6,6 +6,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 
 import click
@@ -29,14 +30,10 @@ def _printing(name: str, text_of: Callable[[click.Context], str], help_text: str
     return click.Option([name], is_flag=True, expose_value=False, is_eager=True, callback=say, help=help_text)
 
 
-def _completion(name: str) -> Callable[[click.Context], str]:
-    def text_of(context: click.Context) -> str:
-        from certnet.cli import completion
+def _completion() -> ModuleType:
+    from certnet.cli import completion
 
-        text: str = getattr(completion, name)(context.command)
-        return text
-
-    return text_of
+    return completion
 
 
 app = Commands(
@@ -54,8 +51,16 @@ app = Commands(
             expose_value=False,
             help="Show the traceback of an unexpected error (anywhere on the line).",
         ),
-        _printing("--install-completion", _completion("install"), "Let the shell complete commands and options."),
-        _printing("--show-completion", _completion("script"), "Print what would be installed for that."),
+        _printing(
+            "--install-completion",
+            lambda context: _completion().install(context.command),
+            "Let the shell complete commands and options.",
+        ),
+        _printing(
+            "--show-completion",
+            lambda context: _completion().script(context.command),
+            "Print what would be installed for that.",
+        ),
     ],
 )
 
@@ -118,22 +123,6 @@ def _fail(message: str, code: Exit, arguments: Sequence[str]) -> int:
 def _usage_sentence(error: click.ClickException, arguments: Sequence[str]) -> str:
     """What is wrong with the arguments, without the wording of the libraries that parse them."""
     text = re.sub(r"\((Did you mean .*\?)\)$", r"\1", " ".join(error.format_message().split()))
-    option = re.match(r"Invalid value for '(--[a-z-]+)'", text)
-    # The last value that was given for it, as "--option value" or "--option=value".
-    given = re.findall(rf"(?:^|\0){option[1]}[=\0]([^\0]*)", "\0".join(arguments)) if option else []
-    if option and given:
-        name, value = option[1], given[-1]
-        choices = re.search(r"is not (?:one of )?('.+?')\.?$", text)
-        if choices is not None:
-            return f"{name} must be one of {choices[1].replace(chr(39), '')}, not {value!r}."
-        least = re.search(r"not in the range x>=(\d+)", text)
-        if least is not None:
-            return f"{name} must be at least {least[1]}, not {value}."
-        for words, kind in (("valid float", "number"), ("valid integer", "whole number")):
-            if words in text:
-                from certnet.cli.limits import decimal_hint  # brings NumPy, which --help does without
-
-                return f"{name} must be a {kind}, not {value!r}{decimal_hint(value)}."
     if text.startswith("Missing command"):
         return "Name a command, for example certnet train iris; certnet --help lists all."
     if text.startswith("Missing argument") and arguments[0] in COMMANDS:

@@ -9,8 +9,9 @@ import numpy as np
 from certificates import Verdict
 from certnet.cli.boxes import Box, asked
 from certnet.cli.calls import Answer, Asking, Entries
+from certnet.cli.limits import numbers
 from certnet.cli.lipschitz import functions_of
-from certnet.cli.options import Around, Network
+from certnet.cli.options import Around, Network, run_names
 from certnet.cli.parsing import argument, option
 from certnet.cli.rows import Subject, input_names
 from certnet.runtime.wording import down, figure, up
@@ -54,7 +55,9 @@ def range(
 
 def equivalence(
     network: Network,
-    other: Annotated[str, argument(metavar="OTHER", help="Another network of the same inputs and outputs.")],
+    other: Annotated[
+        str, argument(metavar="OTHER", shell_complete=run_names, help="Another network of the same inputs and outputs.")
+    ],
     where: Box,
     *,
     epsilon: Annotated[
@@ -139,13 +142,10 @@ def _functions(outputs: int, output: int | None, pair: str | None, weights: str 
         return [name for name, _ in chosen], np.array([row for _, row in chosen])
     if output is not None or pair is not None:
         raise InputError("--weights excludes --output and --pair; give one of them.")
-    try:
-        numbers = np.array([float(word) for word in weights.split(",")])
-    except ValueError:
-        numbers = np.full(1, np.nan)
-    if len(numbers) != outputs or not np.isfinite(numbers).all():
+    values = np.array(numbers(weights))
+    if len(values) != outputs or not np.isfinite(values).all():
         raise InputError(f"--weights must be {outputs} numbers with commas between them, not {weights[:40]!r}.")
-    return [" + ".join(f"{value:g}*y_{j}" for j, value in enumerate(numbers) if value) or "0"], numbers[None]
+    return [" + ".join(f"{value:g}*y_{j}" for j, value in enumerate(values) if value) or "0"], values[None]
 
 
 def _ranges(label: str, names: Sequence[str], found: "OutputRange") -> Answer:

@@ -1,41 +1,34 @@
 """``certnet audit``: certified and attacked accuracy of a network on data."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from rich.table import Table
 
 from certificates.certificate import FLOAT32
+from certnet.cli import options as common
 from certnet.cli.limits import began, job_seconds, positive_numbers, seconds_or_none
-from certnet.cli.options import (
-    Columns,
-    Data,
-    Network,
-    Norm,
-    Scheduler,
-    Semantics,
-    Shown,
-    Workers,
-    out_folder,
-)
 from certnet.cli.output import Exit, csv_text, deliver, head, place_for, say
 from certnet.cli.parsing import option
 from certnet.cli.rows import Subject
-from certnet.cli.show import Live, plain
+from certnet.cli.show import Live, rows_table
 from certnet.io.answers import require_kind
 from certnet.io.dataset import Split
 from certnet.io.float32 import require_plain
 from certnet.io.load_data import load
 from certnet.io.output import output_folder, require_named, text_writer
 from certnet.io.targets import Outputs
+from certnet.report.records import Table
 from certnet.report.robustness import accuracies
 from certnet.runtime.version import __version__
 from certnet.runtime.wording import share
 from formulations import InputError
 from formulations._validation import FloatArray
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
 
 FILES = {"inputs": "inputs.csv", "report": "report.json"}
 JOURNAL = "journal.jsonl"
@@ -44,10 +37,10 @@ Part = Literal["test", "train", "validation", "all"]
 
 
 def audit(
-    network: Network,
-    norm: Annotated[Norm, option(help="The norm of the disturbance.")],
+    network: common.Network,
+    norm: Annotated[common.Norm, option(help="The norm of the disturbance.")],
     radii: Annotated[str, option(metavar="R,R,...", help="Its sizes, positive.")],
-    data: Data = None,
+    data: common.Data = None,
     *,
     part: Annotated[
         Part | None,
@@ -60,19 +53,19 @@ def audit(
     certificates: Annotated[
         str | None, option(metavar="FOLDER", help="Where the proof of each input and radius is written.")
     ] = None,
-    semantics: Semantics = "real",
-    columns: Columns,
+    semantics: common.Semantics = "real",
+    columns: common.Columns,
     seed: Annotated[
         int | None,
-        option(help="Seed of the split and of the attacks; by default the run's, else 0.", show_default=False),
+        option(least=0, help="Seed of the split and of the attacks; by default the run's, else 0.", show_default=False),
     ] = None,
     time_limit: Annotated[float, option(help="Seconds for the whole audit; 0 for no limit.")] = 0.0,
     input_limit: Annotated[float, option(help="Seconds for each input; 0 for no limit.")] = 60.0,
-    workers: Workers = 1,
-    scheduler: Scheduler = None,
-    out: Annotated[str | None, out_folder("runs/audit/NETWORK-DATA")] = None,
+    workers: common.Workers = 1,
+    scheduler: common.Scheduler = None,
+    out: Annotated[str | None, common.out_folder("runs/audit/NETWORK-DATA")] = None,
     fresh: Annotated[bool, option("--fresh", help="Start anew, also where a journal is in the folder.")] = False,
-    shown: Shown,
+    shown: common.Shown,
 ) -> int:
     """Certified and attacked accuracy of NETWORK on DATA; goes on where the same audit was cut short."""
     from certnet.jobs import audit as work
@@ -131,28 +124,24 @@ def audit(
         order = sorted(result.inputs, key=lambda one: (one.attacked_radius, one.certified_radius, one.margin))
         reached = sum(entry.reached for entry in result.inputs)
         failures = [] if result.failure is None else [result.failure]
-
-        def report_of(files: Mapping[str, Path], remarks: Sequence[str]) -> dict[str, Any]:
-            return {
-                **head("audit", None, f"{reached} of {len(X)} inputs were verified to the end"),
-                "interrupted": result.interrupted,
-                "network": subject.name,
-                "data": {"name": split.name, "source": data, "part": part, "n": len(X)},
-                "semantics": semantics,
-                "norm": norm,
-                **result.to_dict(split.classes),
-                "worst": [entry.to_dict(split.classes) for entry in order[:WORST]],
-                "reached": reached,
-                "resumed": sum(entry.resumed for entry in result.inputs),
-                "seconds": time.perf_counter() - started,
-                "files": {name: str(path) for name, path in {**files, "journal": journal.path}.items()}
-                | {"certificates": certificates},
-                "notes": [*split.notes, *journal.notes, *remarks, *failures],
-            }
-
+        about = {
+            **head("audit", None, f"{reached} of {len(X)} inputs were verified to the end"),
+            "interrupted": result.interrupted,
+            "network": subject.name,
+            "data": {"name": split.name, "source": data, "part": part, "n": len(X)},
+            "semantics": semantics,
+            "norm": norm,
+            **result.to_dict(split.classes),
+            "worst": [entry.to_dict(split.classes) for entry in order[:WORST]],
+            "reached": reached,
+            "resumed": sum(entry.resumed for entry in result.inputs),
+            "seconds": time.perf_counter() - started,
+            "files": {"journal": str(journal.path), "certificates": certificates},
+            "notes": [*split.notes, *journal.notes, *failures],
+        }
         names = [*result.inputs[0].to_dict(), *(f"radius {radius!r}" for radius in sizes)]
         table = csv_text(names, ([*one.to_dict(split.classes).values(), *one.status] for one in result.inputs))
-        report, failure = deliver(folder, FILES, report_of, {FILES["inputs"]: text_writer(table)})
+        report, failure = deliver(folder, FILES, about, {FILES["inputs"]: text_writer(table)})
     clean = share(report["clean_accuracy"], at_least=True)
     lines = [f"clean accuracy {clean} on {len(X)} inputs; {report['reason']}"]
     lines += [
@@ -182,14 +171,8 @@ def _part(split: Split, part: str) -> tuple[FloatArray, FloatArray]:
     return parts[part]
 
 
-def audit_table(report: Mapping[str, Any]) -> Table:
+def audit_table(report: Mapping[str, Any]) -> "RichTable":
     """Clean and certified to attacked accuracy, of each class and of all."""
     data = report["data"]
     title = f"{report['network']} on {data['name']} ({data['part']} rows), {report['norm']}: certified to attacked"
-    table = Table(title=plain(title), title_justify="left", min_width=min(len(title), 100))
-    head, rows = accuracies(report)
-    for place, name in enumerate(head):
-        table.add_column(name, justify="right" if place else "left")
-    for row in rows:
-        table.add_row(*map(plain, row))
-    return table
+    return rows_table(Table(title, *accuracies(report)))

@@ -1,5 +1,6 @@
 """Commands that ask questions of one network: time for each, a line and a proof of each, and what they say together."""
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -7,14 +8,13 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from certificates import Certificate, Verdict
-from certificates.layout import MAX_CASES
-from certnet.cli.limits import began, seconds_or_none, shares
-from certnet.cli.options import Json
-from certnet.cli.output import BY_VERDICT, SEVERITY, head, place_for, with_headline, write_proof
+from certnet.cli.limits import began, job_seconds, seconds_or_none, shares
+from certnet.cli.options import Json, Seed
+from certnet.cli.output import BY_VERDICT, SEVERITY, Exit, head, place_for, with_headline, write_proof
 from certnet.cli.parsing import option
 from certnet.cli.query import tell_notes
 from certnet.cli.rows import median_radius
-from certnet.cli.show import Live, first_line, tell
+from certnet.cli.show import Live, first_line
 from certnet.io.output import print_result
 from certnet.runtime.clock import Event
 from certnet.runtime.wording import printable
@@ -39,9 +39,14 @@ class Asking:
     certificate: Annotated[
         str | None, option(metavar="FILE", help="Where the proof is written; of several questions a folder.")
     ] = None
-    seed: Annotated[int, option(least=0, help="Seed of everything random.")] = 0
+    seed: Seed = 0
     json: Json = False
     started: float = field(init=False, default_factory=began)
+
+    @property
+    def seconds(self) -> float | None:
+        """What is left for a job that is all of the command."""
+        return job_seconds(seconds_or_none(self.time_limit), self.started)
 
     def answer(
         self,
@@ -75,29 +80,34 @@ class Asking:
         notes, file = tell_notes(network), dict[str, Any]()
         entries: list[Mapping[str, Any]] = []
         self._print(titles)
-        with Live(enabled=True, time_limit=limit) as live:
+        count = 0
+        # Ctrl-C leaves the last questions without an answer.
+        with contextlib.suppress(KeyboardInterrupt), Live(enabled=True, time_limit=limit) as live:
             seconds = shares(limit, self.started, len(questions), input_limit)
-            for number, ((label, ask), share) in enumerate(zip(questions.items(), seconds, strict=True), start=1):
-                count = f" ({number} of {len(questions)})" if len(questions) > 1 else ""
-                watch = live.part(f"{label or command}{count}", self.started, _so_far(entries))
+            for (label, ask), share in zip(questions.items(), seconds, strict=True):
+                which = f" ({count + 1} of {len(questions)})" if len(questions) > 1 else ""
+                watch = live.part(f"{label or command}{which}", self.started, _so_far(entries))
                 watch(Event("begins", 0.0))
                 provenance = {"command": command, **about, "question": label}
                 rows, proof = ask(time_limit=share, random_state=self.seed, provenance=provenance, progress=watch)
                 file = {}
                 if place is not None and proof is not None:
-                    if len(proof.proofs) > MAX_CASES:
-                        notes.append(f"{label} has a proof of {len(proof.proofs)} cases, and a file holds {MAX_CASES}.")
-                        tell(f"certnet: {notes[-1]}")
-                    else:
-                        path = place if alone else place / f"{label.replace(' ', '-')}.cert"
-                        write_proof(path, proof)
-                        file = {"certificate": str(path)}
+                    path = place if alone else place / f"{label.replace(' ', '-')}.cert"
+                    file = write_proof(path, proof, notes)
                 entries += [{**entry, **file} for _, entry in rows]
+                count += 1
                 self._print(line for line, _ in rows)
-        verdict = min((Verdict(entry["verdict"]) for entry in entries), key=SEVERITY.index)
+        if not entries:
+            raise KeyboardInterrupt
+        interrupted, reason = count < len(questions), summary(entries)
+        if interrupted:
+            reason = f"interrupted after {count} of {len(questions)} questions: {reason}"
+        verdicts = [str(Verdict.UNKNOWN)] * interrupted + [entry["verdict"] for entry in entries]
+        verdict = min(verdicts, key=SEVERITY.index)
         report = {
-            **head(command, None, summary(entries)),
-            "verdict": str(verdict),
+            **head(command, None, reason),
+            "verdict": verdict,
+            "interrupted": interrupted,
             **about,
             **more(entries),
             "results": entries,
@@ -107,7 +117,7 @@ class Asking:
         }
         report = with_headline(report)
         print_result(report, [first_line(report)], as_json=self.json)
-        return BY_VERDICT[verdict]
+        return Exit.INTERRUPTED if interrupted else BY_VERDICT[verdict]
 
     def _print(self, lines: Iterable[str]) -> None:
         for line in () if self.json else lines:

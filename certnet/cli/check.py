@@ -1,5 +1,6 @@
 """``certnet check``."""
 
+import contextlib
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,8 +14,8 @@ from certificates import Lipschitz, Training, Verdict, checker, read_certificate
 from certificates.arithmetic.matrix import Arithmetic
 from certificates.findings import proved, stated
 from certnet.cli.limits import seconds_or_none
-from certnet.cli.options import Json
-from certnet.cli.output import SEVERITY, Exit, exit_code, failure, head, with_headline
+from certnet.cli.options import Json, run_names
+from certnet.cli.output import BY_VERDICT, SEVERITY, Exit, failure, head, with_headline
 from certnet.cli.parsing import argument, option
 from certnet.cli.show import Live, first_line
 from certnet.io.output import print_result
@@ -46,7 +47,11 @@ SHOWN, SHOWN_TERMS = 3, 40
 def check(
     certificates: Annotated[
         list[str],
-        argument(metavar="CERTIFICATE...", help="Certificates, or folders of runs with certificates in them."),
+        argument(
+            metavar="CERTIFICATE...",
+            shell_complete=run_names,
+            help="Certificates, or folders of runs with certificates in them.",
+        ),
     ],
     data: Annotated[
         str | None,
@@ -81,7 +86,8 @@ def check(
     results: list[dict[str, Any]] = []
     files = [file for given in certificates for file in _files(given)]
     started = time.perf_counter()
-    with Live(enabled=len(files) > 1) as live:
+    # After Ctrl-C those that are done are a result.
+    with contextlib.suppress(KeyboardInterrupt), Live(enabled=len(files) > 1) as live:
         for path in files:
             count = sum(found["verdict"] == Verdict.PROVED for found in results)
             name = f"certificate {len(results) + 1} of {len(files)}"
@@ -93,16 +99,21 @@ def check(
                 if len(files) == 1:
                     raise
                 results.append({**failure("check", str(error), Exit.USAGE), "files": {"certificate": str(path)}})
+    if not results:
+        raise KeyboardInterrupt
+    interrupted = len(results) < len(files)
     worst = min(results, key=lambda found: SEVERITY.index(found["verdict"]))
     report = worst
-    if len(results) > 1:
+    if len(files) > 1:
         count = sum(found["verdict"] == Verdict.PROVED for found in results)
-        report = head("check", None, f"{count} of {len(results)} certificates are proved")
-        report |= {"verdict": worst["verdict"], "results": results}
+        looked = f"; interrupted after {len(results)}" if interrupted else ""
+        report = head("check", None, f"{count} of {len(files)} certificates are proved{looked}")
+        verdicts = [found["verdict"] for found in results] + [str(Verdict.UNKNOWN)] * interrupted
+        report |= {"verdict": min(verdicts, key=SEVERITY.index), "interrupted": interrupted, "results": results}
     report = with_headline(report)
-    rest = _table(results) if len(results) > 1 else (f"{name:<12} {value}" for name, value in lines_of(worst).items())
+    rest = _table(results) if len(files) > 1 else (f"{name:<12} {value}" for name, value in lines_of(worst).items())
     print_result(report, [first_line(report), *rest], as_json=json)
-    return exit_code(worst["verdict"])
+    return Exit.INTERRUPTED if interrupted else BY_VERDICT[worst["verdict"]]
 
 
 def _files(given: str) -> list[Path]:

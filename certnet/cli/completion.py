@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from click.shell_completion import get_completion_class
+from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
 from certnet.io.output import write_file, writing
 from formulations import InputError
@@ -13,15 +13,18 @@ from formulations import InputError
 if TYPE_CHECKING:
     import click
 
-STARTS = {"bash": ".bashrc", "zsh": ".zshrc", "fish": ".config/fish/config.fish"}
-"""What each shell reads when it starts."""
-VARIABLE = "_CERTNET_COMPLETE"
+SHELLS = {
+    "bash": (BashComplete, ".bashrc"),
+    "zsh": (ZshComplete, ".zshrc"),
+    "fish": (FishComplete, ".config/fish/config.fish"),
+}
+"""How each shell completes, and what it reads when it starts."""
 
 
 def _shell() -> str:
     shell = Path(os.environ.get("SHELL", "")).name
-    if shell not in STARTS:
-        raise InputError(f"Only {', '.join(STARTS)} can complete, and the variable SHELL names none; set it to one.")
+    if shell not in SHELLS:
+        raise InputError(f"Only {', '.join(SHELLS)} can complete, and the variable SHELL names none; set it to one.")
     return shell
 
 
@@ -32,11 +35,8 @@ def script(program: "click.Command") -> str:
         InputError: there is none for this shell.
     """
     shell = _shell()
-    made = get_completion_class(shell)
-    assert made is not None
-    return ("autoload -Uz compinit && compinit\n" if shell == "zsh" else "") + made(
-        program, {}, "certnet", VARIABLE
-    ).source()
+    source = SHELLS[shell][0](program, {}, "certnet", "_CERTNET_COMPLETE").source()
+    return f"autoload -Uz compinit && compinit\n{source}" if shell == "zsh" else source
 
 
 def install(program: "click.Command") -> str:
@@ -46,7 +46,7 @@ def install(program: "click.Command") -> str:
         InputError: there is none for this shell, or the files cannot be written.
     """
     shell = _shell()
-    place, start = Path.home() / f".certnet-completion.{shell}", Path.home() / STARTS[shell]
+    place, start = Path.home() / f".certnet-completion.{shell}", Path.home() / SHELLS[shell][1]
     line = f"source {shlex.quote(str(place))}"
     write_file(place, script(program).encode())
     with writing(start):

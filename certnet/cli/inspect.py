@@ -1,14 +1,17 @@
 """``certnet show`` and ``certnet compare``: what runs left behind, read again."""
 
-from collections.abc import Mapping, Sequence
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from certnet.cli.options import Json, Runs, run_names
 from certnet.cli.parsing import argument
 
+LINE = 1000
+"""Most characters of a line of the comparison where no terminal shows it: as if it were not folded."""
+
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.table import Table as RichTable
 
     from certnet.io.runs import Run
 
@@ -35,6 +38,8 @@ def show(
 
 def _told(run: "Run") -> list[str]:
     """A run on a screen."""
+    from rich.filesize import decimal
+
     from certnet.cli.show import first_line, text_of
     from certnet.runtime.wording import printable
     from formulations import InputError
@@ -44,20 +49,28 @@ def _told(run: "Run") -> list[str]:
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError):
         raise InputError(f"{run.path} holds a report that is damaged; run certnet {run.command} again.") from None
     files = sorted(path for path in run.path.iterdir() if path.is_file() and not path.name.startswith("."))
-    lines += ["files", *(f"  {printable(str(path))} ({size(path.stat().st_size)})" for path in files)]
-    return [*lines, *_what_next(run)]
+    lines += ["files", *(f"  {printable(str(path))} ({decimal(path.stat().st_size)})" for path in files)]
+    if run.command == "train":
+        path = printable(shlex.quote(str(run.path)))
+        lines += [
+            "next",
+            f"  certnet check {path}                 proves the bound again",
+            f"  certnet predict {path} NEW.csv       predicts new rows",
+            f"  certnet report {path} --html FILE    makes a page of it",
+        ]
+    return lines
 
 
-def _table(run: "Run") -> "Table":
+def _table(run: "Run") -> "RichTable":
     """The figures of a run, and how data are treated on their way into its network."""
     from certnet.cli.audit import audit_table
-    from certnet.cli.optimality import optimality_table
-    from certnet.cli.show import plain, training_table
+    from certnet.cli.show import job_table
     from certnet.report.course import recipe_of
+    from certnet.runtime.display import plain
 
     if run.command == "audit":
         return audit_table(run.report)
-    table = (optimality_table if run.command == "optimality" else training_table)(run.report)
+    table = job_table(run.report)
     recipe = recipe_of(run.report)
     columns, notes = (("columns", sentence) for sentence in recipe.sentences), run.report["notes"]
     for name, text in (*recipe.facts, *columns, *(("note", str(note)) for note in notes)):
@@ -65,30 +78,14 @@ def _table(run: "Run") -> "Table":
     return table
 
 
-def _what_next(run: "Run") -> list[str]:
-    """Commands that go on from here."""
-    if run.command != "train":
-        return []
-    return [
-        "next",
-        f"  certnet check {run.path}                 proves the bound again",
-        f"  certnet predict {run.path} NEW.csv       predicts new rows",
-        f"  certnet report {run.path} --html FILE    makes a page of it",
-    ]
-
-
-def size(count: int) -> str:
-    """Bytes as people read them."""
-    return f"{count} B" if count < 1000 else f"{count / 1e3:.0f} kB" if count < 10**6 else f"{count / 1e6:.1f} MB"
-
-
 def compare(runs: Runs, json: Json = False) -> int:
     """One table of several runs, the best on validation rows marked, and what cannot be compared."""
     from certnet.cli.output import Exit, head
-    from certnet.cli.show import text_of
+    from certnet.cli.show import rows_table, text_of
     from certnet.io.output import print_result
     from certnet.io.runs import read_runs
-    from certnet.report.comparison import best_of, differences, row_of
+    from certnet.report.comparison import BEST, best_of, differences, in_words, row_of
+    from certnet.report.records import Table
     from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS
     from formulations import InputError
 
@@ -108,23 +105,11 @@ def compare(runs: Runs, json: Json = False) -> int:
     sentences = [sentence for _, sentence in said]
     report = {**head("compare", None, reason), "best": None if best is None else rows[best[0]]["run"]}
     report |= {"results": rows, "differences": sentences}
-    lines = [f"{reason[0].upper()}{reason[1:]}.", *text_of(_comparison(rows)), *sentences]
-    print_result(report, [] if json else lines, as_json=json)
+    lines = [f"{reason[0].upper()}{reason[1:]}."]
+    if not json:
+        marked, note = ((), "") if best is None else ((best[0],), BEST)
+        table = rows_table(Table("", *in_words(rows), first_number=2, marked=marked, note=note))
+        table.box, table.show_edge, table.pad_edge = None, False, False
+        lines += [*text_of(table, LINE), *sentences]
+    print_result(report, lines, as_json=json)
     return Exit.OK
-
-
-def _comparison(rows: Sequence[Mapping[str, Any]]) -> "Table":
-    from rich.table import Table
-
-    from certnet.cli.show import plain
-    from certnet.report.comparison import in_words
-
-    head, cells = in_words(rows)
-    table = Table(box=None, pad_edge=False, show_edge=False)
-    for place, name in enumerate(head):
-        table.add_column(name, overflow="fold", justify="right" if place > 1 else "left")
-    for row, (run, *figures) in zip(rows, cells, strict=True):
-        table.add_row(*map(plain, (f"{run}{' *' if row['best'] else ''}", *figures)))
-    if any(row["best"] for row in rows):
-        table.caption = "* best on the validation rows"
-    return table

@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from certnet.cli.limits import job_seconds
+from certnet.cli.calls import Asking
 from certnet.cli.options import Shown
 from certnet.cli.output import Exit, deliver, head, place_for, say
-from certnet.cli.show import Live, figures_table
+from certnet.cli.show import Live
 from certnet.io.instances import Instance, read_instances, results_csv, with_expected
 from certnet.io.output import output_folder, print_result, require_named, text_writer
 from certnet.io.runs import HOME
+from certnet.runtime.display import figures_table
 from certnet.runtime.version import __version__
 from certnet.runtime.wording import printable
 from formulations import InputError
@@ -27,25 +28,17 @@ def run_instances(
     source: str,
     network: str | None,
     listed: "OfList",
-    started: float,
-    *,
-    time_limit: float | None,
+    asking: Asking,
     input_limit: float | None,
     how: Mapping[str, Any],
-    certificates: str | None,
-    json: bool,
 ) -> int:
     """Decide all instances of a list, a folder or a pattern, and print a line for each and a summary.
 
     Args:
         source, network: as in ``read_instances``.
-        listed: options.
-        started: when the command began.
-        time_limit: seconds of the command, or None.
+        listed, asking: options.
         input_limit: seconds for an instance whose list names none, or None.
         how: options of ``certnet.verify``, semantics too.
-        certificates: folder for the proofs, or None.
-        json: whether the report is printed.
     """
     require_named(listed.out)
     instances = read_instances(source, network)
@@ -58,7 +51,7 @@ def run_instances(
     from certnet.jobs.batch import Answer, BatchJournal, counts, decide_all
 
     with output_folder(place, files=(*FILES.values(), JOURNAL), command="verify") as folder:
-        proofs = None if certificates is None else place_for(certificates, "--certificate", folder=True)
+        proofs = None if asking.certificate is None else place_for(asking.certificate, "--certificate", folder=True)
         places = _places(instances, proofs)
         journal = BatchJournal(place / JOURNAL, {"certnet": __version__, **how})
         if listed.fresh:
@@ -67,10 +60,10 @@ def run_instances(
 
         def finished(number: int, answer: Answer, certificate: Any) -> None:
             journal.add(instances[number], answer, certificate, places[number])
-            if not json:
+            if not asking.json:
                 print_result({}, [printable(_line(instances[number], answer))], as_json=False)
 
-        limit = job_seconds(time_limit, started)
+        limit = asking.seconds
         with Live(enabled=True, time_limit=limit) as live:
             answers, interrupted, failure = decide_all(
                 instances,
@@ -97,23 +90,20 @@ def run_instances(
             sentence += f"; {len(expecting) - len(wrong)} as expected, {len(wrong)} against it"
         failures = [] if failure is None else [failure]
 
-        def report_of(files: Mapping[str, Path], remarks: Sequence[str]) -> dict[str, Any]:
-            return {
-                **head("verify", None, sentence),
-                "interrupted": interrupted,
-                "instances": source,
-                "counts": known,
-                "contradicted": [one["property"] for one in wrong],
-                "resumed": sum(answer.resumed for answer in answers),
-                "results": results,
-                "seconds": time.perf_counter() - started,
-                "files": {name: str(path) for name, path in {**files, "journal": journal.path}.items()}
-                | {"certificates": certificates},
-                "notes": [*journal.notes, *remarks, *failures],
-            }
-
+        about = {
+            **head("verify", None, sentence),
+            "interrupted": interrupted,
+            "instances": source,
+            "counts": known,
+            "contradicted": [one["property"] for one in wrong],
+            "resumed": sum(answer.resumed for answer in answers),
+            "results": results,
+            "seconds": time.perf_counter() - asking.started,
+            "files": {"journal": str(journal.path), "certificates": asking.certificate},
+            "notes": [*journal.notes, *failures],
+        }
         writers = {FILES["results"]: text_writer(results_csv(category, results))}
-        report, unwritten = deliver(folder, FILES, report_of, writers)
+        report, unwritten = deliver(folder, FILES, about, writers)
     table = figures_table(
         category,
         [
@@ -123,7 +113,7 @@ def run_instances(
         ],
     )
     return say(
-        Shown(json=json),
+        Shown(json=asking.json),
         report,
         table,
         [report["files"][name] for name in reversed(FILES) if name in report["files"]],
@@ -144,7 +134,6 @@ def _code(known: Mapping[str, int], wrong: Sequence[Any]) -> Exit:
 
 
 def _line(one: Instance, answer: Any) -> str:
-    """What stdout says of an instance."""
     differs = one.expected is not None and answer.result in ("sat", "unsat") and answer.result != one.expected
     return f"{one.query} {answer.result} {answer.seconds:.3f} s" + (f"; expected {one.expected}" if differs else "")
 

@@ -2,11 +2,11 @@
 
 import csv
 import math
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from certnet.cli.parsing import decimal_hint
 from certnet.runtime.clock import began as began
 from formulations import InputError
 from formulations.arguments import distinct
@@ -34,7 +34,11 @@ def job_seconds(time_limit: float | None, started: float) -> float | None:
     """
     if time_limit is None:
         return None
-    rest = time_limit - (1.0 + SETTINGS.end_share) * (time.perf_counter() - started)
+    return at_least(time_limit - (1.0 + SETTINGS.end_share) * (time.perf_counter() - started), time_limit)
+
+
+def at_least(rest: float, time_limit: float) -> float:
+    """The rest of a time limit, but enough for a result of its own."""
     return max(rest, min(SETTINGS.least_share * time_limit, SETTINGS.least_seconds))
 
 
@@ -80,12 +84,6 @@ def gamma_or_none(text: str) -> float | None:
         raise InputError(f"--gamma must be a number, not {text[:40]!r}{decimal_hint(text) or ', or auto'}.") from None
 
 
-def decimal_hint(text: str) -> str:
-    """What to write instead of a number with a decimal comma; nothing of other texts."""
-    comma = re.fullmatch(r"[+-]?[0-9]*,[0-9]+([eE][+-]?[0-9]+)?", text)
-    return f"; write {text.replace(',', '.')} with a decimal point" if comma else ""
-
-
 def column_names(text: str, option: str) -> tuple[str, ...]:
     """The names of an option such as ``--drop A,B``; one that holds a comma stands in quotes.
 
@@ -104,15 +102,21 @@ def positive_numbers(text: str, option: str, example: str) -> tuple[float, ...]:
     Raises:
         InputError: one is not positive and finite, or one comes twice.
     """
-    values = []
-    for word in text.split(","):
-        try:
-            value = float(word)
-        except ValueError:
-            value = math.nan
-        if not (value > 0 and math.isfinite(value)):
+    values = numbers(text)
+    for word, value in zip(text.split(","), values, strict=True):
+        if not 0 < value < math.inf:
             raise InputError(
                 f"{option} must be positive numbers with commas between them, such as {example}, not {word.strip()!r}."
             )
-        values.append(value)
     return distinct(option, values)
+
+
+def numbers(text: str) -> list[float]:
+    """The numbers between the commas of a text, NaN for what is none."""
+    values = []
+    for word in text.split(","):
+        try:
+            values.append(float(word))
+        except ValueError:
+            values.append(math.nan)
+    return values

@@ -1,19 +1,15 @@
 """``certnet optimality``."""
 
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import click
 
 from certnet.cli import options as common
 from certnet.cli.limits import began, job_seconds, seconds_or_none
 from certnet.cli.parsing import argument, given_names, option
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 FILES = {"certificate": "optimality.cert", "report": "report.json"}
 TORCH = "In PyTorch's terms, whose weight_decay λ adds λ/2·(sum of squared parameters) to the loss"
@@ -25,6 +21,7 @@ def optimality(
         str,
         argument(
             metavar="NETWORK",
+            shell_complete=common.run_names,
             help="A run's folder, whose objective and treatment of data then hold too; or a two-layer ReLU network: "
             ".npz of certnet's or with U (d×m), V (c×m) and optionally b (m), .onnx, or "
             ".safetensors of a PyTorch state with two Linear layers.",
@@ -89,7 +86,7 @@ def optimality(
     from certnet.cli import training
     from certnet.cli.output import deliver, say, say_notes
     from certnet.cli.rows import Subject
-    from certnet.cli.show import Live, summary
+    from certnet.cli.show import Live, job_table, summary
     from certnet.io.coding import with_loss
     from certnet.io.load_data import load
     from certnet.io.network import FOLDED
@@ -97,10 +94,13 @@ def optimality(
     from certnet.io.output import output_folder, require_named
     from certnet.jobs import optimality as job
     from certnet.jobs.job import GLOBAL, closing_of
+    from formulations import InputError
     from formulations._validation import as_positive
     from formulations.losses import name_of
 
     started, limit, options = began(), seconds_or_none(time_limit), SimpleNamespace(**context.params)
+    if torch_loss is None and "reduction" in given_names(context):
+        raise InputError("Leave --reduction out: it goes with --torch-loss.")
     if gamma is not None:
         as_positive("gamma", gamma)
     closing_of(GLOBAL, gap, branching.nodes, branching.workers, branching.scheduler)
@@ -123,8 +123,8 @@ def optimality(
         loss = "squared" if split.task == "regression" else "logistic" if own.outputs == 1 else "cross-entropy"
     given = objective_of(
         own,
-        split.X_train,
-        split.Y_train,
+        split.X,
+        split.Y,
         loss=loss,
         gamma=gamma,
         torch_loss=torch_loss,
@@ -163,33 +163,19 @@ def optimality(
                 provenance=training.provenance(split),
             )
         remarks = (training.OPEN,) if result.search is not None and not result.search.complete else ()
-
-        def report_of(files: Mapping[str, Path], failures: Sequence[str]) -> dict[str, Any]:
-            notes, seconds = (*about, *remarks, *failures), time.perf_counter() - started
-            return {
-                **training.job_report("optimality", result, split, files, notes, seconds),
-                "network": subject.name,
-                "converted": {"factor": given.factor, "constant": given.constant, "number": given.their_number},
-            }
-
+        known = {
+            **training.job_report("optimality", result, split, (*about, *remarks), time.perf_counter() - started),
+            "network": subject.name,
+            "converted": {"factor": given.factor, "constant": given.constant, "number": given.their_number},
+        }
         files = {FILES["certificate"]: lambda path: write_certificate(path, result.certificate)}
-        report, failure = deliver(folder, FILES, report_of, files)
+        report, failure = deliver(folder, FILES, known, files)
     return say(
         options,
         report,
-        optimality_table(report),
+        job_table(report),
         [summary(report), *report["files"].values()],
         remarks=remarks,
         failure=failure,
         interrupted="Interrupted; the best bound so far was written.",
     )
-
-
-def optimality_table(report: Mapping[str, Any]) -> "Table":
-    """What was proved, and what would lower the objective."""
-    from certnet.cli.show import job_table
-    from certnet.report.course import network_facts
-    from certnet.runtime.wording import down
-
-    figures = [(f"bound: {name}", down(bound)) for name, bound in report["bounds"].items()] + [*network_facts(report)]
-    return job_table(report, f"{report['network']} on {report['data']['name']}", "objective of the network", figures)

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import click
+from click.shell_completion import CompletionItem
 
-from certnet.cli.parsing import argument, option
+from certnet.cli.parsing import argument, files, option
 
 Norm = Literal["linf", "l2"]
 Semantics = Annotated[
@@ -32,7 +33,8 @@ Task = Annotated[
     Literal["classification", "regression"] | None,
     option(help="What the targets are; else text and few whole numbers are classes, others quantities."),
 ]
-SplitSeed = Annotated[int, option(help="Seed of the split and of everything random.")]
+Seed = Annotated[int, option(least=0, help="Seed of everything random.")]
+SplitSeed = Annotated[int, option(least=0, help="Seed of the split and of everything random.")]
 Bias = Literal["none", "penalised", "free"]
 Loss = Annotated[
     str,
@@ -96,11 +98,12 @@ Circuits = Annotated[
 ]
 
 
-def run_names(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """For the shell: names of the runs here that begin so."""
+def run_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """For the shell: names of the runs here that begin so, and else files."""
     from certnet.io.runs import runs_here
 
-    return [name for name in runs_here() if name.startswith(incomplete)]
+    names = [CompletionItem(name) for name in runs_here() if name.startswith(incomplete)]
+    return [*files(context, parameter, incomplete), *names]
 
 
 Network = Annotated[

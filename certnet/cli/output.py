@@ -2,15 +2,12 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from certificates import Certificate, Report, Verdict, findings, write_certificate
-from certificates.findings import figures as figures
-from certificates.findings import finite as finite
-from certificates.findings import weights as weights
+from certificates import Certificate, Report, findings, write_certificate
 from certnet.cli.exits import Exit as Exit
 from certnet.cli.show import first_line, stderr_console, tell
 from certnet.io.output import OutputFolder, Writer, files_in, json_writer, print_result, require_named, writing
@@ -23,14 +20,10 @@ if TYPE_CHECKING:
 
     from certnet.cli.options import Shown
 
-BY_VERDICT = {verdict: Exit(code) for verdict, code in findings.EXIT_CODES.items() if verdict is not None}
-SEVERITY = tuple(findings.EXIT_CODES)
-"""Of several verdicts, the first of these is that of the whole; None is bad input."""
-
-
-def exit_code(verdict: str | None) -> Exit:
-    """What a verdict means to a calling script."""
-    return Exit.USAGE if verdict is None else BY_VERDICT[Verdict(verdict)]
+BY_VERDICT: dict[str | None, Exit] = {verdict: Exit(code) for verdict, code in findings.EXIT_CODES.items()}
+"""What a verdict means to a calling script; None is bad input."""
+SEVERITY = tuple(BY_VERDICT)
+"""Of several verdicts, the first of these is that of the whole."""
 
 
 def head(command: str | None, report: Report | None, reason: str) -> dict[str, Any]:
@@ -77,30 +70,30 @@ def place_for(name: str, option: str, *, folder: bool) -> Path:
     return path
 
 
-def write_proof(path: Path, certificate: Certificate) -> None:
-    """Write a certificate.
-
-    Raises:
-        InputError: it cannot be written.
-    """
-    with writing(path):
-        write_certificate(path, certificate)
+def write_proof(path: Path, certificate: Certificate, notes: list[str]) -> dict[str, str]:
+    """Write a certificate; returns where it is, for ``files``. A note says where that fails, which costs no answer."""
+    try:
+        with writing(path):
+            write_certificate(path, certificate)
+    except InputError as error:
+        notes.append(f"There is no {path.name}: {error}")
+        tell(f"certnet: {notes[-1]}")
+        return {}
+    return {"certificate": str(path)}
 
 
 def deliver(
-    folder: OutputFolder,
-    names: Mapping[str, str],
-    report_of: Callable[[Mapping[str, Path], Sequence[str]], dict[str, Any]],
-    writers: Mapping[str, Writer],
+    folder: OutputFolder, names: Mapping[str, str], known: Mapping[str, Any], writers: Mapping[str, Writer]
 ) -> tuple[dict[str, Any], str | None]:
-    """Write a result, whose last file is the report of where the files are and what could not be written there.
+    """Write a result, whose last file is the report: what is known, headline, where the files are, and what failed.
 
     The report comes back, and a sentence where it is not in ``folder``.
     """
     *_, last = names.values()
 
     def described(place: Path | None, failures: tuple[str, ...]) -> tuple[dict[str, Any], Mapping[str, Writer]]:
-        report = with_headline(report_of(files_in(place, names), failures))
+        files = {name: str(path) for name, path in files_in(place, names).items()} | known.get("files", {})
+        report = with_headline({**known, "files": files, "notes": [*known["notes"], *failures]})
         return report, {**writers, last: json_writer(report)}
 
     return folder.deliver(described)
@@ -138,4 +131,4 @@ def say(
     print_result(report, lines, as_json=shown.json)
     if report.get("interrupted"):
         return Exit.INTERRUPTED
-    return exit_code(report["verdict"]) if code is None else code
+    return BY_VERDICT[report["verdict"]] if code is None else code

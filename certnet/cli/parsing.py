@@ -5,6 +5,7 @@ Options that go together are a dataclass, and a parameter of its type stands for
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -12,8 +13,36 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import click
+from click.shell_completion import CompletionItem
 
 Work = Callable[[], int]
+
+
+class Option(click.Option):
+    """An option that says in one sentence what its value must be."""
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        """As of click.
+
+        Raises:
+            click.UsageError: the value is of another kind.
+        """
+        try:
+            return super().type_cast_value(ctx, value)
+        except click.BadParameter:
+            kind, shown = self.type, repr(value)
+            must = "a whole number" if isinstance(kind, type(click.INT)) else "a number"
+            if isinstance(kind, click.Choice):
+                must = f"one of {', '.join(kind.choices)}"
+            elif isinstance(kind, click.IntRange) and re.fullmatch(r"-?\d+", value):
+                must, shown = f"at least {kind.min}", value
+            raise click.UsageError(f"{self.opts[0]} must be {must}, not {shown}{decimal_hint(value)}.") from None
+
+
+def decimal_hint(text: str) -> str:
+    """What to write instead of a number with a decimal comma; nothing of other texts."""
+    comma = re.fullmatch(r"[+-]?[0-9]*,[0-9]+([eE][+-]?[0-9]+)?", text)
+    return f"; write {text.replace(',', '.')} with a decimal point" if comma else ""
 
 
 def option(*names: str, least: int | None = None, **settings: Any) -> Any:
@@ -22,9 +51,9 @@ def option(*names: str, least: int | None = None, **settings: Any) -> Any:
     Args:
         names: as they are written.
         least: the smallest whole number.
-        settings: of ``click.Option``.
+        settings: of ``Option``.
     """
-    return click.Option, names, settings if least is None else {"type": click.IntRange(min=least), **settings}
+    return Option, names, settings if least is None else {"type": click.IntRange(min=least), **settings}
 
 
 def argument(**settings: Any) -> Any:
@@ -95,6 +124,11 @@ def _parameters(owner: Callable[..., Any]) -> Iterator[click.Parameter]:
             yield _parameter(name, parameter.default, *get_args(hints[name]))
 
 
+def files(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """For the shell: files that begin so."""
+    return [CompletionItem(incomplete, type="file")]
+
+
 def _parameter(name: str, default: Any, kind: Any, described: Any) -> click.Parameter:
     make, names, settings = described
     if get_origin(kind) in (Union, UnionType):
@@ -105,6 +139,8 @@ def _parameter(name: str, default: Any, kind: Any, described: Any) -> click.Para
         kind = click.Choice(get_args(kind))
     elif kind is Path:
         kind = click.Path(path_type=Path)
+    elif kind is str:
+        settings = {"shell_complete": files, **settings}
     required = default is inspect.Parameter.empty
     settings = {"type": kind, "required": required, **({} if required else {"default": default}), **settings}
     if make is click.Argument:
@@ -112,4 +148,4 @@ def _parameter(name: str, default: Any, kind: Any, described: Any) -> click.Para
         return click.Argument([name], nargs=-1 if many else 1, **settings)
     shown = {"show_default": not (required or default is None or default is False), **settings}
     declared = [name, *(names or [written(name)])]
-    return click.Option(declared, is_flag=kind is bool, multiple=many, **shown)
+    return Option(declared, is_flag=kind is bool, multiple=many, **shown)

@@ -2,32 +2,32 @@
 
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 
-from certificates import Training, Verdict, check, fingerprint, read_certificate
+from certificates import Training, Verdict, check, read_certificate
+from certificates.making.assemble import program_of
 from certnet.cli import training
 from certnet.cli.limits import began, job_seconds
 from certnet.cli.output import SEVERITY, deliver, head, say, say_notes
 from certnet.cli.resuming import CHECKPOINT, Keeper, about
 from certnet.cli.scores import evaluate
-from certnet.cli.show import Live, plain, summary, tell
+from certnet.cli.show import Live, rows_table, summary, tell
 from certnet.io.load_data import load
 from certnet.io.output import OutputFolder, output_folder
 from certnet.io.runs import network_of, read_run
 from certnet.jobs.checkpoint import Checkpoint, program_fingerprint, read_checkpoint
 from certnet.jobs.path import PathResult, train_path
 from certnet.jobs.train import TrainingResult
-from certnet.report.comparison import best_of
+from certnet.report.comparison import BEST, best_of
+from certnet.report.records import Table
 from certnet.runtime.fields import number
 from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS, bounds, figure
 from formulations import InputError, TrainingProgram
-from formulations.losses import name_of
 
 TABLE, PREFIX = "path.json", "gamma_"
 _KEPT = ("rank", "spectrum", "relaxation", "stages", "seconds")
@@ -83,8 +83,8 @@ class _Path:
         limit = job_seconds(options.time_limit, self.started)
         with Live(enabled=not options.quiet, time_limit=limit) as live:
             found = train_path(
-                split.X_train,
-                split.Y_train,
+                split.X,
+                split.Y,
                 gammas=options.gammas,
                 **training.objective_of(split, options),
                 solver=options.solver,
@@ -100,11 +100,7 @@ class _Path:
                 resume=resume,
                 finished=self._write,
             )
-
-        def report_of(files: Mapping[str, Path], failures: Sequence[str]) -> dict[str, Any]:
-            return self._report(found, files, (*split.notes, *self.failures, *failures))
-
-        report, failure = deliver(self.out, {"table": TABLE}, report_of, {})
+        report, failure = deliver(self.out, {"table": TABLE}, self._report(found), {})
         # Folders that were made and hold nothing go.
         for folder in (*self.folders.values(), self.out):
             folder.discard()
@@ -112,7 +108,7 @@ class _Path:
         return say(
             options,
             report,
-            _table(report, split.task == "classification", split.name),
+            rows_table(_table(report, split.task == "classification", split.name)),
             [*(f"gamma {row['gamma']:g}: {summary(row)}" for row in report["results"]), *report["files"].values()],
             failure=failure,
             interrupted=f"Interrupted; finished γ were written, missing: {missing}.",
@@ -125,17 +121,15 @@ class _Path:
 
     def _write(self, result: TrainingResult) -> None:
         gamma = result.program.gamma
-
-        def report_of(files: Mapping[str, Path], failures: Sequence[str]) -> dict[str, Any]:
-            notes = (*training.stopped(result), *failures)
-            report = training.training_report(result, self.split, files, notes, float(sum(result.stages.values())))
-            kept = self.reports.get(gamma, {}) if result.relaxation is None else {}
-            return report | {name: kept.get(name) for name in _KEPT if kept}
-
+        seconds = float(sum(result.stages.values()))
+        report = training.job_report("train", result, self.split, training.stopped(result), seconds)
+        report |= {"selection": None, "earlier_seconds": None}
+        kept = self.reports.get(gamma, {}) if result.relaxation is None else {}
+        report |= {name: kept.get(name) for name in _KEPT if kept}
         # A table of earlier results is not to stand beside new ones, should this run be killed.
         with contextlib.suppress(OSError):
             (self.out.path / TABLE).unlink()
-        report, failure = deliver(self.folders[gamma], training.FILES, report_of, training.writers(self.split, result))
+        report, failure = deliver(self.folders[gamma], training.FILES, report, training.writers(self.split, result))
         self.reports[gamma] = report
         if failure is not None:
             self.failures.append(failure)
@@ -162,6 +156,7 @@ class _Path:
             run = read_run(folder)
             certificate = read_certificate(folder / training.FILES["certificate"], Training)
             network = network_of(run)
+            own = program_fingerprint(program_of(certificate))
         except (OSError, InputError):
             return None
         report = run.to_dict()
@@ -169,11 +164,8 @@ class _Path:
             number(report.get("seconds")) is not None
             and isinstance(report.get("rank"), int | None)
             and report.get("interrupted") is False
-            and report.get("gamma") == certificate.gamma == program.gamma
-            and certificate.data_fingerprint == fingerprint(program.X, program.Y, program.loss.sample_weight)
-            and certificate.loss == name_of(program.loss.kind)
-            and certificate.hidden_bias == program.hidden_bias
-            and certificate.output_bias == program.output_bias
+            and report.get("gamma") == program.gamma
+            and own == program_fingerprint(program)
             and dict(certificate.provenance) == training.provenance(self.split)
         )
         if not same:
@@ -205,7 +197,7 @@ class _Path:
                 found[gamma] = checkpoint
         return found
 
-    def _report(self, found: PathResult, files: Mapping[str, Path], notes: Sequence[str]) -> dict[str, Any]:
+    def _report(self, found: PathResult) -> dict[str, Any]:
         """A row for each γ that has a result."""
         rows = [_row(self.reports[gamma]) for gamma in found.gammas if gamma in self.reports]
         best = _best(rows)
@@ -223,8 +215,7 @@ class _Path:
             "best": best,
             "results": rows,
             "seconds": time.perf_counter() - self.started,
-            "files": {name: str(path) for name, path in files.items()},
-            "notes": list(notes),
+            "notes": [*self.split.notes, *self.failures],
         }
 
 
@@ -247,18 +238,16 @@ def _best(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 def _table(report: Mapping[str, Any], by_class: bool, source: str) -> Table:
     name, title = ("accuracy", "accuracy") if by_class else ("r2", "R²")
-    table = Table(title=plain(f"{source}: {report['reason']}"), title_justify="left")
-    for column in ("γ", "objective", "lower bound", "gap", "rank", "neurons", f"{title} train", "validation", "time"):
-        table.add_column(column, justify="right")
-    for row in report["results"]:
-        table.add_row(
-            f"{row['gamma']:g}{' *' if row['best'] else ''}",
+    head = ("γ", "objective", "lower bound", "gap", "rank", "neurons", f"{title} train", "validation", "time")
+    cells = tuple(
+        (
+            f"{row['gamma']:g}",
             *bounds(row),
-            figure(row["rank"], 9),
-            figure(row["width"], 9),
+            *(figure(row[count], 9) for count in ("rank", "width")),
             *(figure(row[name][part]) for part in ("train", "validation")),
             f"{row['seconds']:.1f} s",
         )
-    if report["best"] is not None:
-        table.caption = "* best on the validation rows"
-    return table
+        for row in report["results"]
+    )
+    best = tuple(place for place, row in enumerate(report["results"]) if row["best"])
+    return Table(f"{source}: {report['reason']}", head, cells, first_number=0, marked=best, note=BEST if best else "")

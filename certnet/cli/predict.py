@@ -3,15 +3,27 @@
 import contextlib
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from certnet.cli.options import Network, Norm, Shown
-from certnet.cli.parsing import argument, option
+from certnet.cli.parsing import argument, option, refuse
 from formulations import InputError
 
 if TYPE_CHECKING:
     from certnet.cli.rows import Subject
     from formulations._validation import FloatArray
+
+
+@dataclass(frozen=True)
+class Radii:
+    """How radii are looked for."""
+
+    largest_radius: Annotated[
+        float | None,
+        option(metavar="R", help="With --radius-norm: look no farther; 4 deviations of the widest feature."),
+    ] = None
+    input_limit: Annotated[float, option(help="With --radius-norm: seconds for each row; 0 for no limit.")] = 10.0
 
 
 def predict(
@@ -28,11 +40,7 @@ def predict(
         Norm | None,
         option(help="Also prove for each row a radius, in units of the features, within which its class stays."),
     ] = None,
-    largest_radius: Annotated[
-        float | None,
-        option(metavar="R", help="With --radius-norm: look no farther; 4 deviations of the widest feature."),
-    ] = None,
-    input_limit: Annotated[float, option(help="With --radius-norm: seconds for each row; 0 for no limit.")] = 10.0,
+    radii: Radii,
     shown: Shown,
 ) -> int:
     """Predict NEW rows: classes with their probabilities, or numbers. A target column may be there or missing."""
@@ -44,11 +52,11 @@ def predict(
     from certnet.io.output import print_result, write_file
     from formulations._validation import as_positive
 
-    started, each = time.perf_counter(), seconds_or_none(input_limit, "--input-limit")
-    if largest_radius is not None:
-        if radius_norm is None:
-            raise InputError("--largest-radius goes with --radius-norm; name the norm, linf or l2.")
-        as_positive("--largest-radius", largest_radius)
+    started, each = time.perf_counter(), seconds_or_none(radii.input_limit, "--input-limit")
+    if radius_norm is None:
+        refuse(radii, "it goes with --radius-norm, which names the norm")
+    if radii.largest_radius is not None:
+        as_positive("--largest-radius", radii.largest_radius)
     place = None if out is None else place_for(out, "-o", folder=False)
     subject = Subject.named(network)
     if radius_norm is not None and subject.read.network.outputs == 1 and not subject.read.is_binary:
@@ -57,7 +65,7 @@ def predict(
     interrupted = False
     columns = answers(subject.read, subject.loss, X)
     if radius_norm is not None:
-        columns |= _radii(subject, X, radius_norm, largest_radius, each, quiet=shown.quiet)
+        columns |= _radii(subject, X, radius_norm, radii.largest_radius, each, quiet=shown.quiet)
         interrupted = None in columns[f"certified radius ({radius_norm})"]
         notes = (*notes, *subject.read.with_scores().notes)
     if table is not None:
@@ -88,13 +96,13 @@ def _radii(
 
     from certnet.cli.rows import median_radius, reaches
     from certnet.cli.show import Live
+    from certnet.io.links import class_numbers
     from certnet.jobs.radius import certified_radius
     from certnet.runtime.clock import Event
 
     relu, started = subject.read.with_scores(), time.perf_counter()
     # The class that is printed; where rounding lets the folded weights of ``relu`` prefer another its radius is 0.
-    scores = subject.read.predict(X)
-    labels = scores[:, 0] > 0 if subject.read.is_binary else scores.argmax(axis=1)
+    labels = class_numbers(subject.read.predict(X))
     largest = float(reaches(subject.read, X).max()) if largest is None else largest
     kept: list[float] = []
     lost: list[float | None] = []
@@ -103,8 +111,7 @@ def _radii(
             live(
                 Event(f"radius of row {row + 1} of {len(X)}", time.perf_counter() - started, known=median_radius(kept))
             )
-            label = int(labels[row])
-            found = certified_radius(relu, x, label, norm=norm, largest=largest, time_limit=each)
+            found = certified_radius(relu, x, int(labels[row]), norm=norm, largest=largest, time_limit=each)
             kept.append(found.certified)
             lost.append(found.attacked if math.isfinite(found.attacked) else None)
     # Ctrl-C leaves the last rows without radii.

@@ -12,7 +12,6 @@ import numpy as np
 from certificates import Verdict
 from certificates.certificate import FLOAT32, REAL
 from certificates.layout import MAX_CASES
-from certnet.cli.limits import job_seconds
 from certnet.cli.output import BY_VERDICT, head, place_for, with_headline, write_proof
 from certnet.cli.show import Live, tell
 from certnet.io.clauses import holds
@@ -24,6 +23,7 @@ from formulations import InputError
 from formulations.network import ReluNetwork
 
 if TYPE_CHECKING:
+    from certnet.cli.calls import Asking
     from certnet.jobs.verify import VerificationResult
     from certnet.search.counterexample import Counterexample
 
@@ -54,24 +54,19 @@ def answer(
     query: Query,
     names: Mapping[str, str],
     how: Mapping[str, Any],
-    started: float,
-    *,
-    certificate: str | None,
+    asking: "Asking",
     serialise: str | None,
-    json: bool,
 ) -> int:
     """Decide a query and print the answer; the exit code is that of its verdict.
 
     Args:
         query: with its networks.
         names: of its files, for the report.
-        how: options of ``certnet.verify``, its time limit being that of the whole command.
-        started: when the command began.
-        certificate: where a proof is written, None for nowhere.
+        how: options of ``certnet.verify``.
+        asking: options of the command.
         serialise: folder for the values of a satisfying assignment, None for stdout.
-        json: whether the report is printed.
     """
-    place = None if certificate is None else place_for(certificate, "--certificate", folder=False)
+    place = None if asking.certificate is None else place_for(asking.certificate, "--certificate", folder=False)
     if serialise is not None:
         if not query.networks:
             raise InputError("--serialise-assignments goes with VNN-LIB 2.0, which names its tensors; leave it out.")
@@ -84,29 +79,31 @@ def answer(
 
     from certnet.jobs.verify import verify as decide
 
-    how = {**how, "time_limit": job_seconds(how["time_limit"], started), "provenance": dict(names)}
+    how = {**how, "time_limit": asking.seconds, "provenance": dict(names)}
     with Live(enabled=True, time_limit=how["time_limit"]) as live:
         result = decide(query.network, query.cases, semantics=query.semantics, **how, progress=live)
     if result.counterexample is not None:
         result = replace(result, counterexample=result.counterexample.as_declared(query))
-    files: dict[str, str] = {}
+    notes, files = tell_notes(query.network), dict[str, str]()
     if place is not None and result.certificate is not None:
-        write_proof(place, result.certificate)
-        files["certificate"] = str(certificate)
+        files |= write_proof(place, result.certificate, notes)
     if serialise is not None and result.counterexample is not None:
         values = _point(result.counterexample), [Fraction(value) for value in result.counterexample.y.tolist()]
         parts = {tensor: values[tensor.kind != "input"][tensor.start :][: tensor.size] for tensor in query.tensors}
-        OutputFolder.prepare(Path(serialise)).write(
-            {f"{tensor.name}.pb": serialised(tensor, part) for tensor, part in parts.items()}
-        )
-        files["assignments"] = serialise
-    notes = {"notes": tell_notes(query.network)}
+        try:
+            OutputFolder.prepare(Path(serialise)).write(
+                {f"{tensor.name}.pb": serialised(tensor, part) for tensor, part in parts.items()}
+            )
+            files["assignments"] = serialise
+        except InputError as error:
+            tell(f"certnet: {error}")
+            notes, serialise = [*notes, str(error)], None
     report: dict[str, Any] = {}
-    if json:  # versions are looked up for it
-        report = {**head("verify", None, result.reason), **result.to_dict(), **names, "files": files, **notes}
+    if asking.json:  # versions are looked up for it
+        report = {**head("verify", None, result.reason), **result.to_dict(), **names, "files": files, "notes": notes}
         report = with_headline(report)
     lines = _version_2(query, result, serialise) if query.networks else [result.status, *_version_1(query, result)]
-    print_result(report, lines, as_json=json)
+    print_result(report, lines, as_json=asking.json)
     return BY_VERDICT[result.verdict]
 
 

@@ -90,7 +90,6 @@ def radius(
 
 
 def _tied(text: str, names: Sequence[str]) -> set[int]:
-    """Numbers of the classes of an option ``--tied``."""
     chosen = column_names(text, "--tied")
     unknown = [name for name in chosen if name not in names and not (name.isdecimal() and int(name) < len(names))]
     if unknown or len(chosen) < 2:

@@ -17,7 +17,8 @@ def report(
     json: Json = False,
 ) -> int:
     """Make one page of runs of train, optimality and audit; their certificates are proved again for it."""
-    from certnet.cli.inspect import size
+    from rich.filesize import decimal
+
     from certnet.cli.limits import seconds_or_none
     from certnet.cli.output import Exit, head, place_for
     from certnet.cli.show import Live
@@ -37,5 +38,5 @@ def report(
     write_file(place, text.encode())
     said = {**head("report", None, f"a page about {len(found)} runs was written"), "files": {"html": html}}
     said |= {"runs": [str(run.path) for run in found], "seconds": time.perf_counter() - started}
-    print_result(said, [f"{place} ({size(len(text.encode()))})"], as_json=json)
+    print_result(said, [f"{place} ({decimal(len(text.encode()))})"], as_json=json)
     return Exit.OK

@@ -10,10 +10,10 @@ from sklearn import metrics
 
 from certificates.certificate import TrainingProof
 from certnet.io.dataset import Split
-from certnet.io.links import means, probabilities
+from certnet.io.links import class_numbers, means, probabilities
 from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS
 from formulations import TrainingProgram
-from formulations._validation import FloatArray, IntArray
+from formulations._validation import FloatArray
 from formulations.losses import Kind
 
 WORST, SHOWN, MOST_CLASSES = 10, 300, 50
@@ -67,17 +67,12 @@ def evaluate(
     return scores
 
 
-def _class_numbers(Y: FloatArray) -> IntArray:
-    """(n,) the class that targets or scores (n×c, or n×1 for the second of two classes) stand for."""
-    return np.asarray((Y[:, 0] > 0) if Y.shape[1] == 1 else Y.argmax(axis=1), dtype=np.int64)
-
-
 def _confusion(outputs: FloatArray, Y: FloatArray) -> list[list[int]] | None:
     count = max(Y.shape[1], 2)
     if count > MOST_CLASSES:
         return None
-    pairs = np.bincount(count * _class_numbers(Y) + _class_numbers(outputs), minlength=count**2)
-    return pairs.reshape(count, count).tolist()
+    matrix = metrics.confusion_matrix(class_numbers(Y), class_numbers(outputs), labels=range(count))
+    return [[int(rows) for rows in row] for row in matrix]
 
 
 def _worst(outputs: FloatArray, Y: FloatArray, kind: Kind, classes: Sequence[str] | None) -> list[dict[str, Any]]:
@@ -88,7 +83,7 @@ def _worst(outputs: FloatArray, Y: FloatArray, kind: Kind, classes: Sequence[str
         found = means(kind.name, outputs)
         pairs = [(Y[row].tolist(), found[row].tolist()) for row in order]
     else:
-        goals, guesses = _class_numbers(Y), _class_numbers(outputs)
+        goals, guesses = class_numbers(Y), class_numbers(outputs)
         # A single class has one output, which may have either sign.
         names = (*classes, *classes) if len(classes) == 1 else classes
         pairs = [(names[goals[row]], names[guesses[row]]) for row in order]
@@ -99,7 +94,7 @@ def _worst(outputs: FloatArray, Y: FloatArray, kind: Kind, classes: Sequence[str
 def _of_classes(outputs: FloatArray, Y: FloatArray, kind: str) -> dict[str, Any]:
     """Figures of scores (n×c, or n×1 for the second of two classes) against targets of the same shape."""
     count = max(Y.shape[1], 2)
-    truth, found = _class_numbers(Y), _class_numbers(outputs)
+    truth, found = class_numbers(Y), class_numbers(outputs)
     figures: dict[str, Any] = {
         "accuracy": metrics.accuracy_score(truth, found),
         "balanced_accuracy": metrics.balanced_accuracy_score(truth, found),

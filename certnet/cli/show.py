@@ -6,15 +6,16 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from certnet.runtime.display import figures_table, plain
 from certnet.runtime.headline import headline, is_weak
-from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS, bounds, down, figure, percent, printable, up
+from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS, bounds, down, figure, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from certnet.jobs.train import Event
+    from certnet.report.records import Table as RowsTable
 
 WIDTH = 120
 """Columns of a table that goes to no terminal."""
@@ -46,13 +48,6 @@ def tell(*sentences: str) -> None:
     """Print sentences on stderr; what files say in them cannot steer a terminal."""
     for sentence in sentences:
         stderr_console().print(printable(sentence), markup=False, soft_wrap=True)
-
-
-def plain(text: str) -> str:
-    """A text of a file for a cell of a table."""
-    from rich.markup import escape
-
-    return escape(printable(text))
 
 
 def summary(report: Mapping[str, Any]) -> str:
@@ -80,37 +75,37 @@ def _verdict(report: Mapping[str, Any]) -> str:
     return f"{report['verdict']}, BUT WEAK" if weak else str(report["verdict"])
 
 
-def text_of(table: "Table") -> list[str]:
-    """A table for stdout, in lines."""
+def text_of(table: "Table", width: int = WIDTH) -> list[str]:
+    """A table for stdout, in lines, which are at most so long where no terminal shows them."""
     from rich.console import Console
 
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else width
     console = Console(file=io.StringIO(), highlight=False, width=width)
     with console.capture() as captured:
         console.print(table)
     return [printable(line.rstrip()) for line in captured.get().split("\n")[:-1]]
 
 
-def figures_table(title: str, rows: Iterable[tuple[str, str | None]]) -> "Table":
-    """A table of two columns, names and figures, without those that are None."""
+def rows_table(found: "RowsTable") -> "Table":
+    """A table of several rows for a screen; marked rows have a star."""
     from rich.table import Table
 
-    table = Table(title=plain(title), show_header=False, title_justify="left")
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for name, text in rows:
-        if text is not None:
-            table.add_row(plain(name), plain(text))
+    table = Table(title=plain(found.caption) or None, title_justify="left", caption=plain(found.note) or None)
+    table.min_width = min(len(found.caption), 100)
+    for place, name in enumerate(found.head):
+        table.add_column(plain(name), overflow="fold", justify="right" if place >= found.first_number else "left")
+    for place, (first, *rest) in enumerate(found.rows):
+        table.add_row(*map(plain, (f"{first} *" if place in found.marked else first, *rest)))
     return table
 
 
-def job_table(
-    report: Mapping[str, Any], title: str, objective: str, figures: Iterable[tuple[str, str | None]]
-) -> "Table":
-    """The table of a job that ends in a certificate of optimality: bounds, these figures, scores, times, verdict.
+def job_table(report: Mapping[str, Any]) -> "Table":
+    """The table of a job that ends in a certificate of optimality: bounds, what led to them, scores, times, verdict."""
+    from certnet.report.course import network_facts, ways
 
-    ``objective`` names the upper bound.
-    """
+    title, objective = report["data"]["name"], "objective (upper bound)"
+    if report["command"] == "optimality":
+        title, objective = f"{report['network']} on {title}", "objective of the network"
     data, stages = report["data"], {name: round(s, 2) for name, s in report["stages"].items() if math.isfinite(s)}
     named = OF_CLASSES if data["task"] == "classification" else OF_NUMBERS
     scored = ((f"{name} on {', '.join(report[key])}", report[key].values()) for key, name in named.items())
@@ -123,8 +118,9 @@ def job_table(
             ("loss", f"{report['loss']}{'' if report['weights'] is None else ', rows weighted'}"),
             ("biases", f"hidden {report['hidden_bias']}, output {report['output_bias']}"),
             *zip((objective, "certified lower bound", "relative gap"), bounds(report), strict=True),
-            *figures,
-            ("branching", _branching(report["branching"])),
+            *((f"bound: {name}", down(bound)) for name, bound in report.get("bounds", {}).items()),
+            *network_facts(report),
+            *ways(report),
             ("neurons", str(report["width"])),
             *((name, ", ".join(map(figure, values))) for name, values in scored if {*values} != {None}),
             ("predictions", " ".join(report["predictions"]) or None),
@@ -132,28 +128,6 @@ def job_table(
             ("verdict", f"{_verdict(report)} - {report['reason']}"),
         ],
     )
-
-
-def _branching(branching: Mapping[str, Any] | None) -> str | None:
-    """What the search for a proof did, if there was one."""
-    if branching is None:
-        return None
-    nodes, leaves = branching["nodes"], branching["leaves"]
-    figures = f"{nodes} relaxations solved, {leaves} leaves"
-    if branching["kind"] == "subdivision":
-        figures = f"{nodes} cones tested, {leaves} in the proof"
-    return f"{figures}, {'complete' if branching['complete'] else 'not complete'}"
-
-
-def training_table(report: Mapping[str, Any]) -> "Table":
-    """The table of ``certnet train``."""
-    solved, rank = report["relaxation"], report["rank"]
-    ran = None
-    if solved is not None:
-        ran = f"{solved['solver']} {solved['version']}, {solved['iterations']} iterations"
-        ran += f", {solved['status'].replace('_', ' ')}"
-    figures = [("relaxation", ran), ("rank of the relaxation", None if rank is None else str(rank))]
-    return job_table(report, report["data"]["name"], "objective (upper bound)", figures)
 
 
 class Live:
@@ -195,10 +169,10 @@ class Live:
         if not self._enabled:
             return
         if self._progress is not None and event.note is None:
-            self._progress.update(self._task, description=event.stage, figures=" · ".join(_figures(event)))
+            self._progress.update(self._task, description=event.stage, figures=" · ".join(event.figures))
         elif event.note is not None or time.monotonic() - self._printed >= self._every:
             self._console = self._console or stderr_console()
-            self._console.print(printable(event.note or describe(event)), markup=False)
+            self._console.print(printable(str(event)), markup=False)
             self._printed = time.monotonic() if event.note is None else self._printed
 
     def part(self, name: str, started: float, known: str | None = None) -> Callable[["Event"], None]:
@@ -210,25 +184,3 @@ class Live:
             self(replace(event, stage=stage, seconds=seconds, time_left=None, known=" · ".join(words) or None))
 
         return show
-
-
-def describe(event: "Event") -> str:
-    """An event in one line; missing figures are left out."""
-    left = [] if event.time_left is None else [f"{event.time_left:.0f} s left"]
-    return " · ".join([event.stage, f"{event.seconds:.1f} s", *left, *_figures(event)])
-
-
-def _figures(event: "Event") -> list[str]:
-    """What is known of bound, objective and solver."""
-    bound, objective = event.lower_bound, event.objective
-    gap = (objective - bound) / objective if objective is not None and bound is not None and objective > 0 else None
-    figures = (
-        ("iteration", event.iteration, str),
-        ("bound", bound, down),
-        ("objective", objective, up),
-        ("gap", gap, percent),
-        ("rank", event.rank, str),
-        ("residual", event.residual, "{:.1e}".format),
-    )
-    told = [f"{name} {show(value)}" for name, value, show in figures if value is not None]
-    return told if event.known is None else [*told, event.known]

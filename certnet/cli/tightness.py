@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from certnet.cli.limits import began, job_seconds, seconds_or_none
-from certnet.cli.options import Shown, Solver, run_names
+from certnet.cli.options import Seed, Shown, Solver, run_names
 from certnet.cli.parsing import argument, option
 
 SHOWN_VALUES = 8
@@ -26,12 +26,13 @@ def tightness(
     solver: Solver = "auto",
     time_limit: Annotated[float, option(help="Seconds for everything, about; 0 for no limit.")] = 50.0,
     tolerance: Annotated[float, option(help="Relative difference of objective and bound that is none.")] = 1e-4,
-    seed: Annotated[int, option(help="Seed of everything random.")] = 0,
+    seed: Seed = 0,
     shown: Shown,
 ) -> int:
     """Say how tight the relaxation behind a run is: bound against objective, rank, complete positivity."""
     from certificates import Training, read_certificate
-    from certnet.cli.output import figures, head, say, with_headline
+    from certificates.findings import figures
+    from certnet.cli.output import head, say, with_headline
     from certnet.cli.show import Live
     from certnet.cli.training import FILES
     from certnet.io.runs import find_run
@@ -65,8 +66,7 @@ def tightness(
 
 
 def _table(report: Mapping[str, Any]) -> Any:
-    """The table of the command."""
-    from certnet.cli.show import figures_table
+    from certnet.runtime.display import figures_table
     from certnet.runtime.wording import NONE, bounds, down, percent, up
 
     data, solved = report["data"], report["relaxation"]

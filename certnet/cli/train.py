@@ -8,7 +8,7 @@ import click
 
 from certnet.cli import options as common
 from certnet.cli.limits import gamma_or_none, positive_numbers, seconds_or_none
-from certnet.cli.parsing import argument, given_names, option
+from certnet.cli.parsing import argument, given_names, option, written
 from formulations import InputError
 
 
@@ -97,8 +97,9 @@ def train(
 
     if "gamma" in given:
         raise InputError("--gamma and --gammas exclude each other; give one of them.")
-    if method != "sdp" or gap is not None:
-        raise InputError("--gammas solves relaxations; leave --method and --gap out, or give one --gamma.")
+    branched = given & {"method", "gap", "nodes", "workers", "scheduler", "circuits"}
+    if branched:
+        raise InputError(f"--gammas solves relaxations; leave {written(min(branched))} out, or give one --gamma.")
     if data is None:
         raise InputError("--gammas needs DATA also with --resume, which then keeps what is finished there.")
     if resume is not None:

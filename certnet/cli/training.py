@@ -2,18 +2,19 @@
 
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from certificates import write_certificate
-from certnet.cli.limits import began, column_names, job_seconds
-from certnet.cli.output import deliver, finite, head, say, say_notes
+from certificates.findings import finite
+from certnet.cli.limits import at_least, began, column_names, job_seconds
+from certnet.cli.output import deliver, head, say, say_notes
 from certnet.cli.resuming import CHECKPOINT, LISTS, Keeper, about
 from certnet.cli.scores import Judged, evaluate
-from certnet.cli.show import Live, summary, training_table
+from certnet.cli.show import Live, job_table, summary
 from certnet.io.dataset import Recipe, Split
 from certnet.io.load_data import load
 from certnet.io.network import TwoLayerNetwork
@@ -78,7 +79,7 @@ def run_train(options: SimpleNamespace) -> int:
                 chosen = choose_gamma(split, options, limit, live)
                 program = program_of(split, options, chosen.gamma)
                 options = SimpleNamespace(**{**vars(options), "gamma": chosen.gamma})
-                limit = None if limit is None else limit - chosen.seconds
+                limit = None if limit is None else at_least(limit - chosen.seconds, limit)
                 if chosen.interrupted:
                     limit = min(FINISHING, limit or FINISHING)
             keeper = Keeper(folder.path / CHECKPOINT, about(options))
@@ -113,20 +114,17 @@ def run_train(options: SimpleNamespace) -> int:
                 f"{keeper.path} ({keeper.size / 1e6:.1f} MB) keeps where it stood; go on with: "
                 f"certnet train --resume {shlex.quote(str(keeper.path.parent))} --time-limit SECONDS"
             )
-
-        def report_of(files: Mapping[str, Path], notes: Sequence[str]) -> dict[str, Any]:
-            return {
-                **training_report(result, split, files, (*remarks, *notes), time.perf_counter() - started, chosen),
-                "earlier_seconds": None if resume is None else finite(resume.seconds),
-            }
-
-        report, failure = deliver(folder, FILES, report_of, writers(split, result))
+        judged = None if chosen is None else chosen.judged
+        known = job_report("train", result, split, remarks, time.perf_counter() - started, judged)
+        known["selection"] = None if chosen is None else chosen.to_dict()
+        known["earlier_seconds"] = None if resume is None else finite(resume.seconds)
+        report, failure = deliver(folder, FILES, known, writers(split, result))
         if not result.resumable and failure is None:
             keeper.remove()
     return say(
         options,
         report,
-        training_table(report),
+        job_table(report),
         [summary(report), *report["files"].values()],
         remarks=remarks,
         failure=failure,
@@ -167,7 +165,7 @@ def sentences_about(split: Split) -> tuple[str, ...]:
 
 def program_of(split: Split, options: SimpleNamespace, gamma: float) -> TrainingProgram:
     """The training problem for one γ."""
-    return TrainingProgram(split.X_train, split.Y_train, gamma, **objective_of(split, options))
+    return TrainingProgram(split.X, split.Y, gamma, **objective_of(split, options))
 
 
 def objective_of(split: Split, options: SimpleNamespace) -> dict[str, Any]:
@@ -186,8 +184,8 @@ def choose_gamma(
     """The weight decay by the validation rows, or where there are none by folds of the training rows."""
     X, Y = split.X_val, split.Y_val
     return selection.select_gamma(
-        split.X_train,
-        split.Y_train,
+        split.X,
+        split.Y,
         **objective_of(split, options),
         validation=None if X is None or Y is None else (X, Y, split.weight_val),
         time_limit=None if limit is None else selection.SETTINGS.share * limit,
@@ -230,7 +228,6 @@ def job_report(
     command: str,
     result: "job.TrainingResult | OptimalityResult",
     split: Split,
-    files: Mapping[str, Path],
     notes: Sequence[str],
     seconds: float,
     judged: Judged | None = None,
@@ -257,22 +254,7 @@ def job_report(
             "recipe": split.recipe.to_json(),
         },
         "seconds": seconds,
-        "files": {name: str(path) for name, path in files.items()},
         "notes": [*split.notes, *result.notes, *notes],
         "predictions": list(sentences(prediction_range(result.certificate, result.report))),
         **evaluate(split, result.program, result.certificate.proofs[0], judged),
     }
-
-
-def training_report(
-    result: job.TrainingResult,
-    split: Split,
-    files: Mapping[str, Path],
-    notes: Sequence[str],
-    seconds: float,
-    chosen: Selection | None = None,
-) -> dict[str, Any]:
-    """The object that ``certnet train`` writes for a γ, which may have been chosen."""
-    judged = None if chosen is None else chosen.judged
-    report = job_report("train", result, split, files, notes, seconds, judged)
-    return {**report, "selection": None if chosen is None else chosen.to_dict(), "earlier_seconds": None}

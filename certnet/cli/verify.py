@@ -1,6 +1,6 @@
 """``certnet verify``: a property of a file, or the classes of rows of data within a radius."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,19 +9,9 @@ import numpy as np
 
 from certificates import Verdict
 from certificates.certificate import FLOAT32
+from certnet.cli import options as common
 from certnet.cli.calls import Answer, Asking, Entries
-from certnet.cli.limits import began, job_seconds, seconds_or_none
-from certnet.cli.options import (
-    NO_COLUMNS,
-    Columns,
-    Json,
-    Norm,
-    Rows,
-    Semantics,
-    Workers,
-    out_folder,
-    run_names,
-)
+from certnet.cli.limits import seconds_or_none
 from certnet.cli.parsing import argument, option, refuse
 from certnet.cli.query import answer, asked_of, unread
 from certnet.cli.rows import Subject, parse_rows, read_rows
@@ -44,14 +34,14 @@ UNREACHED = "the time limit was reached before this row"
 class OfData:
     """Options that go with data."""
 
-    norm: Annotated[Norm | None, option(help="With DATA: the norm of the disturbance.")] = None
+    norm: Annotated[common.Norm | None, option(help="With DATA: the norm of the disturbance.")] = None
     radius: Annotated[float | None, option(help="With DATA: its largest size, 0 or more.")] = None
     largest_radius: Annotated[
         float | None,
         option(metavar="R", help="With DATA, instead of --radius: search for the radius of each row, up to R."),
     ] = None
-    rows: Rows = None
-    columns: Columns = NO_COLUMNS
+    rows: common.Rows = None
+    columns: common.Columns = common.NO_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -77,9 +67,18 @@ class OfList:
     expected: Annotated[
         str | None, option(metavar="FILE", help="With --instances: verdicts, in lines property,verdict.")
     ] = None
-    workers: Workers = 1
-    out: Annotated[str | None, out_folder("with --instances runs/verify/FOLDER-OF-LIST")] = None
+    workers: common.Workers = 1
+    out: Annotated[str | None, common.out_folder("with --instances runs/verify/FOLDER-OF-LIST")] = None
     fresh: Annotated[bool, option("--fresh", help="With --instances: start anew, also where a journal is.")] = False
+
+
+@dataclass(frozen=True)
+class OfRowsOrList:
+    """Options that go with both of these."""
+
+    input_limit: Annotated[
+        float, option(help="Seconds for each row of DATA, or each instance that names none; 0 for no limit.")
+    ] = 60.0
 
 
 def verify(
@@ -87,7 +86,7 @@ def verify(
         str | None,
         argument(
             metavar="NETWORK|QUERY",
-            shell_complete=run_names,
+            shell_complete=common.run_names,
             help="A network: a run, or a file that ends in .onnx, .npz or .safetensors. Or, alone, a VNN-LIB file, "
             "whose networks --network names.",
         ),
@@ -118,9 +117,7 @@ def verify(
             help="Seconds for the whole command; 0 for no limit. By default 60 for a property and none with DATA.",
         ),
     ] = None,
-    input_limit: Annotated[
-        float, option(help="Seconds for each row of DATA, or each instance that names none; 0 for no limit.")
-    ] = 60.0,
+    rows_or_list: OfRowsOrList,
     timeout: Annotated[
         float | None, option(metavar="SECONDS", help="Another name of --time-limit, that of VNN-LIB.")
     ] = None,
@@ -128,17 +125,16 @@ def verify(
         str | None,
         option(metavar="FILE", help="Where the proof is written, if there is one; with DATA or --instances a folder."),
     ] = None,
-    semantics: Semantics = "real",
+    semantics: common.Semantics = "real",
     seed: Annotated[int, option(least=0, help="Seed of the attack.")] = 0,
-    json: Json = False,
+    json: common.Json = False,
 ) -> int:
     """Prove that no input is unsafe (unsat), find one (sat), or say unknown or timeout, on the first line."""
-    started = began()
-    each = seconds_or_none(input_limit, "--input-limit")
+    each = seconds_or_none(rows_or_list.input_limit, "--input-limit")
     if timeout is not None and time_limit is not None:
         raise InputError("--timeout and --time-limit are the same; give one of them.")
     time_limit = timeout if time_limit is None else time_limit
-    limit = None if time_limit is None else seconds_or_none(time_limit)
+    asking = Asking(time_limit or 0.0, certificate, seed, json)
     how: dict[str, Any] = {"random_state": seed}
     if instances is not None:
         if subject is not None:
@@ -147,43 +143,31 @@ def verify(
             refuse(options, "--instances names its properties")
         from certnet.cli.instances import run_instances
 
-        how |= {"semantics": semantics}
-        limits = {"time_limit": limit, "input_limit": each}
-        return run_instances(
-            instances, network, listed, started, **limits, how=how, certificates=certificate, json=json
-        )
+        return run_instances(instances, network, listed, asking, each, {**how, "semantics": semantics})
     refuse(listed, "it goes with --instances")
     if network is None:
         raise InputError("Name a network and a property, or --instances LIST; certnet verify --help has an example.")
     if subject is None or about.networks or ending(Path(subject)) == ".vnnlib":
         refuse(asked, "it goes with data; the property file says which inputs are meant")
-        how["time_limit"] = PROPERTY_SECONDS if time_limit is None else limit
-        seconds = job_seconds(how["time_limit"], started)
+        refuse(rows_or_list, "it goes with data and --instances; --time-limit is for a property")
+        if time_limit is None:
+            asking = replace(asking, time_limit=PROPERTY_SECONDS)
         try:
-            query = asked_of(network, subject, about.networks or [], semantics, seconds)
+            query = asked_of(network, subject, about.networks or [], semantics, asking.seconds)
         except OutOfTimeError:
             return unread(interface=subject is None, json=json)
         if about.tree is not None:
             from certnet.io.split_tree import read_split_tree
 
             how["tree"] = read_split_tree(about.tree, query[0].network)
-        serialise = about.serialise_assignments
-        return answer(*query, how, started, certificate=certificate, serialise=serialise, json=json)
+        return answer(*query, how, asking, about.serialise_assignments)
     refuse(about, "it goes with a property of VNN-LIB")
-    asking = Asking(limit or 0.0, certificate, seed, json)
-    return _rows_kept(Subject.named(network), network, subject, asked, asking, each, semantics)
+    return _rows_kept(network, subject, asked, asking, each, semantics)
 
 
-def _rows_kept(
-    subject: Subject,
-    file: str,
-    data: str,
-    asked: OfData,
-    asking: Asking,
-    each: float | None,
-    semantics: str,
-) -> int:
+def _rows_kept(file: str, data: str, asked: OfData, asking: Asking, each: float | None, semantics: str) -> int:
     """Decide whether rows of data keep their class."""
+    subject = Subject.named(file)
     if semantics == FLOAT32:
         require_plain(file, subject.read)
     norm, radius, largest = asked.norm, asked.radius, asked.largest_radius
@@ -211,23 +195,19 @@ def _rows_kept(
         how |= {"time_limit": time_limit, "semantics": semantics}
         how["provenance"] |= {"property": Path(data).name, "row": row}
         found: CertifiedRadius | VerificationResult
-        entry: dict[str, Any] = {"row": row, "label": label}
-        if time_limit == 0 and largest is not None:
-            found = CertifiedRadius(0.0, np.inf, None, None, True, 0.0)
-        elif time_limit == 0:
-            found = VerificationResult(Verdict.UNKNOWN, UNREACHED, -np.inf, np.inf, (0, 0), 0.0, timed_out=True)
-        elif misclassified(network, x, label, semantics):
+        entry, word = dict[str, Any](row=row, label=label), ""
+        if time_limit != 0 and misclassified(network, x, label, semantics):
             found = CertifiedRadius(0.0, 0.0, None, None, False, 0.0)
             entry |= {"result": MISCLASSIFIED} | ({"verdict": str(Verdict.REFUTED)} if largest is None else {})
         elif largest is not None:
             found = certified_radius(network, x, label, norm=norm, largest=largest, **how)
+            word = found.enclosure
+        elif time_limit == 0:
+            found = VerificationResult(Verdict.UNKNOWN, UNREACHED, -np.inf, np.inf, (0, 0), 0.0, timed_out=True)
         else:
             found = decide(network, keeps_class(network, make(x, radius or 0.0), label), progress=progress, **how)
         entry = {**found.to_dict(), **entry}
-        word = (
-            found.enclosure if entry["result"] == "radius" and isinstance(found, CertifiedRadius) else entry["result"]
-        )
-        return [(f"{row} {word}", entry)], found.certificate
+        return [(f"{row} {word or entry['result']}", entry)], found.certificate
 
     return asking.answer(
         "verify",

@@ -5,6 +5,7 @@ import math
 import sys
 import warnings
 from abc import abstractmethod
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,7 +24,6 @@ from certnet.jobs import selection
 from certnet.jobs.optimality import optimality
 from certnet.jobs.selection import Selection, select_gamma
 from certnet.jobs.train import train
-from certnet.runtime.clock import Event
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray, shown
 from formulations.network import ReluNetwork
@@ -33,33 +33,21 @@ Problem = tuple[FloatArray, FloatArray, FloatArray]
 """X (n×d), Y (n×c) as the loss takes it, and weights (n,) of the rows."""
 
 
+@dataclass(eq=False, repr=False)
 class CertifiedMLP(BaseEstimator):  # type: ignore[misc]
     """What both estimators have in common."""
 
-    def __init__(
-        self,
-        alpha: float | str = AUTO,
-        *,
-        loss: str = AUTO,
-        hidden_bias: str = "free",
-        output_bias: str = "free",
-        gap: float = 1e-2,
-        time_limit: float | None = 60.0,
-        certify: bool = True,
-        random_state: Any = None,
-        warm_start: bool = False,
-        verbose: bool = False,
-    ) -> None:
-        self.alpha = alpha
-        self.loss = loss
-        self.hidden_bias = hidden_bias
-        self.output_bias = output_bias
-        self.gap = gap
-        self.time_limit = time_limit
-        self.certify = certify
-        self.random_state = random_state
-        self.warm_start = warm_start
-        self.verbose = verbose
+    alpha: float | str = AUTO
+    _: KW_ONLY
+    loss: str = AUTO
+    hidden_bias: str = "free"
+    output_bias: str = "free"
+    gap: float = 1e-2
+    time_limit: float | None = 60.0
+    certify: bool = True
+    random_state: Any = None
+    warm_start: bool = False
+    verbose: bool = False
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train on X (n×d) and labels or targets y, with weights (n,) of the rows.
@@ -208,7 +196,7 @@ class CertifiedMLP(BaseEstimator):  # type: ignore[misc]
             )
 
     def _progress(self) -> Any:
-        return _show if self.verbose else None
+        return (lambda event: sys.stdout.write(f"{event}\n")) if self.verbose else None
 
     def _outputs(self, X: ArrayLike) -> FloatArray:
         """(n, c) outputs of the network before any link function."""
@@ -264,9 +252,3 @@ def distinct_rows(X: FloatArray, Y: FloatArray, weight: FloatArray) -> Problem:
     total: FloatArray = np.bincount(np.cumsum(first) - 1, weights=weight).astype(np.float64)
     d = X.shape[1]
     return rows[first, :d], rows[first, d:], total
-
-
-def _show(event: Event) -> None:
-    figures = {"objective": event.objective, "bound": event.lower_bound}
-    said = ", ".join(f"{name} {value:.6g}" for name, value in figures.items() if value is not None)
-    sys.stdout.write(f"[{event.seconds:6.1f} s] {event.stage}{': ' if said else ''}{said} {event.note or ''}\n")

@@ -1,5 +1,6 @@
 """The estimator for classes."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ def _has_probabilities(estimator: "CertifiedMLPClassifier") -> bool:
     raise AttributeError(f"The loss {estimator.loss!r} gives no probabilities; choose cross-entropy or logistic.")
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class CertifiedMLPClassifier(ClassifierMixin, CertifiedMLP):  # type: ignore[misc]
     """A classifier with one hidden ReLU layer, trained together with a proof of how good it is.
 
@@ -54,34 +56,7 @@ class CertifiedMLPClassifier(ClassifierMixin, CertifiedMLP):  # type: ignore[mis
         n_features_in_, feature_names_in_: as in scikit-learn.
     """
 
-    def __init__(
-        self,
-        alpha: float | str = AUTO,
-        *,
-        loss: str = AUTO,
-        hidden_bias: str = "free",
-        output_bias: str = "free",
-        gap: float = 1e-2,
-        time_limit: float | None = 60.0,
-        certify: bool = True,
-        random_state: Any = None,
-        class_weight: Any = None,
-        warm_start: bool = False,
-        verbose: bool = False,
-    ) -> None:
-        super().__init__(
-            alpha,
-            loss=loss,
-            hidden_bias=hidden_bias,
-            output_bias=output_bias,
-            gap=gap,
-            time_limit=time_limit,
-            certify=certify,
-            random_state=random_state,
-            warm_start=warm_start,
-            verbose=verbose,
-        )
-        self.class_weight = class_weight
+    class_weight: Any = None
 
     def _read(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, *, reset: bool

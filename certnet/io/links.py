@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from formulations._validation import FloatArray
+from formulations._validation import FloatArray, IntArray
 
 ENDINGS: dict[str, Callable[[FloatArray], FloatArray]] = {
     "LogSoftmax": lambda y: y - y.max() - np.log(np.exp(y - y.max()).sum()),
@@ -30,3 +30,8 @@ def probabilities(loss: str, scores: FloatArray) -> FloatArray | None:
 def means(loss: str, scores: FloatArray) -> FloatArray:
     """(n, c) predictions of numbers; that of a Poisson model is the exponential of its score."""
     return np.exp(scores) if loss == "poisson" else scores
+
+
+def class_numbers(scores: FloatArray) -> IntArray:
+    """(n,) the class that scores or targets (n×c, or n×1 for the second of two classes) stand for."""
+    return np.asarray((scores[:, 0] > 0) if scores.shape[1] == 1 else scores.argmax(axis=1), dtype=np.int64)

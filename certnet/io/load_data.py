@@ -145,6 +145,14 @@ def _leave_out(fields: dict[str, Any], features: str, goals: str, weight: str) -
         fields |= dict.fromkeys((features, goals, weight))
 
 
+def shuffled(count: int, seed: int) -> IntArray:
+    """So many row numbers in an order that is the same with any version, so that data can be rebuilt from a recipe.
+
+    It comes from the raw stream of PCG64, which NumPy promises to keep.
+    """
+    return np.argsort(np.random.PCG64(seed).random_raw(count), kind="stable")
+
+
 class Parts(NamedTuple):
     """Row numbers of each part, in ascending order and disjoint, with remarks for the user."""
 
@@ -155,12 +163,8 @@ class Parts(NamedTuple):
 
 
 def split_rows(data: DataSet, seed: int) -> Parts:
-    """Split 60/20/20 at random; classes keep their shares to within one row.
-
-    The order comes from the raw stream of PCG64, which NumPy promises to keep, so a certificate's data can be
-    rebuilt with any version.
-    """
-    order = np.argsort(np.random.PCG64(seed).random_raw(len(data.Y)), kind="stable")
+    """Split 60/20/20 at random; classes keep their shares to within one row."""
+    order = shuffled(len(data.Y), seed)
     label = np.zeros(len(data.Y), dtype=np.int64)
     if data.task == "classification":
         label = data.Y.argmax(axis=1).astype(np.int64)

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +18,11 @@ from certnet.jobs.audit_result import AuditResult, InputAudit
 from certnet.jobs.radius import Bracket
 from certnet.jobs.verify import misclassified
 from certnet.runtime.clock import Clock, Event
+from certnet.runtime.public import public
 from certnet.search.pool import pool as pool_of
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray, as_matrix
-from formulations.arguments import accepts, array, count, distinct, json_object, reals, seconds
+from formulations.arguments import array, distinct, positive_count, reals, seconds
 from formulations.network import ReluNetwork
 from formulations.robustness import region_maker
 
@@ -36,8 +37,6 @@ KILLED = (
 class Settings:
     """The tuning numbers of this module."""
 
-    rounds: int = 2
-    """Inputs for each busy worker that are handed out together. Not measured."""
     predicted_together: int = 1000
     """Rows whose classes are decided together. Not measured."""
 
@@ -45,18 +44,7 @@ class Settings:
 SETTINGS = Settings()
 
 
-@accepts(
-    network=ReluNetwork,
-    X=array,
-    labels=array,
-    radii=reals,
-    time_limit=seconds,
-    input_limit=seconds,
-    random_state=count,
-    workers=count,
-    known=Mapping,
-    provenance=json_object,
-)
+@public(X=array, labels=array, radii=reals, input_limit=seconds, workers=positive_count, known=Mapping)
 def audit(
     network: ReluNetwork,
     X: ArrayLike,
@@ -108,24 +96,21 @@ def audit(
     points, classes = _inputs(network, X, labels)
     sizes = tuple(sorted(distinct("radii", radii)))
     region_maker(norm)
-    for name, limit in (("time_limit", time_limit), ("input_limit", input_limit)):
-        if limit is not None and not (limit > 0):
-            raise InputError(f"{name} must be positive or None, not {limit}.")
     if semantics != REAL and len(points):
         # What float32 does not evaluate is refused at once.
         misclassified(network, points[0], int(classes[0]), semantics)
-    if workers < 1:
-        raise InputError(f"workers must be at least 1, not {workers}.")
     claims = {row: entry for row, entry in (known or {}).items() if entry.resumed}
     done = {row: entry for row, entry in (known or {}).items() if not entry.resumed}
     waiting = [row for row in range(len(points)) if row not in done]
-    together = SETTINGS.predicted_together
+    together, before = SETTINGS.predicted_together, len(done)
     if time_limit is not None and len(points) > together:
         # Time for the inputs that will not be reached, which are many then.
         begin = clock.seconds
         predictions(network, points[:together], classes[:together])
         clock.time_limit = time_limit - (clock.seconds - begin) * len(points) / together
-    interrupted, failure = False, None
+    left = clock.left()
+    # On the clock that other processes have too, since an input may wait for a worker.
+    until = math.inf if left is None else time.time() + left
 
     def one(row: int, claim: InputAudit | None = None) -> InputWork:
         about = {**(provenance or {}), "row": row}
@@ -133,29 +118,23 @@ def audit(
         proof = None if claim is None or recall is None else recall(claim)
         return InputWork(row, bracket, sizes, certified_radii, input_limit, claim, proof)
 
-    try:
-        with pool_of(workers, scheduler, as_completed=True) as (pool, busy):
-            size = 1 if busy == 1 else SETTINGS.rounds * busy
-            for first in range(0, len(waiting), size):
-                stage = f"input {len(points) - len(waiting) + first + 1} of {len(points)}"
-                if first:
-                    stage += f", about {clock.seconds / first * (len(waiting) - first):.0f} s to go"
-                clock.tell(stage)
-                left = clock.left()
-                if left == 0.0:
-                    break
-                # On the clock that other processes have too, since an input may wait for a worker.
-                until = math.inf if left is None else time.time() + left
-                some = waiting[first : first + size]
-                for entry, proofs in pool(delayed(audited)(one(row, claims.get(row)), until) for row in some):
-                    # Before it is kept: Ctrl-C between the two must not leave the report behind the journal.
-                    done[entry.row] = entry
-                    if entry.reached and not entry.resumed and finished is not None:
-                        finished(entry, proofs)
-    except KeyboardInterrupt:
-        interrupted = True
-    except BrokenExecutor:
-        failure = KILLED
+    def tell() -> None:
+        count = len(done) - before
+        about = f", about {clock.seconds / count * (len(waiting) - count):.0f} s to go" if count else ""
+        if count < len(waiting):
+            clock.tell(f"input {len(done) + 1} of {len(points)}{about}")
+
+    def take(found: tuple[InputAudit, dict[float, Certificate]]) -> None:
+        entry, proofs = found
+        # Before it is kept: Ctrl-C between the two must not leave the report behind the journal.
+        done[entry.row] = entry
+        if entry.reached and not entry.resumed and finished is not None:
+            finished(entry, proofs)
+        tell()
+
+    tell()
+    tasks = (delayed(audited)(one(row, claims.get(row)), until) for row in waiting if clock.left() != 0.0)
+    interrupted, failure = in_pool(tasks, take, workers, scheduler)
     missing = [row for row in waiting if row not in done]
     for first in range(0, len(missing), together):
         some = missing[first : first + together]
@@ -163,6 +142,21 @@ def audit(
         done.update({row: one(row).entry(int(found), lead) for row, found, lead in answers})
     entries = tuple(done[row] for row in range(len(points)))
     return AuditResult(norm, sizes, entries, interrupted, clock.seconds, failure)
+
+
+def in_pool(
+    tasks: Iterable[Any], take: Callable[[Any], None], workers: int, scheduler: str | None = None
+) -> tuple[bool, str | None]:
+    """Have tasks of joblib done, and their results taken as they come: (whether Ctrl-C ended it, what else did)."""
+    try:
+        with pool_of(workers, scheduler, as_completed=True) as (pool, _):
+            for result in pool(tasks):
+                take(result)
+    except KeyboardInterrupt:
+        return True, None
+    except BrokenExecutor:
+        return False, KILLED
+    return False, None
 
 
 def _inputs(network: ReluNetwork, X: ArrayLike, labels: ArrayLike) -> tuple[FloatArray, IntArray]:

@@ -36,7 +36,7 @@ def predictions(network: ReluNetwork, X: FloatArray, labels: IntArray) -> tuple[
     return decided_classes(network, X, labels)[0], own - outputs.max(axis=1, initial=-np.inf)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class InputWork:
     """One input of an audit, with what an earlier run claims of it.
 
@@ -52,14 +52,16 @@ class InputWork:
     claim: InputAudit | None = None
     proof: Sequence[CaseProof] | None = None
 
-    def entry(self, predicted: int, lead: float, **more: Any) -> InputAudit:
+    def entry(
+        self, predicted: int, lead: float, *, reached: bool = False, seconds: float = 0.0, **more: Any
+    ) -> InputAudit:
         """The record, as far as the bracket says."""
         label, low = self.bracket.label, self.bracket.low
         high = 0.0 if predicted != label and self.bracket.semantics == REAL else self.lost()
         status = (CERTIFIED if radius <= low else ATTACKED if radius >= high else UNDECIDED for radius in self.radii)
         attacked = min(high, self.bracket.high) if self.search else high
-        entry = InputAudit(self.row, label, predicted, float(lead), tuple(status), low, attacked, False, 0.0)
-        return replace(entry, **more)
+        known = (self.row, label, predicted, float(lead), tuple(status), low, attacked)
+        return InputAudit(*known, reached=reached, seconds=seconds, **more)
 
     def lost(self) -> float:
         """The least radius of the audit that was refuted, or whose region holds the witness, exactly."""
@@ -89,48 +91,49 @@ class InputWork:
             cut = cut or (is_open and whole.passed)
         return cut
 
-    def confirmed(self, whole: Deadline) -> "InputWork | None":
-        """What an earlier run claims, as far as it is confirmed now; None if there is no claim or more to find."""
-        one, claim = replace(self, bracket=replace(self.bracket)), self.claim
+    def is_confirmed(self, whole: Deadline) -> bool:
+        """Whether the bracket has what an earlier run claims, confirmed now; False if there is more to find."""
+        claim, bracket = self.claim, self.bracket
         if claim is None:
-            return None
-        bracket, radius = one.bracket, claim.certified_radius
+            return False
+        radius = claim.certified_radius
         if claim.counterexample is not None and bracket.high > 0:
             x = np.array(claim.counterexample)
             x = x if bracket.semantics == REAL else x.astype(np.float32).astype(np.float64)
             if misclassified(bracket.network, x, bracket.label, bracket.semantics):
                 bracket.lose(x, bracket.high)
-            if not (bracket.high if self.search else one.lost()) < math.inf:
-                return None
+            if not (bracket.high if self.search else self.lost()) < math.inf:
+                return False
         if bracket.high == 0 or not radius > 0:
-            return one
+            return True
         # Wherever the proof was found, it has to do for this network and this property.
         cases = bracket.cases(radius)
         if self.proof is None or len(self.proof) != len(cases) or not radius < bracket.high:
-            return None
+            return False
         certificate = Certificate(Robustness(bracket.network, cases, bracket.semantics), tuple(self.proof))
         if check(certificate, time_limit=self.limit(whole).limit).verdict is not Verdict.PROVED:
-            return None
+            return False
         bracket.low = radius
-        return one
+        return True
 
 
 def audited(one: InputWork, until: float) -> tuple[InputAudit, dict[float, Certificate]]:
     """One input at all radii, until ``time.time()`` is ``until``."""
     with computing(), np.errstate(all="ignore"):
-        start, bracket, claim = time.perf_counter(), one.bracket, one.claim
+        start, bracket = time.perf_counter(), one.bracket
         whole = Deadline.after(until - time.time())
         (predicted,), (lead,) = predictions(bracket.network, bracket.x[None], np.array([bracket.label]))
         if bracket.semantics == REAL:
             bracket.high = bracket.high if predicted == bracket.label else 0.0
         elif misclassified(bracket.network, bracket.x, bracket.label, bracket.semantics):
             bracket.lose(bracket.x.astype(np.float32).astype(np.float64))
-        held = one.confirmed(whole)
-        cut = held is None and one.decide(whole)
-        seconds = time.perf_counter() - start if held is None or claim is None else claim.seconds
-        bracket = (held or one).bracket
+        fresh, held, cut = replace(bracket), one.is_confirmed(whole), False
+        if not held:
+            one.bracket = bracket = fresh
+            cut = one.decide(whole)
+        seconds = one.claim.seconds if held and one.claim else time.perf_counter() - start
         witness = None if bracket.witness is None else tuple(bracket.witness.tolist())
-        more = {"reached": not cut, "seconds": seconds, "counterexample": witness, "resumed": held is not None}
+        more: dict[str, Any] = {"counterexample": witness, "resumed": held}
         best = (*one.radii, bracket.low)
         certificates = {radius: found for radius, found in bracket.certificates.items() if radius in best}
-        return (held or one).entry(int(predicted), lead, **more), certificates
+        return one.entry(int(predicted), lead, reached=not cut, seconds=seconds, **more), certificates

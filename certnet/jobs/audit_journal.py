@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,20 +69,9 @@ class AuditJournal(Journal[Finished]):
 
         found = self.read(fits)
         self._proofs = {one.row: one.proof for one in found}
+        empty = InputAudit(0, 0, 0, 0.0, (), 0.0, math.inf, reached=True, seconds=0.0, resumed=True)
         return {
-            one.row: InputAudit(
-                one.row,
-                0,
-                0,
-                0.0,
-                (),
-                one.certified_radius,
-                math.inf,
-                True,
-                one.seconds,
-                one.counterexample,
-                resumed=True,
-            )
+            one.row: replace(empty, **{name: getattr(one, name) for name in one.__struct_fields__ if name != "proof"})
             for one in found
         }
 

@@ -1,12 +1,12 @@
 """The records of an audit: what is known of each input, and the accuracies that follow."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from certificates.findings import finite, strict
 from certnet.jobs.results import Pictured
 
 CERTIFIED, ATTACKED, UNDECIDED = "certified", "attacked", "undecided"
@@ -49,9 +49,7 @@ class InputAudit:
     def to_dict(self, classes: Sequence[str] | None = None) -> dict[str, Any]:
         """What JSON says of it, with the names of classes where they have any."""
         left_out = ("status", "counterexample", "resumed")
-        entry = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in left_out}
-        for name in ("margin", "attacked_radius"):
-            entry[name] = entry[name] if math.isfinite(entry[name]) else None
+        entry: dict[str, Any] = strict({name: value for name, value in vars(self).items() if name not in left_out})
         return entry | {name: class_name(entry[name], classes) for name in ("label", "predicted")}
 
 
@@ -113,11 +111,10 @@ class AuditResult(Pictured):
         """
         labels = sorted({entry.label for entry in self.inputs})
         parts = [[entry for entry in self.inputs if entry.label == label] for label in labels]
-        attacked = [entry.attacked_radius for entry in self.inputs]
         return {"norm": self.norm, "interrupted": self.interrupted, **self._figures()} | {
             "inputs": {
                 "certified_radius": [entry.certified_radius for entry in self.inputs],
-                "attacked_radius": [radius if math.isfinite(radius) else None for radius in attacked],
+                "attacked_radius": [finite(entry.attacked_radius) for entry in self.inputs],
             },
             "classes": [
                 {"class": class_name(label, classes), "n": len(part), **replace(self, inputs=tuple(part))._figures()}

@@ -4,7 +4,6 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +17,7 @@ from certificates.certificate import REAL
 from certificates.failure import Deadline
 from certnet.io.instances import Instance
 from certnet.io.query import Query, read_query
-from certnet.jobs.audit import KILLED
+from certnet.jobs.audit import in_pool
 from certnet.jobs.journal import Journal, pack, recalled
 from certnet.jobs.verify import VerificationResult, verify
 from certnet.runtime.abandon import OutOfTimeError
@@ -26,7 +25,6 @@ from certnet.runtime.clock import Clock, Event
 from certnet.runtime.numerics import computing
 from certnet.search.counterexample import confirm_near
 from certnet.search.float32 import in_float32
-from certnet.search.pool import pool as pool_of
 from formulations import InputError
 
 FORMAT = "certnet-batch-journal 1"
@@ -121,18 +119,14 @@ def decide_all(
         Work(number, one, one.seconds or input_limit, how, claims.get(one), certificates[number])
         for number, one in enumerate(instances)
     ]
-    interrupted, failure = False, None
+
+    def take(found: tuple[int, Answer, Certificate | None]) -> None:
+        answers[found[0]] = found[1]
+        finished(*found)
+        clock.tell(f"{len(answers)} of {len(works)} instances", known=_so_far(answers))
+
     clock.tell(f"0 of {len(works)} instances")
-    try:
-        with pool_of(workers, as_completed=True) as (pool, _):
-            for number, answer, certificate in pool(delayed(settled)(work, until) for work in works):
-                answers[number] = answer
-                finished(number, answer, certificate)
-                clock.tell(f"{len(answers)} of {len(works)} instances", known=_so_far(answers))
-    except KeyboardInterrupt:
-        interrupted = True
-    except BrokenExecutor:
-        failure = KILLED
+    interrupted, failure = in_pool((delayed(settled)(work, until) for work in works), take, workers)
     missing = Answer("timeout", "the run ended before this instance" if interrupted or failure else UNREACHED)
     return [answers.get(number, missing) for number in range(len(works))], interrupted, failure
 

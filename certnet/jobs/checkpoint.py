@@ -5,14 +5,13 @@ are stored uncompressed, so that no file unfolds beyond its size.
 """
 
 import hashlib
-import json
-import math
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,18 +19,17 @@ from certificates import fingerprint
 from certificates.files import write_atomically
 from certnet.io.packed import npz_arrays
 from certnet.jobs.clock import JobClock
-from certnet.solvers.interface import State
+from certnet.solvers.interface import State, without_prefix
 from formulations import Dual, InputError, TrainingProgram
 from formulations._validation import FloatArray
 from formulations.groups import GroupedDual
 from formulations.losses import name_of
 
-FORMAT, VERSION = "certnet-checkpoint", 3
 BYTES_PER_SECOND = 4e8
 """At which a disk takes a checkpoint, at least."""
-_HEADER, _SEARCH, _GROUPS = "header", "search/", "groups/"
-_MATRICES = ("network/U", "network/V", "dual/W", "dual/N", "iterate/S", "iterate/W", "iterate/N")
-_FIELDS = {"fingerprint": str, "stage": str, "seconds": float, "solver": str, "about": dict}
+_HEADER = "header"
+_MATRICES = {"network": "UV", "dual": "NW", "iterate": "NSW"}
+"""Names of the matrices in these parts of a file, in order; the others hold any arrays of numbers."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class Settings:
 SETTINGS = Settings()
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False)
 class Checkpoint:
     """Where a training job stood.
 
@@ -70,7 +68,7 @@ class Checkpoint:
     fingerprint: str
     stage: str
     seconds: float
-    solver: str
+    solver: str = ""
     dual: Dual | None = None
     U: FloatArray | None = None
     V: FloatArray | None = None
@@ -87,12 +85,16 @@ class Checkpoint:
         """By their names in the file."""
         S, own = (None, None) if self.iterate is None else self.iterate
         grouped = self.dual.arrays() if isinstance(self.dual, GroupedDual) else {}
-        known = None if grouped else self.dual
-        dual, last = ((None, None) if one is None else (one.W, one.N) for one in (known, own))
-        found = dict(zip(_MATRICES, (self.U, self.V, *dual, S, *last), strict=True))
-        found |= {_SEARCH + name: array for name, array in (self.search or {}).items()}
-        found |= {_GROUPS + name: array for name, array in grouped.items()}
-        return {name: np.asarray(array) for name, array in found.items() if array is not None}
+        dual, last = ({} if one is None else {"W": one.W, "N": one.N} for one in (self.dual, own))
+        parts: dict[str, Mapping[str, Any]] = {
+            "network": {"U": self.U, "V": self.V},
+            "dual": {} if grouped else dual,
+            "iterate": {"S": S, **last},
+            "search": self.search or {},
+            "groups": grouped,
+        }
+        every = ((f"{part}/{name}", array) for part, named in parts.items() for name, array in named.items())
+        return {name: np.asarray(array) for name, array in every if array is not None}
 
 
 def program_fingerprint(program: TrainingProgram) -> str:
@@ -103,15 +105,24 @@ def program_fingerprint(program: TrainingProgram) -> str:
     return digest.hexdigest()
 
 
+class _Header(msgspec.Struct, forbid_unknown_fields=True, tag_field="format", tag="certnet-checkpoint"):
+    version: Literal[3]
+    fingerprint: str
+    stage: str
+    seconds: float
+    solver: str
+    about: dict[str, Any]
+
+
 def write_checkpoint(path: Path | str, checkpoint: Checkpoint) -> None:
     """Write a checkpoint atomically: an interruption leaves the one before.
 
     Raises:
         OSError: the folder is missing or read-only, or the disk is full.
     """
-    header = {"format": FORMAT, "version": VERSION, **{name: getattr(checkpoint, name) for name in _FIELDS}}
-    text = json.dumps(header, allow_nan=False, default=dict).encode()
-    arrays = {_HEADER: np.frombuffer(text, dtype=np.uint8), **checkpoint.arrays()}
+    one = checkpoint
+    header = _Header(3, one.fingerprint, one.stage, one.seconds, one.solver, dict(one.about))
+    arrays = {_HEADER: np.frombuffer(msgspec.json.encode(header), dtype=np.uint8), **checkpoint.arrays()}
     if any(array.dtype.kind not in "biuf" for array in arrays.values()):
         raise TypeError("the state of a search may hold only booleans, integers and floats")
 
@@ -130,56 +141,52 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
     file = Path(path)
     if not file.is_file():
         raise InputError(f"There is no checkpoint {file}; it stays behind when certnet train is cut short.")
-    damaged = f"{file} is no checkpoint, or it is damaged; train again without --resume."
+    damaged = f"{file} is no checkpoint of this version of certnet, or it is damaged; train again without --resume."
     try:
         _, stored = npz_arrays(file, damaged, largest=file.stat().st_size)
+        return _checkpoint({name: array.copy(order="K") for name, array in stored.items()})
     except OSError as error:
         raise InputError(f"{file} cannot be read ({error.strerror or error}).") from None
-    try:
-        return _checkpoint({name: array.copy(order="K") for name, array in stored.items()})
-    except InputError as error:
-        raise InputError(f"{file} cannot be resumed from: {error}") from None
     except (ValueError, RecursionError):
         raise InputError(damaged) from None
 
 
 def _checkpoint(arrays: dict[str, NDArray[Any]]) -> Checkpoint:
-    text = arrays.pop(_HEADER, np.zeros(0))
-    header = json.loads(text.tobytes()) if text.dtype == np.uint8 else None
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise InputError("its header does not describe a checkpoint.")
-    if header.get("version") != VERSION:
-        raise InputError(f"it has version {header.get('version')!r} and this certnet reads version {VERSION}.")
-    for name, kind in _FIELDS.items():
-        value = header.get(name)
-        if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
-            raise InputError(f"its header is damaged at {name!r}.")
-    search = {name.removeprefix(_SEARCH): arrays.pop(name) for name in [*arrays] if name.startswith(_SEARCH)}
-    groups = {name.removeprefix(_GROUPS): arrays.pop(name) for name in [*arrays] if name.startswith(_GROUPS)}
-    U, V, W, N, S, last_W, last_N = (arrays.pop(name, None) for name in _MATRICES)
-    if arrays or any(array.dtype.kind not in "biuf" for array in search.values()):
-        raise InputError("it holds arrays that do not belong there.")
-    for group in ((U, V), (W, N), (S, last_W, last_N)):
-        present = [one for one in group if one is not None]
-        if len(present) not in (0, len(group)) or any(one.dtype != np.float64 or one.ndim != 2 for one in present):
-            raise InputError("its matrices are damaged.")
-    if U is not None and V is not None and not (U.shape[1] == V.shape[1] and np.isfinite(np.vstack([U, V])).all()):
-        raise InputError("its network is damaged.")
-    dual = None if W is None or N is None else Dual(W, N)
+    """Raises ValueError where they are none of a checkpoint."""
+    header = msgspec.structs.asdict(msgspec.json.decode(arrays.pop(_HEADER, np.zeros(0)).tobytes(), type=_Header))
+    del header["version"]
+    parts = {part: without_prefix(arrays, f"{part}/") for part in (*_MATRICES, "search", "groups")}
+    network, dual, last, search, groups = parts.values()
+    damaged = sum(map(len, parts.values())) != len(arrays)
+    damaged |= any(array.dtype.kind not in "biuf" for array in search.values())
+    for part, names in _MATRICES.items():
+        damaged |= "".join(sorted(parts[part])) not in ("", names)
+        damaged |= any(array.dtype != np.float64 or array.ndim != 2 for array in parts[part].values())
+    if not damaged and network:
+        damaged = (
+            network["U"].shape[1] != network["V"].shape[1]
+            or not np.isfinite(np.vstack([network["U"], network["V"]])).all()
+        )
+    if damaged:
+        raise ValueError(damaged)
     return Checkpoint(
-        **{name: header[name] for name in _FIELDS},
-        dual=GroupedDual.of_arrays(groups) if groups else dual,
-        U=U,
-        V=V,
-        iterate=None if S is None or last_W is None or last_N is None else (S, Dual(last_W, last_N)),
+        **header,
+        U=network.get("U"),
+        V=network.get("V"),
+        dual=GroupedDual.of_arrays(groups) if groups else Dual(**dual) if dual else None,
+        iterate=(last["S"], Dual(last["W"], last["N"])) if last else None,
         search=search or None,
     )
+
+
+Save = Callable[[Checkpoint], None]
+"""Takes a checkpoint, and keeps it."""
 
 
 class Saver:
     """Keeps the newest checkpoint of a job, and hands it over when it is due; with ``save`` None it is never due."""
 
-    def __init__(self, first: Checkpoint, save: Callable[[Checkpoint], None] | None, clock: JobClock) -> None:
+    def __init__(self, first: Checkpoint, save: Save | None, clock: JobClock) -> None:
         self.current = self._saved = first
         self._save, self._clock, self._earlier = save, clock, first.seconds
         self._writing, self._cost, self._written = 0.0, SETTINGS.first_cost, clock.seconds
@@ -246,7 +253,7 @@ class Saver:
         return max(SETTINGS.last_seconds, SETTINGS.share * seconds)
 
 
-def sink(checkpoint: Path | str | Callable[[Checkpoint], None] | None) -> Callable[[Checkpoint], None] | None:
+def sink(checkpoint: Path | str | Save | None) -> Save | None:
     """What takes the checkpoints: a file becomes a function that writes it."""
     if isinstance(checkpoint, Path | str):
         return lambda current: write_checkpoint(checkpoint, current)

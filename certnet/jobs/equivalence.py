@@ -7,16 +7,17 @@ import numpy as np
 from certnet.io.joint import stacked
 from certnet.jobs.output_range import OutputRange, output_range
 from certnet.jobs.verify import VerificationResult, verify
+from certnet.runtime.public import public
 from formulations import InputError
 from formulations._validation import FloatArray, as_positive
-from formulations.arguments import accepts, real
+from formulations.arguments import real
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase
 
 __all__ = ["difference_range", "equivalence"]
 
 
-@accepts(first=ReluNetwork, second=ReluNetwork, region=InputRegion, epsilon=real)
+@public(epsilon=real)
 def equivalence(
     first: ReluNetwork, second: ReluNetwork, region: InputRegion, epsilon: float, **options: Any
 ) -> VerificationResult:
@@ -39,7 +40,7 @@ def equivalence(
     return verify(both, [UnsafeCase(region, sign * row[None], h) for row in rows for sign in (-1.0, 1.0)], **options)
 
 
-@accepts(first=ReluNetwork, second=ReluNetwork, region=InputRegion)
+@public()
 def difference_range(first: ReluNetwork, second: ReluNetwork, region: InputRegion, **options: Any) -> OutputRange:
     """Bound ``first(x) − second(x)`` over a region, each output from both sides.
 

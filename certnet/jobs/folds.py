@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from certnet.io.load_data import shuffled
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray, as_matrix
 
@@ -15,6 +16,21 @@ class Rows(NamedTuple):
     X: FloatArray
     Y: FloatArray
     weights: FloatArray
+
+    @classmethod
+    def of(cls, part: str, X: ArrayLike, Y: ArrayLike, weights: ArrayLike | None, like: "Rows | None" = None) -> "Rows":
+        """From what a caller gave, with as many columns as rows ``like`` these; weights are 1 by default.
+
+        Raises:
+            InputError: shapes that do not fit, or a negative weight; ``part`` ends the names in the sentence.
+        """
+        columns = (None, None) if like is None else (like.X.shape[1], like.Y.shape[1])
+        features = as_matrix(f"X{part}", X, columns=columns[0])
+        n, name = len(features), f"sample_weight{part}"
+        omega = np.ones(n) if weights is None else as_matrix(name, weights, rows=n)[:, 0]
+        if not (omega >= 0).all():
+            raise InputError(f"{name} has a negative entry; weights count how often a row occurs.")
+        return cls(features, as_matrix(f"Y{part}", Y, rows=n, columns=columns[1]), omega)
 
     def chosen(self, which: ArrayLike) -> "Rows":
         """Those of this mask, or of these numbers."""
@@ -52,10 +68,8 @@ def fold_numbers(X: FloatArray, Y: FloatArray, folds: int, random_state: int) ->
     _, first, group = np.unique(X, axis=0, return_index=True, return_inverse=True)
     groups = len(first)
     if groups < 2:
-        raise InputError("One row alone gives no weight decay by validation; name one (--gamma).")
-    # The raw stream, which NumPy promises to keep, so that a choice can be repeated with any version.
-    order = np.argsort(np.random.PCG64(random_state).random_raw(groups), kind="stable")
-    label = _labels(Y)[first]
+        raise InputError("All rows have the same features, so none can judge a weight decay; name one (--gamma).")
+    label, order = _labels(Y)[first], shuffled(groups, random_state)
     order = order[np.argsort(label[order], kind="stable")]
     single = np.bincount(label)[label[order]] == 1
     order = order if single.all() else order[~single]
@@ -76,8 +90,5 @@ def _labels(Y: FloatArray) -> IntArray:
 
 def unseen(rows: Rows, X: ArrayLike, Y: ArrayLike, weights: ArrayLike | None) -> Rows:
     """The validation rows whose features do not occur among these rows."""
-    features, targets = as_matrix("X_val", X, columns=rows.X.shape[1]), as_matrix("Y_val", Y)
-    omega = np.ones(len(features)) if weights is None else as_matrix("weights", weights)[:, 0]
-    known = {row.tobytes() for row in rows.X + 0.0}
-    new = np.array([row.tobytes() not in known for row in features + 0.0], dtype=bool)
-    return Rows(features, targets, omega).chosen(new)
+    found, known = Rows.of("_val", X, Y, weights, rows), {row.tobytes() for row in rows.X + 0.0}
+    return found.chosen(np.array([row.tobytes() not in known for row in found.X + 0.0], dtype=bool))

@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from certificates import Certificate, Verdict
 from certnet.jobs.best import Best, Proof
-from certnet.jobs.checkpoint import Checkpoint, Saver, program_fingerprint
+from certnet.jobs.checkpoint import Checkpoint, Save, Saver, program_fingerprint
 from certnet.jobs.clock import JobClock, require_memory
 from certnet.runtime.abandon import Insisted, OutOfTimeError, abandonable
 from certnet.runtime.numerics import guarded
@@ -25,10 +26,13 @@ from certnet.solvers import Progress, SolverResult
 from certnet.solvers.registry import AUTO
 from certnet.training.polish import Network, offered_dual
 from certnet.training.trainer import FitResult
-from formulations import Dual, InputError, MergedRows, Presolved, TrainingProgram, merge_rows, rescale
+from formulations import Dual, InputError, MergedRows, Presolved, Primal, TrainingProgram, merge_rows, rescale
 from formulations._validation import FloatArray
+from formulations.network import ReluNetwork
 from formulations.program import NO_PRODUCTS
+from formulations.training import LARGEST
 
+T = TypeVar("T")
 SDP, GLOBAL = METHODS = ("sdp", "global")
 DEFAULT_GAP = 1e-3
 EXACT = 1e-8
@@ -41,39 +45,34 @@ class Closing:
     cluster, with circuit inequalities or without, and whether directions of too large a price become neurons."""
 
     gap: float
-    max_nodes: int | None
-    workers: int
-    scheduler: str | None
-    circuits: bool
-    train: bool
+    max_nodes: int | None = None
+    workers: int = 1
+    scheduler: str | None = None
+    circuits: bool = False
+    train: bool = True
+
+    def __post_init__(self) -> None:
+        if not (0 < self.gap < 1):
+            raise InputError(f"The gap must lie between 0 and 1, not {self.gap:g}; 1e-3 means 0.1 %.")
+        for value, name in ((self.max_nodes, "nodes"), (self.workers, "workers")):
+            if value is not None and not value > 0:
+                raise InputError(f"The number of {name} must be positive, not {value}.")
 
 
-def closing_of(
-    method: str,
-    gap: float | None,
-    max_nodes: int | None,
-    workers: int,
-    scheduler: str | None,
-    circuits: bool = False,
-    train: bool = True,
-) -> Closing | None:
-    """What the options say about branching.
+def closing_of(method: str, gap: float | None, *search: Any) -> Closing | None:
+    """What the options say about branching; ``search`` are those of ``Closing`` after the gap.
 
     Raises:
         InputError: options that make no sense.
     """
     if method not in METHODS:
         raise InputError(f"There is no method {method!r}; choose {' or '.join(METHODS)}.")
-    if gap is not None and not (0 < gap < 1):
-        raise InputError(f"The gap must lie between 0 and 1, not {gap:g}; 1e-3 means 0.1 %.")
-    for value, name in ((max_nodes, "nodes"), (workers, "workers")):
-        if value is not None and not value > 0:
-            raise InputError(f"The number of {name} must be positive, not {value}.")
-    if gap is None and method == SDP:
-        if max_nodes is not None:
-            raise InputError("A number of nodes needs a gap to close; give --gap too.")
-        return None
-    return Closing(DEFAULT_GAP if gap is None else gap, max_nodes, workers, scheduler, circuits, train)
+    closing = Closing(DEFAULT_GAP if gap is None else gap, *search)
+    if gap is not None or method == GLOBAL:
+        return closing
+    if closing.max_nodes is not None:
+        raise InputError("A number of nodes needs a gap to close; give --gap too.")
+    return None
 
 
 @dataclass(eq=False, kw_only=True)
@@ -155,6 +154,18 @@ class Job:
         return self.program.objective(*self.network, self.given_output)
 
     @property
+    def solution(self) -> Primal | None:
+        """The last iterate of the relaxation, None without one of finite numbers."""
+        primal = None if self.relaxation is None else self.relaxation.primal
+        return primal if primal is not None and np.isfinite(primal.S).all() else None
+
+    @property
+    def relaxed_objective(self) -> float | None:
+        """Its value in original units, in floating point; not a bound."""
+        value = math.nan if self.relaxation is None else self.relaxation.objective
+        return self.presolved.program.to_original(value) if math.isfinite(value) else None
+
+    @property
     def enough(self) -> float:
         """The relative gap at which nothing is left to gain."""
         return EXACT if self.closing is None else self.closing.gap
@@ -200,14 +211,26 @@ class Job:
         self.best.take_proof(*proof)
 
 
-def begin(clock: JobClock, program: TrainingProgram, network: FitResult | None = None, **options: Any) -> Job:
-    """The state at the beginning: rows merged, memory tested, with this network or none; ``options`` are fields.
+def begin(
+    clock: JobClock,
+    program: TrainingProgram,
+    network: FitResult | None = None,
+    save: Save | None = None,
+    **options: Any,
+) -> Job:
+    """The state at the beginning: rows merged, memory tested, with this network or none.
+
+    Args:
+        clock, program, network: of the job.
+        save: takes its checkpoints.
+        options: fields of ``Job``.
 
     Raises:
         InputError: data too large for this machine, or a start or checkpoint about other data.
     """
     resume: Checkpoint | None = options.get("resume")
-    if resume is not None and program_fingerprint(program) != resume.fingerprint:
+    first = Checkpoint(program_fingerprint(program), "presolve", 0.0 if resume is None else resume.seconds)
+    if resume is not None and first.fingerprint != resume.fingerprint:
         raise InputError("The checkpoint is about other data or another gamma; give those it was made with.")
     merged = merge_rows(program)
     require_memory(merged)
@@ -215,8 +238,7 @@ def begin(clock: JobClock, program: TrainingProgram, network: FitResult | None =
     if network is None:
         _, d, c = program.shape
         network = untrained(program, np.zeros((d, 0)), np.zeros((c, 0)))
-    saver = Saver(Checkpoint(fingerprint="", stage="", seconds=0.0, solver=""), None, clock)
-    job = Job(merged=merged, clock=clock, best=Best(merged, network), saver=saver, **options)
+    job = Job(merged=merged, clock=clock, best=Best(merged, network), saver=Saver(first, save, clock), **options)
     clock.saving = lambda: job.saver.reserve(merged.program.space.order)
     return job
 
@@ -226,17 +248,44 @@ def untrained(program: TrainingProgram, U: FloatArray, V: FloatArray) -> FitResu
     return FitResult(U=U, V=V, objective=program.objective(U, V))
 
 
-def run(job: Job, name: str, work: Callable[[Job], None], seconds: float | None = None, *, share: float = 1.0) -> None:
-    """Do the work of a stage, in at most so many seconds; by default in a share of what is available.
+def fitting(
+    program: TrainingProgram, U: ArrayLike, V: ArrayLike, a: ArrayLike | None = None
+) -> tuple[Network, FloatArray]:
+    """The network's weights, and its output bias or the best one.
+
+    Raises:
+        InputError: they do not fit the program, or overflow, or a bias that the program has not.
+    """
+    network = ReluNetwork.of_program(U, V, None if a is None else np.atleast_1d(np.asarray(a)))
+    _, d, c = program.shape
+    if (network.inputs, network.outputs) != (d, c):
+        raise InputError(
+            f"The network takes {network.inputs} inputs to {network.outputs} outputs, but the program has {d} "
+            f"features and {c} targets."
+        )
+    U, V, _ = network.program_weights(hidden_bias=False)
+    size = max(float(np.abs(weights).max(initial=0.0)) for weights in (U, V))
+    if not size <= LARGEST:
+        raise InputError(f"The network has a weight of size {size:.1e}; rescale its neurons to below {LARGEST:.0e}.")
+    output = program.output(U, V) if a is None else network.output_bias
+    if program.output_bias == "none" and output.any():
+        raise InputError(
+            'The network has an output bias, but the training problem has none; choose output_bias "free".'
+        )
+    return (U, V), output
+
+
+def run(job: Job, name: str, work: Callable[[Job], T], seconds: float | None = None, *, share: float = 1.0) -> T | None:
+    """What the work of a stage returns, in at most so many seconds, by default a share of those available; else None.
 
     Raises:
         KeyboardInterrupt: a second Ctrl-C.
     """
-    before, left = job.interrupted, job.clock.available()
+    found, before, left = None, job.interrupted, job.clock.available()
     job.clock.kept = 0.0 if left is None else (1.0 - share) * left
     try:
         with guarded(job.clock, name):
-            abandonable(lambda: work(job), seconds=job.clock.available() if seconds is None else seconds)
+            found = abandonable(lambda: work(job), seconds=job.clock.available() if seconds is None else seconds)
     except OutOfTimeError:
         job.late = True
     except KeyboardInterrupt as error:
@@ -247,3 +296,4 @@ def run(job: Job, name: str, work: Callable[[Job], None], seconds: float | None 
         job.clock.kept = 0.0
     if job.interrupted and not before:
         job.clock.tell("finishing after Ctrl-C; press it again to abandon")
+    return found

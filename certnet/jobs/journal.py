@@ -21,9 +21,10 @@ import numpy as np
 from certificates import Certificate, Robustness, read_certificate, write_certificate
 from certificates.certificate import CaseProof
 from certificates.files import write_atomically
-from certificates.layout import CASE_PROOF, MAX_CASES, Array, made_of, members
+from certificates.layout import CASE_PROOF, MAX_CASES, Array, Each, made_of, members
 from formulations import InputError
 
+_PROOFS = Each(CASE_PROOF)
 LARGEST_BYTES = 1 << 30
 LARGEST_PROOF, LARGEST_TEXT = 1 << 25, 1 << 20
 """Bytes of a proof's arrays together, and of their text."""
@@ -152,15 +153,13 @@ def _value(line: bytes, kind: type[T]) -> T:
 
 def pack(proofs: Sequence[CaseProof] | None) -> dict[str, Any] | None:
     """A JSON object of shapes by name and of bytes, or None without proofs, or where it would be too large."""
-    cases = [
-        {name: np.asarray(value, dtype) for name, (dtype, _), value in members(CASE_PROOF, proof, "")}
-        for proof in proofs or ()
-    ]
-    raw = b"".join(array.tobytes() for case in cases for array in case.values())
+    found = members(_PROOFS, proofs or (), "")
+    arrays = {name: np.asarray(value, dtype) for name, (dtype, _), value in found}
+    raw = b"".join(array.tobytes() for array in arrays.values())
     text = base64.b64encode(zlib.compress(raw)).decode()
-    if proofs is None or len(raw) > LARGEST_PROOF or len(text) > LARGEST_TEXT or len(cases) > MAX_CASES:
+    if proofs is None or len(raw) > LARGEST_PROOF or len(text) > LARGEST_TEXT or len(proofs) > MAX_CASES:
         return None
-    return {"shapes": [{name: list(array.shape) for name, array in case.items()} for case in cases], "data": text}
+    return {"cases": len(proofs), "shapes": {name: list(array.shape) for name, array in arrays.items()}, "data": text}
 
 
 def recalled(place: Path | None, packed: Any) -> Sequence[CaseProof] | None:
@@ -191,14 +190,10 @@ def unpack(packed: Any) -> tuple[CaseProof, ...] | None:
         first += 8 * count
         return array if dimensions else float(array)
 
-    proofs = []
     try:
         raw = zlib.decompressobj().decompress(base64.b64decode(packed["data"], validate=True), LARGEST_PROOF)
-        for case in packed["shapes"]:
-            shapes = dict(case)
-            proofs.append(made_of(CASE_PROOF, "", take, {*case}))
-            if shapes:
-                return None
+        shapes, cases = dict(packed["shapes"]), min(packed["cases"], MAX_CASES)
+        proofs: tuple[CaseProof, ...] = made_of(_PROOFS, "", take, {*shapes}, cases)
     except (KeyError, TypeError, ValueError, zlib.error):
         return None
-    return tuple(proofs) if first == len(raw) else None
+    return proofs if first == len(raw) and not shapes else None

@@ -9,7 +9,8 @@ import numpy as np
 from certificates import Certificate, Lipschitz, Report, Verdict, check
 from certificates.arithmetic import Arithmetic
 from certificates.certificate import LipschitzProof
-from certificates.findings import finite
+from certificates.failure import Deadline
+from certificates.findings import figures
 from certificates.lipschitz import open_neurons
 from certificates.making.tree import LeafProof, build
 from certificates.proof import LiftedProof
@@ -17,13 +18,14 @@ from certificates.robustness import preactivation_bounds
 from certnet.runtime.abandon import OutOfTimeError, abandonable
 from certnet.runtime.clock import Clock, Event
 from certnet.runtime.display import Result
+from certnet.runtime.public import public
 from certnet.runtime.wording import down, up
 from certnet.search.gradients import SECONDS, largest_gradient
 from certnet.search.lipsdp import Gradients, best_weights, rough_norm
 from certnet.search.sign_products import solve
 from formulations import InputError
 from formulations._validation import FloatArray
-from formulations.arguments import accepts, array, count, json_object, seconds
+from formulations.arguments import array
 from formulations.margin import stable_signs
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion
@@ -71,6 +73,8 @@ class LipschitzResult(Result):
         note: a sentence where time or memory allowed a weaker bound only, else None.
     """
 
+    FIELDS = ("constant", "sampled", "product", "note", "unstable")
+
     constant: float
     sampled: float
     product: float
@@ -81,16 +85,10 @@ class LipschitzResult(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """What JSON says of it."""
-        known = {name: finite(getattr(self, name)) for name in ("constant", "sampled", "product")}
-        report = self.report
-        own = {"note": self.note, "unstable": self.unstable, "arithmetic": report.arithmetic}
-        return {"verdict": str(report.verdict), "reason": report.reason, **known, **own}
+        return {**figures(self.report, "verdict", "reason", "arithmetic"), **super().to_dict()}
 
 
-@np.errstate(all="ignore")
-@accepts(
-    network=ReluNetwork, C=array, region=InputRegion, time_limit=seconds, random_state=count, provenance=json_object
-)
+@public(C=array)
 def lipschitz_constant(
     network: ReluNetwork,
     C: FloatArray,
@@ -168,11 +166,9 @@ def _left_behind(work: Callable[[], T], seconds: float | None) -> T | None:
 
 def _weights(gradients: Gradients, seconds: float | None) -> FloatArray:
     """The best weights that were found in time."""
-    found: list[FloatArray] = []
-    weights = _left_behind(lambda: best_weights(gradients, seconds, found.append), seconds)
-    if weights is None and not found:
-        found.append(np.full(len(gradients.U), rough_norm(gradients.B) / rough_norm(gradients.U)))
-    return found[-1] if weights is None else weights
+    found = [np.full(len(gradients.U), rough_norm(gradients.B) / max(rough_norm(gradients.U), 1e-300))]
+    _left_behind(lambda: found.append(best_weights(gradients, seconds, found.append)), seconds)
+    return found[-1]
 
 
 class _Statement:
@@ -264,12 +260,11 @@ class _Statement:
 
 def _checked(candidates: Iterator[Certificate], seconds: float | None) -> _Proof | None:
     """The first certificate that the checker accepts, or the last one; None where there is no candidate."""
-    clock, found = Clock(seconds), None
+    deadline, found = Deadline.after(seconds), None
     for certificate in candidates:
-        left = clock.left()
-        if left == 0.0:
+        if deadline.passed:
             break
-        found = certificate, check(certificate, time_limit=left)
+        found = certificate, check(certificate, time_limit=deadline.limit)
         if found[1].verdict is Verdict.PROVED:
             break
     return found

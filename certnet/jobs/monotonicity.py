@@ -26,10 +26,11 @@ from certnet.jobs.output_range import together
 from certnet.jobs.verify import verify
 from certnet.runtime.clock import Clock, Event
 from certnet.runtime.display import Result
+from certnet.runtime.public import public
 from certnet.search.regions import project, pull_inside
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
-from formulations.arguments import accepts, count, json_object, seconds
+from formulations.arguments import count
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase
 from formulations.rounding import below
@@ -65,6 +66,8 @@ class Monotonicity(Result):
         seconds: wall time.
     """
 
+    FIELDS = ("verdict", "reason", "direction", "slopes", "rising", "falling", "leaves", "seconds")
+
     verdict: Verdict
     direction: str | None
     reason: str
@@ -75,25 +78,8 @@ class Monotonicity(Result):
     leaves: int
     seconds: float
 
-    def to_dict(self) -> dict[str, Any]:
-        """What JSON says of it."""
-        inputs = {
-            name: None if x is None else x.tolist() for name, x in (("rising", self.rising), ("falling", self.falling))
-        }
-        figures = {"direction": self.direction, "slopes": list(self.slopes), **inputs, "leaves": self.leaves}
-        return {"verdict": str(self.verdict), "reason": self.reason, **figures, "seconds": self.seconds}
 
-
-@np.errstate(all="ignore")
-@accepts(
-    network=ReluNetwork,
-    region=InputRegion,
-    feature=count,
-    output=count,
-    time_limit=seconds,
-    random_state=count,
-    provenance=json_object,
-)
+@public(feature=count, output=count)
 def monotonicity(
     network: ReluNetwork,
     region: InputRegion,
@@ -133,7 +119,7 @@ def monotonicity(
     slopes = (X @ network.hidden.T + network.hidden_bias > 0) @ (network.output[output] * network.hidden[:, feature])
     likely = -1 if slopes.max() <= 0 and slopes.min() < 0 else 1
     search = _Search(network, region, feature, output, likely, clock, random_state)
-    met = {sign: search.float32(X[(sign * slopes).argmax()], sign) for sign in (1, -1)}
+    met = {sign: search.exactly(X[(sign * slopes).argmax()], sign) for sign in (1, -1)}
     while True:
         if met[-search.sign] is None:
             met[-search.sign] = search.run()
@@ -190,16 +176,13 @@ class _Search:
         kept = {i: weight for i, weight in groups.values() if weight}
         self.free = np.array(list(kept), dtype=np.int64)
         self.slopes: list[Fraction] = list(kept.values())
-        self.low = [Fraction(value) for value in low[self.free].tolist()]
-        self.high = [Fraction(value) for value in high[self.free].tolist()]
+        self.low, self.high = low[self.free], high[self.free]
         U, b, k = network.hidden[self.free], network.hidden_bias[self.free], len(self.free)
-        self.neurons = (
-            ReluNetwork(np.vstack([U, -U]), np.append(b, -b), np.eye(2 * k), np.zeros(2 * k)) if k else network
-        )
+        both = np.vstack([U, -U]), np.append(b, -b)
+        self.neurons = ReluNetwork(*both, np.eye(2 * k), np.zeros(2 * k)) if k else network
 
     def _group(self, groups: dict[tuple[Fraction, ...], tuple[int, Fraction]], i: int, weight: Fraction) -> None:
-        """Neurons of parallel generators change sign together; of opposite ones one is active where the other is
-        not."""
+        """Parallel generators change sign together; of opposite ones one neuron is active where the other is not."""
         row = [Fraction(value) for value in self.network.generators[i].tolist()]
         leading = next(value for value in row if value)
         key = tuple(value / leading for value in row)
@@ -260,7 +243,7 @@ class _Search:
         for i, (sign, w) in enumerate(zip(signs.tolist(), self.slopes, strict=True)):
             if sign == FREE:
                 constant += w if w < 0 else 0
-                bound[i if w > 0 else k + i] = below(w / self.high[i] if w > 0 else w / self.low[i])
+                bound[i if w > 0 else k + i] = below(w / Fraction(float(self.high[i] if w > 0 else self.low[i])))
             else:
                 constant += w if sign == ACTIVE else 0
                 rows.append(np.eye(2 * k)[k + i if sign == ACTIVE else i])
@@ -272,8 +255,7 @@ class _Search:
         missed = np.abs(w)
         if x is not None:
             a = self.network.hidden[self.free] @ x + self.network.hidden_bias[self.free]
-            low, high = (np.array([float(value) for value in side]) for side in (self.low, self.high))
-            assumed = np.where(w > 0, np.maximum(a, 0.0) / high, 1.0 - np.maximum(-a, 0.0) / -low)
+            assumed = np.where(w > 0, np.maximum(a, 0.0) / self.high, 1.0 - np.maximum(-a, 0.0) / -self.low)
             missed = missed * (1e-6 + np.abs(assumed - (a > 0)))
         return int(np.argmax(np.where(free, missed, -1.0))) if free.any() else -1
 

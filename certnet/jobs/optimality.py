@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.optimize import brentq
 
 from certificates.failure import Deadline
 from certificates.findings import figures
@@ -20,30 +21,25 @@ from certnet.jobs import relaxing
 from certnet.jobs import stages as _stages
 from certnet.jobs.best import repaired
 from certnet.jobs.clock import JobClock
-from certnet.jobs.closing import bound
-from certnet.jobs.job import DEFAULT_GAP, GLOBAL, Job, begin, closing_of, run, untrained
+from certnet.jobs.closing import PAYS, bound
+from certnet.jobs.job import DEFAULT_GAP, GLOBAL, Job, begin, closing_of, fitting, run, untrained
 from certnet.jobs.results import Certified
 from certnet.runtime.clock import Event
 from certnet.runtime.numerics import computing
+from certnet.runtime.public import public
 from certnet.training.directions import largest_prices
-from certnet.training.polish import Network, balance, network_dual, offered_dual
+from certnet.training.polish import balance, network_dual, offered_dual
 from certnet.training.trainer import FitResult
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray
-from formulations.arguments import accepts, count, json_object, positive_count, seconds
-from formulations.network import ReluNetwork
-from formulations.training import LARGEST
+from formulations.training import LARGEST, SMALLEST
 
 __all__ = ["Neuron", "OptimalityResult", "optimality"]
 
 MOST_STARTS = 200
 """Neurons from which pricing climbs."""
-HALVINGS = 100
-"""Of an interval that holds the strength of a neuron."""
 PRICING_SHARE = 0.1
 """Part of the time left that pricing may take."""
-PAYS = 1e-7
-"""Relative excess of a price over γ from which a point is a neuron that lowers the objective."""
 WORSE_THAN_NOTHING = (
     "The zero network has a smaller objective than this one; look whether data, standardisation and gamma are those "
     "it was trained with."
@@ -107,8 +103,7 @@ class OptimalityResult(Certified):
         }
 
 
-@np.errstate(all="ignore")
-@accepts(time_limit=seconds, random_state=count, threads=positive_count, executor=Executor, provenance=json_object)
+@public(executor=Executor)
 def optimality(
     model: Any,
     X: Any,
@@ -171,9 +166,9 @@ def optimality(
     else:
         given = objective_of(model, X, y, **terms)
         program, (U, V, a) = given.program, given.weights()
-    network, output = _required(program, U, V, a)
+    network, output = fitting(program, U, V, a)
     balanced = untrained(program, *balance(program, *network))
-    neurons: list[Neuron] = []
+    neuron: Neuron | None = None
     clock = JobClock(time_limit, progress)
     with clock.stage("presolve"):
         job = begin(
@@ -189,58 +184,27 @@ def optimality(
         )
     if not job.objective <= program.loss.value(np.zeros(program.Y.shape)):
         clock.note("given network", WORSE_THAN_NOTHING)
-    stages: list[tuple[str, Callable[[Job], None]]] = [("given network", _prove_given)]
-    stages += [("training", _train)] if train else []
-    stages += [("price", lambda job: neurons.extend(_look_for_neuron(job)))]
+    training = [("training", _train)] if train else []
+    stages: list[tuple[str, Callable[[Job], Neuron | None]]] = [("given network", _prove_given), *training]
     with computing(job.merged.program.space.order, threads):
-        for name, work in stages:
+        for name, work in (*stages, ("price", _neuron_that_pays)):
             if not job.interrupted:
-                run(job, name, work)
+                neuron = run(job, name, work)
         if job.has_directions:
             relaxing.auto(job, clock.available())
             bound(job, relaxing.bounding(job))
-        certificate, report = _stages.conclude(job)
+        proof = _stages.conclude(job)
+    if given is not None:
+        clock.notes[:0] = [given.theirs, given.ours, *given.notes]
     return OptimalityResult(
-        program=program,
-        certificate=certificate,
-        report=report,
+        **_stages.outcome(job, proof),
         balanced_objective=balanced.objective,
         price_ratio=job.price_ratio,
-        neuron=neurons[0] if neurons else None,
+        neuron=neuron,
         trained=None if job.trained is None else job.best.network,
         bounds=job.bounds,
-        search=job.search,
-        stages=clock.stages,
-        history=clock.history,
-        interrupted=job.interrupted,
-        notes=tuple(clock.notes) if given is None else (given.theirs, given.ours, *given.notes, *clock.notes),
         given=given,
     )
-
-
-def _required(program: TrainingProgram, U: ArrayLike, V: ArrayLike, a: ArrayLike | None) -> tuple[Network, FloatArray]:
-    """The network's weights, and its output bias or the best one.
-
-    Raises:
-        InputError: they do not fit the program, or overflow, or a bias that the program has not.
-    """
-    network = ReluNetwork.of_program(U, V, None if a is None else np.atleast_1d(np.asarray(a)))
-    _, d, c = program.shape
-    if (network.inputs, network.outputs) != (d, c):
-        raise InputError(
-            f"The network takes {network.inputs} inputs to {network.outputs} outputs, but the program has {d} "
-            f"features and {c} targets."
-        )
-    U, V, _ = network.program_weights(hidden_bias=False)
-    size = max(float(np.abs(weights).max(initial=0.0)) for weights in (U, V))
-    if not size <= LARGEST:
-        raise InputError(f"The network has a weight of size {size:.1e}; rescale its neurons to below {LARGEST:.0e}.")
-    output = program.output(U, V) if a is None else network.output_bias
-    if program.output_bias == "none" and output.any():
-        raise InputError(
-            'The network has an output bias, but the training problem has none; choose output_bias "free".'
-        )
-    return (U, V), output
 
 
 def _prove_given(job: Job) -> None:
@@ -256,8 +220,8 @@ def _train(job: Job) -> None:
         _stages.prove_dual(job, "residual of the trained network", repaired(job.merged, dual))
 
 
-def _look_for_neuron(job: Job) -> list[Neuron]:
-    """The direction of the largest price for the dual of the given network, if it pays."""
+def _neuron_that_pays(job: Job) -> Neuron | None:
+    """The direction of the largest price for the dual of the given network; None where that is hardly above γ."""
     program, (U, V) = job.program, job.network
     X, W, gamma = program.X, network_dual(program, U, V), program.gamma
     generator = np.random.default_rng(job.random_state)
@@ -268,16 +232,16 @@ def _look_for_neuron(job: Job) -> list[Neuron]:
     found = largest_prices(program, W, starts, random_state=generator, deadline=deadline)
     if len(found.values) == 0:
         job.price_ratio = 0.0
-        return []
+        return None
     u = found.directions[:, 0]
     g = W.T @ np.maximum(X @ u, 0.0)
     size = float(np.linalg.norm(g))
     job.price_ratio = size / gamma
     if not size > gamma * (1.0 + PAYS):
-        return []
+        return None
     v = g / size
     strength, decrease = _strength(program, program.fitted(U, V), np.outer(np.maximum(X @ u, 0.0), v))
-    return [Neuron(np.sqrt(strength) * u, np.sqrt(strength) * v, job.price_ratio, decrease)]
+    return Neuron(np.sqrt(strength) * u, np.sqrt(strength) * v, job.price_ratio, decrease)
 
 
 def _strength(program: TrainingProgram, fitted: FloatArray, change: FloatArray) -> tuple[float, float]:
@@ -285,17 +249,13 @@ def _strength(program: TrainingProgram, fitted: FloatArray, change: FloatArray) 
 
     The function is convex and falls at 0. The output bias stays as it is best without the change.
     """
-    bias = program.loss.bias(fitted)
+    loss, bias = program.loss, program.loss.bias(fitted)
 
-    def falls(s: float) -> bool:
-        return bool(np.sum(program.loss.dual(fitted + s * change, bias) * change) > program.gamma)
+    def slope(s: float) -> float:
+        return program.gamma - float(np.sum(loss.dual(fitted + s * change, bias) * change))
 
     high = 1.0
-    while falls(high) and high < LARGEST:
+    while slope(high) < 0 and high < LARGEST:
         high *= 2.0
-    low = 0.0
-    for _ in range(HALVINGS):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if falls(middle) else (low, middle)
-    decrease = program.loss.value(fitted, bias) - program.loss.value(fitted + low * change, bias) - program.gamma * low
-    return low, float(decrease)
+    s = float(brentq(slope, 0.0, high, xtol=SMALLEST, maxiter=1000)) if slope(0.0) < 0 <= slope(high) else 0.0
+    return s, float(loss.value(fitted, bias) - loss.value(fitted + s * change, bias) - program.gamma * s)

@@ -16,10 +16,12 @@ from numpy.typing import ArrayLike
 
 from certificates import Certificate, Robustness, Verdict
 from certificates.failure import Deadline
-from certificates.findings import finite
+from certificates.findings import figures, finite
+from certnet.jobs.radius import between
 from certnet.jobs.verify import verify
 from certnet.runtime.clock import Clock, Event
 from certnet.runtime.display import Result
+from certnet.runtime.public import public
 from certnet.runtime.wording import down, up
 from certnet.search.attack import attack, attack_all
 from certnet.search.counterexample import exact_fields, exact_outputs
@@ -27,7 +29,7 @@ from certnet.search.margin_proofs import SAFETY, margin_sizes
 from certnet.search.regions import exact_point, pull_inside
 from formulations import InputError
 from formulations._validation import FloatArray, as_positive
-from formulations.arguments import accepts, array, count, json_object, real, seconds
+from formulations.arguments import array, real
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase, require_fitting
 from formulations.rounding import above, exact_array
@@ -94,7 +96,7 @@ class FunctionRange:
     def to_dict(self) -> dict[str, Any]:
         """What JSON says of it."""
         ends = {"minimum": self.minimum.to_dict(), "maximum": self.maximum.to_dict()}
-        return {"verdict": str(self.verdict), **ends, "open": self.open}
+        return {**figures(self, "verdict", "open"), **ends}
 
     def __str__(self) -> str:
         low, high = self.minimum, self.maximum
@@ -112,6 +114,8 @@ class OutputRange(Result):
             from ``maximum.proved`` on are impossible. None without a proof.
         seconds: wall time.
     """
+
+    FIELDS = ("verdict", "reason", "seconds")
 
     results: tuple[FunctionRange, ...]
     certificate: Certificate | None
@@ -131,20 +135,10 @@ class OutputRange(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """What JSON says of it."""
-        rows = [one.to_dict() for one in self.results]
-        return {"verdict": str(self.verdict), "reason": self.reason, "results": rows, "seconds": self.seconds}
+        return {**super().to_dict(), "results": [one.to_dict() for one in self.results]}
 
 
-@np.errstate(all="ignore")
-@accepts(
-    network=ReluNetwork,
-    region=InputRegion,
-    C=array,
-    tolerance=real,
-    time_limit=seconds,
-    random_state=count,
-    provenance=json_object,
-)
+@public(C=array, tolerance=real)
 def output_range(
     network: ReluNetwork,
     region: InputRegion,
@@ -173,17 +167,17 @@ def output_range(
             region in which no input was found.
     """
     as_positive("tolerance", tolerance)
-    rows = np.atleast_2d(
-        exact_array("C", np.eye(network.outputs) if C is None else C, np.ndim(C) if C is not None else 2)
-    )
+    C = np.eye(network.outputs) if C is None else C
+    rows = np.atleast_2d(exact_array("C", C, np.ndim(C)))
     signed = [UnsafeCase(region, sign * row[None], np.zeros(1)) for row in rows for sign in (1.0, -1.0)]
     require_fitting(network, signed)
     clock = Clock(time_limit, progress)
     clock.tell("attacks")
-    whole = Deadline.after(clock.left())
-    rng = np.random.default_rng(random_state)
     searches = [Least(network, case, random_state) for case in signed]
-    for search, found in zip(searches, attack_all(network, signed, rng=rng, deadline=whole), strict=True):
+    attacks = attack_all(
+        network, signed, rng=np.random.default_rng(random_state), deadline=Deadline.after(clock.left())
+    )
+    for search, found in zip(searches, attacks, strict=True):
         search.meet(found.X)
     for _ in range(1 if time_limit is None else 2):
         # What some leave of their time the others have, once.
@@ -281,10 +275,11 @@ class Least:
         self.undecided = math.inf
         for _ in range(SETTINGS.steps):
             threshold, left = self._following(gap), deadline.left
-            if threshold is None or left <= 0:
+            # A bound that was reached already has all the time to be proved, and the first one is in any case.
+            reached = threshold is not None and threshold <= self.reached
+            if threshold is None or (left <= 0 and not (reached and self.proved == -math.inf)):
                 break
-            # A bound that was reached already has all the time to be proved.
-            share = 1.0 if threshold <= self.reached else SETTINGS.share
+            share = 1.0 if reached else SETTINGS.share
             self.decide(threshold, share * left if left < math.inf else None)
         self.open = not (self.proved >= self.attained - gap)
 
@@ -301,9 +296,8 @@ class Least:
             return best
         if not self.undecided - self.proved > SETTINGS.side * gap:
             return None
-        # By the ratio of what they leave open while that is large, so that no scale is far away.
-        much, little = self.attained - self.proved, self.attained - self.undecided
-        return self.attained - (math.sqrt(much) * math.sqrt(little) if much > 4.0 * little else 0.5 * (much + little))
+        much = self.attained - self.proved
+        return self.attained - between(self.attained - self.undecided, much, much)
 
     def decide(self, threshold: float, time_limit: float | None) -> None:
         """Try to prove that the value is above a threshold."""

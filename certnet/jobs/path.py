@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from certificates import Certificate
@@ -21,16 +20,17 @@ from certificates.failure import SMALLEST_LIMIT, Deadline
 from certificates.making import certify
 from certificates.making.assemble import replace_network
 from certnet.jobs import train as job
-from certnet.jobs.best import with_network
+from certnet.jobs.best import Proof, with_network
 from certnet.jobs.checkpoint import Checkpoint
 from certnet.jobs.results import Pictured
 from certnet.jobs.train import Event, TrainingResult
 from certnet.runtime.clock import Clock
 from certnet.runtime.numerics import computing
+from certnet.runtime.public import public
 from certnet.solvers.warm_start import certified_dual
 from certnet.training.polish import Network, balance, polish
 from formulations import TrainingProgram, merge_rows
-from formulations.arguments import accepts, count, distinct, json_object, reals, seconds
+from formulations.arguments import distinct, reals
 from formulations.losses import Kind
 
 __all__ = ["PathResult", "train_path"]
@@ -57,6 +57,7 @@ class PathResult(Pictured):
     """
 
     COMMAND, PICTURE = "path", "path"
+    FIELDS = ("gammas", "missing", "interrupted", "seconds")
 
     gammas: tuple[float, ...]
     results: tuple[TrainingResult | None, ...]
@@ -69,18 +70,11 @@ class PathResult(Pictured):
         return tuple(gamma for gamma, result in zip(self.gammas, self.results, strict=True) if result is None)
 
     def to_dict(self) -> dict[str, Any]:
-        """The objects of all results, with what is known of the path."""
-        return {
-            "gammas": list(self.gammas),
-            "missing": list(self.missing),
-            "interrupted": self.interrupted,
-            "results": [result.to_dict() for result in self.results if result is not None],
-            "seconds": self.seconds,
-        }
+        """What JSON says of the path and of all results."""
+        return {**super().to_dict(), "results": [result.to_dict() for result in self.results if result is not None]}
 
 
-@np.errstate(all="ignore")
-@accepts(gammas=reals, time_limit=seconds, random_state=count, provenance=json_object)
+@public(gammas=reals)
 def train_path(
     X: ArrayLike,
     Y: ArrayLike,
@@ -90,18 +84,13 @@ def train_path(
     sample_weight: ArrayLike | None = None,
     hidden_bias: str = "none",
     output_bias: str = "none",
-    solver: str = "auto",
     time_limit: float | None = None,
-    tolerance: float = 1e-5,
-    random_state: int = 0,
     progress: Callable[[Event], None] | None = None,
-    provenance: Mapping[str, Any] | None = None,
-    device: str = "cpu",
-    threads: int | None = None,
     known: Mapping[float, TrainingResult] | None = None,
     checkpoint: Callable[[float], Callable[[Checkpoint], None]] | None = None,
     resume: Mapping[float, Checkpoint] | None = None,
     finished: Callable[[TrainingResult], None] | None = None,
+    **options: Any,
 ) -> PathResult:
     """Train and certify a network for each weight decay, from the largest to the smallest.
 
@@ -109,13 +98,13 @@ def train_path(
         X, Y: data (n×d) and targets (n×c) as for ``TrainingProgram``.
         gammas: positive weight decays, each once, in any order.
         loss, sample_weight, hidden_bias, output_bias: as for ``TrainingProgram``.
-        solver, tolerance, random_state, provenance, device, threads: as for ``certnet.train``.
         time_limit: seconds for the whole path, or None. Every γ gets an equal part of what is left when its turn comes.
         progress: called with an ``Event`` now and then, whose stage names the γ; its seconds are those of that γ.
         known: results of an earlier run on the same data by γ; they are neighbours of the others and not solved again.
         checkpoint: gives for each γ a function that keeps its checkpoints, as for ``certnet.train``.
         resume: checkpoints of an earlier run by γ, from which the relaxation goes on.
         finished: called with each new result as soon as it is there, and again if another γ improves it later.
+        options: solver, tolerance, random_state, provenance, device and threads, as for ``certnet.train``.
 
     Raises:
         InputError: γ or data that cannot be used, or a solver that is not available.
@@ -144,28 +133,18 @@ def train_path(
         start = _start(results, programs[gamma], clock.left(POLISH_SHARE * share, least=SMALLEST_LIMIT))
         results[gamma] = result = job.train(
             programs[gamma],
-            solver=solver,
             time_limit=clock.left(share, least=SMALLEST_LIMIT),
-            tolerance=tolerance,
-            random_state=random_state,
             progress=listen(gamma),
-            provenance=provenance,
             start=start,
-            device=device,
-            threads=threads,
             checkpoint=None if checkpoint is None else checkpoint(gamma),
-            resume=None if resume is None else resume.get(gamma),
+            resume=(resume or {}).get(gamma),
+            **options,
         )
         tell(result)
         interrupted = result.interrupted
         waiting.remove(gamma)
     interrupted = interrupted or not _exchange(results, clock.left(), tell)
-    return PathResult(
-        gammas=gammas,
-        results=tuple(results.get(gamma) for gamma in gammas),
-        seconds=clock.seconds,
-        interrupted=interrupted,
-    )
+    return PathResult(gammas, tuple(results.get(gamma) for gamma in gammas), clock.seconds, interrupted)
 
 
 def _start(
@@ -195,25 +174,29 @@ def _exchange(
             for gamma in sorted(results, reverse=True):
                 if deadline.passed:
                     break
-                improved = _with_bound(_with_network(results[gamma], networks[gamma]), results.values())
-                if improved is not results[gamma]:
-                    results[gamma] = improved
-                    tell(improved)
+                program, before = results[gamma].program, (results[gamma].certificate, results[gamma].report)
+                proof = with_network(before, networks[gamma], program) if gamma in networks else before
+                proof = _with_bound(proof, program, [result.certificate for result in results.values()])
+                if proof is not before:
+                    results[gamma] = replace(results[gamma], certificate=proof[0], report=proof[1])
+                    tell(results[gamma])
     except KeyboardInterrupt:
         return False
     return True
 
 
 def _exchange_networks(results: Mapping[float, TrainingResult], deadline: Deadline) -> dict[float, Network]:
-    """The best network for each γ among all networks, and what polishing makes of each at its neighbours' γ."""
+    """Better networks by γ: from all networks, and from what polishing makes of each at its neighbours' γ."""
     ascending = sorted(results)
-    best: dict[float, Network] = {gamma: (results[gamma].U, results[gamma].V) for gamma in ascending}
+    own: dict[float, Network] = {gamma: (results[gamma].U, results[gamma].V) for gamma in ascending}
+    best = dict(own)
     up = list(pairwise(ascending))
     # A network that was no help at a neighbour is not tried there again.
     tried: dict[tuple[float, float], Network] = {}
 
     def offer(gamma: float, network: Network) -> bool:
-        better = _is_better(results[gamma].program, network, best[gamma])
+        value = results[gamma].program.objective
+        better = value(*network) < value(*best[gamma]) * (1.0 - BETTER)
         if better:
             best[gamma] = network
         return better
@@ -230,34 +213,19 @@ def _exchange_networks(results: Mapping[float, TrainingResult], deadline: Deadli
     pool = [balance(results[gamma].program, *network) for gamma, network in best.items()]
     for gamma, result in results.items():
         offer(gamma, min(pool, key=lambda network, program=result.program: program.objective(*network)))  # type: ignore[misc]
-    return best
+    return {gamma: network for gamma, network in best.items() if network is not own[gamma]}
 
 
-def _is_better(program: TrainingProgram, network: Network, than: Network) -> bool:
-    return program.objective(*network) < program.objective(*than) * (1.0 - BETTER)
-
-
-def _with_network(result: TrainingResult, network: Network) -> TrainingResult:
-    """The result with another network, if that is better; the proof of its bound stays."""
-    if not _is_better(result.program, network, (result.U, result.V)):
-        return result
-    certificate, report = with_network((result.certificate, result.report), network, result.program)
-    return replace(result, certificate=certificate, report=report)
-
-
-def _with_bound(result: TrainingResult, others: Iterable[TrainingResult]) -> TrainingResult:
-    """The result with the best bound that a certificate of another γ gives for its own, if that is better."""
-    program, certificate = result.program, result.certificate
-    best = max(others, key=lambda other: transferred_bound(other.certificate, program))
-    bound = transferred_bound(best.certificate, program)
-    if not bound > result.report.lower_bound * (1.0 + BETTER):
-        return result
+def _with_bound(proof: Proof, program: TrainingProgram, others: Iterable[Certificate]) -> Proof:
+    """A proof of the best bound that a certificate of another γ gives for the program, if that is better."""
+    certificate, report = proof
+    best = max(others, key=lambda other: transferred_bound(other, program))
+    if not transferred_bound(best, program) > report.lower_bound * (1.0 + BETTER):
+        return proof
     merged = merge_rows(program)
-    dual = certified_dual(merged, best.certificate).times(program.gamma / best.certificate.gamma)
-    improved, report = certify(merged, [dual], result.U, result.V, provenance=certificate.provenance)
-    if not report.lower_bound > result.report.lower_bound:
-        return result
-    return replace(result, certificate=improved, report=report)
+    dual = certified_dual(merged, best).times(program.gamma / best.gamma)
+    improved = certify(merged, [dual], certificate.U, certificate.V, provenance=certificate.provenance)
+    return improved if improved[1].lower_bound > report.lower_bound else proof
 
 
 def transferred_bound(certificate: Certificate, program: TrainingProgram) -> float:

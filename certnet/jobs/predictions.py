@@ -47,9 +47,9 @@ from certnet.jobs.prediction_sets import (
     softmax_of,
 )
 from certnet.runtime.display import Result
+from certnet.runtime.public import public
 from formulations import InputError
 from formulations._validation import FloatArray
-from formulations.arguments import accepts
 from formulations.losses import ONE_HOT, SIGNS, Kind, kind_named
 
 __all__ = ["PredictionRange", "prediction_range"]
@@ -79,6 +79,8 @@ class PredictionRange(Result):
         mass: Σ_j ‖u_j‖‖v_j‖ of the given network.
     """
 
+    FIELDS = ("quantity", "objective", "gamma", "mass", "root_mean_square")
+
     quantity: str
     objective: float
     gap: float
@@ -93,8 +95,7 @@ class PredictionRange(Result):
     def to_dict(self) -> dict[str, Any]:
         """All of it but the rows' own figures, of which it has the number, the worst, and how many are decided."""
         return {
-            "quantity": self.quantity,
-            **{name: finite(getattr(self, name)) for name in ("objective", "gamma", "mass", "root_mean_square")},
+            **super().to_dict(),
             "delta": finite(self.gap),
             "worst": finite(float(self.worst.max(initial=0.0))),
             "decided": None if self.decided is None else int(self.decided.sum()),
@@ -112,7 +113,7 @@ class PredictionRange(Result):
         return _up(self.gap / (self.gamma * (1.0 - price_ratio)))
 
 
-@accepts(certificate=Certificate, report=Report)
+@public()
 def prediction_range(certificate: Certificate, report: Report, *, objective: float | None = None) -> PredictionRange:
     """Where the predictions of all networks lie that are as good as the certificate's, see the module's text.
 

@@ -5,7 +5,6 @@ and the refuted one above, until both are near it. So the two radii still meet w
 """
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,12 +14,15 @@ import numpy as np
 from certificates import Certificate, Verdict
 from certificates.certificate import REAL
 from certificates.failure import Deadline
+from certificates.findings import finite
 from certnet.jobs.verify import verify
+from certnet.runtime.clock import Clock
 from certnet.runtime.display import Result
+from certnet.runtime.public import public
 from certnet.runtime.wording import down, up
 from certnet.search.counterexample import Counterexample
 from formulations._validation import FloatArray, as_positive
-from formulations.arguments import accepts, array, count, json_object, real, seconds, several
+from formulations.arguments import array, count, real, several
 from formulations.network import ReluNetwork
 from formulations.properties import around, keeps_class
 from formulations.robustness import InputRegion, UnsafeCase
@@ -57,6 +59,8 @@ class CertifiedRadius(Result):
         seconds: wall time.
     """
 
+    FIELDS = ("open", "seconds")
+
     certified: float
     attacked: float
     certificate: Certificate | None
@@ -70,10 +74,9 @@ class CertifiedRadius(Result):
             "verdict": str(Verdict.UNKNOWN if self.open else Verdict.PROVED),
             "result": "radius",
             "certified_radius": self.certified,
-            "attacked_radius": self.attacked if math.isfinite(self.attacked) else None,
-            "open": self.open,
+            "attacked_radius": finite(self.attacked),
             "counterexample": self.counterexample and self.counterexample.to_dict(),
-            "seconds": self.seconds,
+            **super().to_dict(),
         }
 
     @property
@@ -83,19 +86,7 @@ class CertifiedRadius(Result):
         return f"certified {down(self.certified)} <= true{end}{'; open' if self.open else ''}"
 
 
-@np.errstate(all="ignore")
-@accepts(
-    network=ReluNetwork,
-    x=array,
-    label=count,
-    tied=several(int),
-    moving=several(int),
-    largest=real,
-    tolerance=real,
-    time_limit=seconds,
-    random_state=count,
-    provenance=json_object,
-)
+@public(x=array, label=count, tied=several(int), moving=several(int), largest=real, tolerance=real)
 def certified_radius(
     network: ReluNetwork,
     x: FloatArray,
@@ -130,12 +121,11 @@ def certified_radius(
     """
     as_positive("largest", largest)
     as_positive("tolerance", tolerance)
-    start = time.perf_counter()
+    clock = Clock(time_limit)
     bracket = Bracket(network, x, label, norm, random_state, provenance or {}, semantics, tuple(tied), moving)
     is_open = bracket.search(largest, tolerance, Deadline.after(time_limit))
-    certificate = bracket.certificates.get(bracket.low)
-    seconds = time.perf_counter() - start
-    return CertifiedRadius(bracket.low, bracket.high, certificate, bracket.counterexample, is_open, seconds)
+    proof = bracket.certificates.get(bracket.low)
+    return CertifiedRadius(bracket.low, bracket.high, proof, bracket.counterexample, is_open, clock.seconds)
 
 
 @dataclass(eq=False)
@@ -223,21 +213,21 @@ class Bracket:
             return 0.0
         if self._is_closed(largest, tolerance):
             return None
-        between = [radius for radius in self.undecided if low < radius < high]
-        if not between:
-            return largest if high == math.inf else _middle(low, high, largest)
-        least, most = min(between), max(between)
+        inside = [radius for radius in self.undecided if low < radius < high]
+        if not inside:
+            return largest if high == math.inf else between(low, high, largest)
+        least, most = min(inside), max(inside)
         if high == math.inf and most < largest:
             return largest
         # The wider side first, until both are small beside the tolerance.
         high = high if high < math.inf else most
         sides = ((low, least, least), (most, high, most))
-        gaps = [(b - a, _middle(a, b, largest)) for a, b, size in sides if b - a > SETTINGS.side * tolerance * size]
+        gaps = [(b - a, between(a, b, largest)) for a, b, size in sides if b - a > SETTINGS.side * tolerance * size]
         return max(gaps)[1] if gaps else None
 
 
-def _middle(low: float, high: float, largest: float) -> float:
-    """Between two radii; by their ratio while it is large, so that no scale is far away."""
+def between(low: float, high: float, largest: float) -> float:
+    """Between two sizes up to the largest; by their ratio while it is large, so that no scale is far away."""
     if high <= 4.0 * low:
         return 0.5 * low + 0.5 * high
     return math.sqrt(low) * math.sqrt(high) if low > 0 else high * min(0.5, high / largest)

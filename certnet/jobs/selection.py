@@ -8,24 +8,24 @@ log-loss for cross-entropy and logistic, half the squared error for squared.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from certificates.failure import Deadline
-from certificates.findings import finite
+from certnet.io.load_data import shuffled
 from certnet.jobs.folds import Fold, Rows, divided, unseen
 from certnet.jobs.results import Pictured
 from certnet.runtime.clock import Clock, Event, announce
 from certnet.runtime.numerics import computing
+from certnet.runtime.public import public
 from certnet.training.directions import drawn, largest_prices, normalised
 from certnet.training.polish import Network, descend, joined, network_dual, prune
 from certnet.training.pricing import values
 from formulations import InputError, TrainingProgram
-from formulations._validation import FloatArray, as_matrix
-from formulations.arguments import accepts, count, seconds
+from formulations._validation import FloatArray
 from formulations.losses import Kind
 
 __all__ = ["Selection", "select_gamma"]
@@ -104,6 +104,7 @@ class Selection(Pictured):
     """
 
     PICTURE = "selection"
+    FIELDS = ("gammas", "losses", "gamma", "rows", "folds", "complete", "interrupted", "seconds")
 
     gammas: tuple[float, ...]
     losses: tuple[float, ...]
@@ -116,15 +117,8 @@ class Selection(Pictured):
     network: Network | None = field(default=None, compare=False)
     judged: tuple[FloatArray, FloatArray] | None = field(default=None, compare=False)
 
-    def to_dict(self) -> dict[str, Any]:
-        """All of it, as ``report.json`` has it under ``selection``; losses that are no numbers are None."""
-        shown = {name: value for name, value in vars(self).items() if name not in ("network", "judged")}
-        fields = {name: list(value) if isinstance(value, tuple) else value for name, value in shown.items()}
-        return {**fields, "losses": [finite(loss) for loss in self.losses]}
 
-
-@np.errstate(all="ignore")
-@accepts(random_state=count, time_limit=seconds)
+@public()
 def select_gamma(
     X: ArrayLike,
     Y: ArrayLike,
@@ -156,12 +150,9 @@ def select_gamma(
         KeyboardInterrupt: Ctrl-C before the first network.
     """
     clock, few = Clock(time_limit), SETTINGS.scout_rows
-    data, targets = as_matrix("X", X), as_matrix("Y", Y)
-    rows = Rows(data, targets, np.ones(len(data)))
-    if sample_weight is not None:
-        rows = rows._replace(weights=as_matrix("sample_weight", sample_weight)[:, 0])
+    rows = Rows.of("", X, Y, sample_weight)
     if validation is None:
-        folds = divided(rows, SETTINGS.folds, random_state)[: None if len(data) <= few else 1]
+        folds = divided(rows, SETTINGS.folds, random_state)[: None if len(rows.X) <= few else 1]
     else:
         folds = [Fold(rows, unseen(rows, *validation))]
     kinds = {"loss": loss, "hidden_bias": hidden_bias, "output_bias": output_bias}
@@ -171,18 +162,17 @@ def select_gamma(
             "No row is left to choose the weight decay by; name one (--gamma), or give rows for validation."
         )
     walk = partial(_walk, clock=clock, random_state=random_state, progress=progress)
-    fitted, gammas, start = parts[0].fitted, parts[0].path(), parts[0].nothing
-    if len(fitted.X) > few:
-        sample = np.argsort(np.random.PCG64(random_state).random_raw(len(fitted.X)), kind="stable")[:few]
-        scout, left = replace(parts[0], fitted=fitted.chosen(sample)), clock.left()
-        share = None if left is None else SETTINGS.scout_share * left
-        scouted = walk(scout, scout.path(), start, share, about=f"{few} rows, ")
-        best = scouted.losses.index(min(scouted.losses))
-        gammas, start = gammas_from(scouted.gammas[best]), scouted.networks[best]
+    first = parts[0]
+    gammas, start = first.path(), first.nothing
+    if len(first.fitted.X) > few:
+        some = first.fitted.chosen(shuffled(len(first.fitted.X), random_state)[:few])
+        scout = replace(first, fitted=some)
+        scouted = walk(scout, scout.path(), start, clock.left(SETTINGS.scout_share), about=f"{few} rows, ")
+        gammas, start = gammas_from(scouted.gammas[scouted.best]), scouted.networks[scouted.best]
         if scouted.stop == INTERRUPTED:
-            return _selection([scouted], parts, clock)
+            return _selection([scouted], clock)
     before = clock.seconds
-    walks = [walk(parts[0], gammas, start, clock.left())]
+    walks = [walk(first, gammas, start, clock.left())]
     took = clock.seconds - before
     for part in parts[1:]:
         left = clock.left()
@@ -190,11 +180,11 @@ def select_gamma(
             break
         walked = walk(part, walks[0].gammas, part.nothing, left, to_end=True)
         if walked.stop == INTERRUPTED:
-            walks[0] = replace(walks[0], stop=INTERRUPTED)
+            walks[0].stop = INTERRUPTED
         if walked.stop:
             break
         walks.append(walked)
-    found = _selection(walks, parts, clock)
+    found = _selection(walks, clock)
     if len(walks) > 1:
         note = f"By {len(walks)} folds γ = {found.gamma:g} is best: validation loss {min(found.losses):.6g}."
         announce(Event(STAGE, clock.seconds, note=note), progress)
@@ -218,7 +208,7 @@ class _Part:
     total: float
     kinds: Mapping[str, Any]
 
-    @cached_property
+    @property
     def share(self) -> float:
         """The decay for the fitted rows, over that for all."""
         return math.sqrt(float(self.fitted.weights.sum()) / self.total)
@@ -226,8 +216,7 @@ class _Part:
     def program(self, gamma: float) -> TrainingProgram:
         """The training problem of the fitted rows at a decay for all rows."""
         X, Y, weights = self.fitted
-        kinds: dict[str, Any] = {**self.kinds}
-        return TrainingProgram(X, Y, gamma * self.share, sample_weight=weights, **kinds)
+        return TrainingProgram(X, Y, gamma * self.share, sample_weight=weights, **self.kinds)
 
     @property
     def nothing(self) -> Network:
@@ -240,15 +229,21 @@ class _Part:
         return gammas_from(zero_decay(self.program(1.0)) / self.share)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Walk:
-    """A path that was walked: at each γ loss, network and outputs for the rows that judge; and why it ended."""
+    """A path: at each γ the network, its outputs for the rows that judge, and their loss there; and why it ended."""
 
-    gammas: Sequence[float]
-    losses: Sequence[float]
-    networks: Sequence[Network]
-    outputs: Sequence[FloatArray]
-    stop: str
+    part: _Part
+    gammas: list[float] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    networks: list[Network] = field(default_factory=list)
+    outputs: list[FloatArray] = field(default_factory=list)
+    stop: str = ""
+
+    @property
+    def best(self) -> int:
+        """Where the loss is least, the larger γ in doubt."""
+        return self.losses.index(min(self.losses))
 
 
 def _walk(
@@ -264,37 +259,35 @@ def _walk(
     progress: Callable[[Event], None] | None,
 ) -> _Walk:
     """The path from a network, as long as the validation loss falls, or without a note to its end."""
-    losses: list[float] = []
-    walked: list[tuple[float, Network, FloatArray]] = []
-    generator, deadline, stop = np.random.default_rng(random_state), Deadline.after(limit), ""
+    walk, generator, deadline = _Walk(part), np.random.default_rng(random_state), Deadline.after(limit)
     with computing():
         for gamma in gammas:
             program = part.program(gamma)
             try:
                 network = improved(program, network, generator, deadline)
             except KeyboardInterrupt:
-                stop = INTERRUPTED
+                walk.stop = INTERRUPTED
             outputs = outputs_of(program, *network, part.held.X)
-            losses.append(mean_loss(program, outputs, part.held.Y, part.held.weights))
-            walked.append((gamma, network, outputs))
+            loss = mean_loss(program, outputs, part.held.Y, part.held.weights)
+            walk.gammas.append(gamma)
+            walk.losses.append(loss)
+            walk.networks.append(network)
+            walk.outputs.append(outputs)
             if not to_end:
-                note = f"{about}γ = {gamma:g}: validation loss {losses[-1]:.6g}, {network[0].shape[1]} neurons."
+                note = f"{about}γ = {gamma:g}: validation loss {loss:.6g}, {network[0].shape[1]} neurons."
                 announce(Event(STAGE, clock.seconds, note=note), progress)
-            stop = stop or (LATE if deadline.passed else "")
-            best = losses.index(min(losses))
-            far = losses[-1] > SETTINGS.worse * losses[best] or len(losses) - 1 - best >= SETTINGS.patience
-            if stop or (far and not to_end):
+            walk.stop = walk.stop or (LATE if deadline.passed else "")
+            far = loss > SETTINGS.worse * min(walk.losses) or len(walk.losses) - 1 - walk.best >= SETTINGS.patience
+            if walk.stop or (far and not to_end):
                 break
-    tried, networks, judged = zip(*walked, strict=True)
-    return _Walk(tried, losses, networks, judged, stop)
+    return walk
 
 
-def _selection(walks: Sequence[_Walk], parts: Sequence[_Part], clock: Clock) -> Selection:
-    """What walks along the same γ, one for each of the first parts, say together."""
-    first, judges = walks[0], [part.held for part in parts[: len(walks)]]
-    Y, weights = (np.concatenate([held[which] for held in judges]) for which in (1, 2))
+def _selection(walks: Sequence[_Walk], clock: Clock) -> Selection:
+    """What walks along the same γ say together."""
+    first, program = walks[0], walks[0].part.program(1.0)
+    _, Y, weights = map(np.concatenate, zip(*(walk.part.held for walk in walks), strict=True))
     outputs = [np.vstack(found) for found in zip(*(walk.outputs for walk in walks), strict=True)]
-    program = parts[0].program(1.0)
     losses = [mean_loss(program, found, Y, weights) for found in outputs]
     best = losses.index(min(losses))
     return Selection(
@@ -319,14 +312,8 @@ def improved(program: TrainingProgram, network: Network, generator: np.random.Ge
         if deadline.passed:
             break
         W = network_dual(program, *network, tolerance=s.tolerance, deadline=deadline)
-        found = largest_prices(
-            program,
-            W,
-            samples=s.starts,
-            max_steps=s.climbing_steps,
-            random_state=generator,
-            deadline=deadline,
-        )
+        effort: dict[str, Any] = {"samples": s.starts, "max_steps": s.climbing_steps}
+        found = largest_prices(program, W, **effort, random_state=generator, deadline=deadline)
         fresh = found.directions[:, found.values > program.gamma * (1.0 + s.tolerance)]
         fresh = fresh[:, : min(s.new_neurons, max(s.most_neurons - network[0].shape[1], 0))]
         if not fresh.shape[1]:

@@ -12,7 +12,7 @@ from certificates.making.assemble import replace_network
 from certificates.making.repair import RepairedDual
 from certnet.jobs.best import Proof, as_it_stands, certify, repaired, with_network
 from certnet.jobs.clock import CHECK
-from certnet.jobs.job import SDP, Job, run, untrained
+from certnet.jobs.job import SDP, Job, fitting, run, untrained
 from certnet.jobs.narrowing import prove_known
 from certnet.solvers.shor import shor_bound
 from certnet.solvers.warm_start import certified_dual
@@ -20,7 +20,6 @@ from certnet.training.directions import normalised
 from certnet.training.polish import network_dual
 from certnet.training.pricing import candidates_from_moment, values
 from certnet.training.trainer import fit
-from formulations import InputError
 from formulations._validation import FloatArray
 
 SAMPLES = 100
@@ -63,10 +62,7 @@ def first_network(job: Job) -> None:
     """A network soon, so that an early Ctrl-C leaves something; without a time limit rounds alone bound it."""
     stored, resume = None, job.resume
     if resume is not None and resume.U is not None and resume.V is not None:
-        _, d, c = job.program.shape
-        if len(resume.U) != d or len(resume.V) != c:
-            raise InputError("The network in the checkpoint does not fit the data; train again without it.")
-        stored = untrained(job.program, resume.U, resume.V)
+        stored = untrained(job.program, *fitting(job.program, resume.U, resume.V)[0])
         job.keep(stored)
     if job.start is not None:
         job.keep(untrained(job.program, job.start.U, job.start.V))
@@ -82,8 +78,8 @@ def train_network(job: Job, number: int = 0) -> None:
     known, closing = (job.best.network.U, job.best.network.V), job.closing
     effort: dict[str, Any] = {"tolerance": SETTINGS.tolerance}
     if closing is not None:
-        tolerance = min(SETTINGS.largest_tolerance, SETTINGS.tolerance_per_gap * closing.gap)
-        effort = {"tolerance": max(tolerance, SETTINGS.smallest_tolerance)}
+        ends = SETTINGS.smallest_tolerance, SETTINGS.largest_tolerance
+        effort["tolerance"] = float(np.clip(SETTINGS.tolerance_per_gap * closing.gap, *ends))
     if job.method == SDP:
         effort["max_rounds"] = SETTINGS.first_rounds
     first = job.method == SDP and number == 0
@@ -159,10 +155,10 @@ def bound_without_products(job: Job) -> None:
 
 def round_relaxation(job: Job, points: FloatArray | None = None) -> None:
     """The best network that starts from the best so far, from the relaxation's candidates and from points (d×k)."""
-    primal, network = None if job.relaxation is None else job.relaxation.primal, job.best.network
+    primal, network = job.solution, job.best.network
     columns = [U for U in (None if job.start is None else job.start.U, network.U, points) if U is not None]
     pays = not network.converged
-    if primal is not None and np.isfinite(primal.S).all():
+    if primal is not None:
         moment = job.presolved.scaling.undo_moment(primal)
         candidates = candidates_from_moment(moment, job.program.X, samples=SAMPLES, random_state=job.random_state)
         columns.append(candidates)
@@ -206,3 +202,18 @@ def conclude(job: Job) -> Proof:
     certificate, report = job.best.proof
     certificate = replace_network(certificate, *job.given, job.given_output)
     return certificate, replace(report, objective=certificate.claims["objective"])
+
+
+def outcome(job: Job, proof: Proof) -> dict[str, Any]:
+    """The fields of ``Certified`` when a job ends with this proof."""
+    certificate, report = proof
+    return {
+        "program": job.program,
+        "certificate": certificate,
+        "report": report,
+        "search": job.search,
+        "stages": job.clock.stages,
+        "history": job.clock.history,
+        "interrupted": job.interrupted,
+        "notes": tuple(job.clock.notes),
+    }

@@ -18,10 +18,8 @@ from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
 
-import numpy as np
-
-from certificates import Certificate, Verdict, check
-from certificates.making.assemble import program_of
+from certificates import Certificate, Training, Verdict, check
+from certificates.making.assemble import about, program_of
 from certificates.proof import LiftedProof
 from certnet.jobs import relaxing
 from certnet.jobs import stages as _stages
@@ -30,6 +28,7 @@ from certnet.jobs.job import Job, begin, run, untrained
 from certnet.jobs.tightness_result import Tightness
 from certnet.runtime.clock import Event
 from certnet.runtime.numerics import computing
+from certnet.runtime.public import public
 from certnet.solvers import SolverResult, SolveStatus
 from certnet.solvers.interface import WarmStart
 from certnet.solvers.registry import AUTO, choose_solver, get_solver
@@ -73,7 +72,7 @@ class Settings:
 SETTINGS = Settings()
 
 
-@np.errstate(all="ignore")
+@public(certificate=about(Training))
 def measure_tightness(
     certificate: Certificate,
     *,
@@ -112,20 +111,26 @@ def measure_tightness(
         objective=checked.objective,
         lower_bound=checked.lower_bound,
         relaxation_bound=checked.lower_bound if is_plain(certificate) else -math.inf,
-        **dict.fromkeys(("relaxed_objective", "relaxation_value", "infeasibility", "spectrum", "points", "membership")),
+        **dict.fromkeys(("relaxation_value", "infeasibility", "spectrum", "points", "membership")),
     )
-    relaxing = [("relaxation", _relax), ("rank", _look_at_solution)] if clock.can_relax() else []
+    stages = [("relaxation", _relax), ("rank", _look_at_solution)] if clock.can_relax() else []
     with computing(job.merged.program.space.order):
         if not job.has_directions:
             # Every data row is zero: the zero network is optimal, and both sides are ½‖Y‖².
             found.relaxation_bound = checked.lower_bound
         else:
-            for name, work in (*relaxing, ("rounding", _round), ("certificate", _prove)):
+            for name, work in (*stages, ("rounding", _round), ("certificate", _prove)):
                 run(job, name, partial(work, found))
                 if job.interrupted:
                     raise KeyboardInterrupt
     del found.certificate
-    return Tightness(tolerance=tolerance, relaxation=job.relaxation, stages=clock.stages, **vars(found))
+    return Tightness(
+        tolerance=tolerance,
+        relaxation=job.relaxation,
+        relaxed_objective=job.relaxed_objective,
+        stages=clock.stages,
+        **vars(found),
+    )
 
 
 def is_plain(certificate: Certificate) -> bool:
@@ -148,8 +153,6 @@ def _relax(found: SimpleNamespace, job: Job) -> None:
         ended = sharpened.status is SolveStatus.CONVERGED
         result = sharpened if ended or sharpened.primal_residual <= result.primal_residual else result
     job.relaxation = result
-    if np.isfinite(result.objective):
-        found.relaxed_objective = program.to_original(result.objective)
 
 
 def _solve(
@@ -172,12 +175,11 @@ def _solve(
 
 def _look_at_solution(found: SimpleNamespace, job: Job) -> None:
     """Spectrum, points and complete positivity of G without its output block, in presolved coordinates."""
-    primal = None if job.relaxation is None else job.relaxation.primal
-    if primal is None or not np.isfinite(primal.S).all():
+    if job.solution is None:
         return
     space = job.presolved.program.space.with_outputs(0)
     order = space.face_order
-    G = space.moment(primal.S[:order, :order])
+    G = space.moment(job.solution.S[:order, :order])
     G = 0.5 * (G + G.T)
     P = G[space.phi, space.phi]
     found.spectrum = spectrum(G)
@@ -203,10 +205,10 @@ def _look_at_solution(found: SimpleNamespace, job: Job) -> None:
 
 def _uncertainty(found: SimpleNamespace, job: Job) -> float:
     """Relative size of what is wrong with G as a solution: forbidden entries, and its distance from optimality."""
-    if found.infeasibility is None or found.relaxed_objective is None:
+    if job.relaxed_objective is None:
         return math.inf
     bound = max(found.relaxation_bound, -math.inf if job.best.dual is None else job.best.dual.lower_bound)
-    return float(max(found.infeasibility, abs(found.relaxed_objective - bound) / found.objective))
+    return float(max(found.infeasibility, abs(job.relaxed_objective - bound) / found.objective))
 
 
 def _round(found: SimpleNamespace, job: Job) -> None:

@@ -19,13 +19,14 @@ from certificates.findings import figures
 from certificates.making.assemble import about
 from certnet.jobs import relaxing
 from certnet.jobs import stages as _stages
-from certnet.jobs.checkpoint import Checkpoint, Saver, program_fingerprint, sink
+from certnet.jobs.checkpoint import Checkpoint, sink
 from certnet.jobs.clock import JobClock
 from certnet.jobs.closing import bound
-from certnet.jobs.job import SDP, Job, begin, closing_of, run, untrained
+from certnet.jobs.job import SDP, Job, begin, closing_of, fitting, run, untrained
 from certnet.jobs.results import Certified
 from certnet.runtime.clock import Event
 from certnet.runtime.numerics import computing
+from certnet.runtime.public import public
 from certnet.solvers import SolverResult, SolveStatus
 from certnet.solvers.arrays import require_device
 from certnet.solvers.registry import AUTO, get_solver
@@ -33,7 +34,7 @@ from certnet.solvers.warm_start import certified_dual
 from certnet.tightness.rank import spectrum
 from certnet.training.polish import Network
 from formulations import InputError, TrainingProgram
-from formulations.arguments import accepts, count, json_object, positive_count, seconds
+from formulations._validation import shown
 from formulations.network import ReluNetwork
 
 __all__ = ["Event", "TrainingResult", "train"]
@@ -82,17 +83,12 @@ class TrainingResult(Certified):
         )
 
 
-@np.errstate(all="ignore")
-@accepts(
-    program=TrainingProgram,
-    time_limit=seconds,
-    random_state=count,
-    threads=positive_count,
-    executor=Executor,
-    provenance=json_object,
-    start=about(Training),
-    resume=Checkpoint,
-)
+def _pair(name: str, value: Any) -> None:
+    if not (isinstance(value, tuple | list) and len(value) == 2):
+        raise InputError(f"{name} must be a pair of matrices, U (d×m) and V (c×m), not {shown(value)}.")
+
+
+@public(start=about(Training), start_network=_pair, executor=Executor)
 def train(
     program: TrainingProgram,
     *,
@@ -152,8 +148,8 @@ def train(
             takes longer. Where the weight space is cut, they do nothing.
 
     Raises:
-        InputError: unknown or unavailable solver or device, data too large for this machine, or a start or checkpoint
-            about other data.
+        InputError: unknown or unavailable solver or device, data too large for this machine, a start or checkpoint
+            about other data, or a network that does not fit the program.
         KeyboardInterrupt: on a second Ctrl-C, while the first is being served.
     """
     clock, choice = JobClock(time_limit, progress), None
@@ -170,7 +166,8 @@ def train(
         job = begin(
             clock,
             program,
-            None if start_network is None else untrained(program, *start_network),
+            None if start_network is None else untrained(program, *fitting(program, *start_network)[0]),
+            sink(checkpoint),
             method=method,
             closing=closing,
             solver=solver,
@@ -186,13 +183,7 @@ def train(
         choice = relaxing.auto(job, time_limit)
         if method == SDP:
             clock.tell("presolve", note=choice)
-    first = Checkpoint(
-        fingerprint=program_fingerprint(program),
-        stage="presolve",
-        seconds=0.0 if resume is None else resume.seconds,
-        solver=job.solver,
-    )
-    job.saver = Saver(first, sink(checkpoint), clock)
+    job.saver.update(solver=job.solver)
     with computing(job.merged.program.space.order, threads):
         run(job, "first network", _stages.first_network, clock.share(_stages.SETTINGS.soon_share))
         # Where the first network was left behind, there is still time for everything else.
@@ -200,34 +191,22 @@ def train(
         run(job, "first bound", _stages.first_bound)
         if job.has_directions:
             bound(job, relaxing.bounding(job))
-        certificate, report = _stages.conclude(job)
+        proof = _stages.conclude(job)
         cut = _is_cut(job)
         if cut:
-            _write_last(job, certificate, report)
+            _write_last(job, *proof)
     if isinstance(checkpoint, Path | str) and not cut:
         with contextlib.suppress(OSError):
             Path(checkpoint).unlink()
-    solved = job.relaxation
     # G = JSJᵀ has the rank of S because J is injective.
-    primal = None if solved is None else solved.primal
-    found = None if primal is None or not np.isfinite(primal.S).all() else spectrum(primal.S)
-    relaxed = None
-    if solved is not None and np.isfinite(solved.objective):
-        relaxed = job.presolved.program.to_original(solved.objective)
+    found = None if job.solution is None else spectrum(job.solution.S)
     return TrainingResult(
-        program=program,
-        certificate=certificate,
-        report=report,
-        relaxation=solved,
-        relaxed_objective=relaxed,
+        **_stages.outcome(job, proof),
+        relaxation=job.relaxation,
+        relaxed_objective=job.relaxed_objective,
         rank=None if found is None else found.rank,
         spectrum=() if found is None else found.values,
-        stages=clock.stages,
-        history=clock.history,
-        interrupted=job.interrupted,
-        choice=None if solved is None else choice,
-        notes=tuple(clock.notes),
-        search=job.search,
+        choice=None if job.relaxation is None else choice,
         resumable=cut,
     )
 

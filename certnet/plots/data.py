@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from certnet.io.links import class_numbers
 from certnet.plots.style import COLOURS, INK, MARKERS, MUTED, axes, legend, name_of, named, numbers
+from certnet.runtime.fields import mapping
+from certnet.runtime.wording import PARTS
 from formulations import InputError
 from formulations._validation import FloatArray, as_matrix
 
@@ -17,7 +20,6 @@ GRID_POINTS = 220
 """Along each side of the plane."""
 MOST_ROWS, MOST_POINTS, MOST_CLASSES = 400, 600, 50
 """Rows of the pattern of activations, points in the plane, and classes of a confusion matrix that are drawn."""
-PARTS = ("test", "validation", "train")
 
 
 def confusion(result: Any, ax: "Axes | None" = None, *, part: str | None = None) -> "Axes":
@@ -31,14 +33,9 @@ def confusion(result: Any, ax: "Axes | None" = None, *, part: str | None = None)
     Raises:
         InputError: there is no such matrix.
     """
-    names: Sequence[str] | None = None
-    counts: object = result
-    if isinstance(result, Mapping):
-        found, data = result.get("confusion"), result.get("data")
-        matrices = found if isinstance(found, Mapping) else {}
-        part = next((name for name in PARTS if matrices.get(name)), None) if part is None else part
-        counts, names = matrices.get(part), data.get("classes") if isinstance(data, Mapping) else None
-    matrix = _counts(counts)
+    names = mapping(mapping(result).get("data")).get("classes")
+    counts, where = _of_part(result, "confusion", part)
+    matrix = counts_of(counts)
     count = len(matrix)
     labels = [name_of(name, 16) for name in names] if isinstance(names, list) and len(names) == count else range(count)
     side = min(max(0.55 * count + 1.6, 3.2), 9.0)
@@ -53,11 +50,24 @@ def confusion(result: Any, ax: "Axes | None" = None, *, part: str | None = None)
                 ax.text(column, row, f"{matrix[row, column]:g}", ha="center", va="center", color=INK, parse_math=False)
     for axis, turned in ((ax.xaxis, 45 if count > 3 else 0), (ax.yaxis, 0)):
         axis.set_ticks(range(count), [str(label) for label in labels], rotation=turned, parse_math=False)
-    where = "" if part is None else f" ({part} rows)"
     return named(ax, x="predicted", y="class", title=f"Classes and predictions{where}")
 
 
-def _counts(value: object) -> FloatArray:
+def _of_part(result: Any, name: str, part: str | None) -> tuple[Any, str]:
+    """What a report has of this name about a part, by default the first it has, and which one; or the result itself."""
+    if isinstance(result, Mapping):
+        found = mapping(result.get(name))
+        part = next((one for one in reversed(PARTS) if found.get(one)), None) if part is None else part
+        result = found.get(part or "")
+    return result, "" if part is None else f" ({part} rows)"
+
+
+def counts_of(value: object) -> FloatArray:
+    """(c, c) a confusion matrix.
+
+    Raises:
+        InputError: it is none, or has too many classes.
+    """
     try:
         matrix = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
@@ -90,19 +100,13 @@ def fitted(result: Any, ax: "Axes | None" = None, *, part: str | None = None) ->
     Raises:
         InputError: there are no pairs.
     """
-    pairs: object = result
-    if isinstance(result, Mapping):
-        found = result.get("fitted")
-        by_part = found if isinstance(found, Mapping) else {}
-        part = next((name for name in PARTS if by_part.get(name)), None) if part is None else part
-        pairs = by_part.get(part)
+    pairs, where = _of_part(result, "fitted", part)
     listed = [list(pair)[:2] for pair in pairs] if isinstance(pairs, list | np.ndarray) else []
     targets, found_ = (numbers([pair[k] if len(pair) == 2 else None for pair in listed], "pairs") for k in (0, 1))
     ax = axes(ax, size=(4.6, 4.2))
     low, high = np.nanmin([targets, found_]), np.nanmax([targets, found_])
     ax.plot([low, high], [low, high], color=MUTED, linewidth=1.0, linestyle="--")
     ax.plot(targets, found_, linestyle="none", marker="o", markersize=3.5, color=COLOURS[0], alpha=0.6)
-    where = "" if part is None else f" ({part} rows)"
     return named(ax, x="target", y="prediction", title=f"Predictions over targets{where}")
 
 
@@ -185,11 +189,10 @@ def decision_boundary(
     before = _before(network, mesh.reshape(-1, 2))
     scores = np.maximum(before, 0.0) @ relu.output.T + relu.output_bias
     count = max(scores.shape[1], 2)
-    found = (scores[:, 0] > 0).astype(int) if scores.shape[1] == 1 else scores.argmax(axis=1)
     ax = axes(ax, size=(5.0, 4.2))
     ax.grid(False)
     colours = [COLOURS[k % len(COLOURS)] for k in range(count)]
-    plane = found.reshape(GRID_POINTS, GRID_POINTS)
+    plane = class_numbers(scores).reshape(GRID_POINTS, GRID_POINTS)
     tints = np.stack([_tinted(np.array(0.16), colour) for colour in colours])[plane]
     ends = (sides[0][0], sides[0][-1], sides[1][0], sides[1][-1])
     ax.imshow(tints, extent=ends, origin="lower", aspect="auto", interpolation="nearest")

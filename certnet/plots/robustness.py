@@ -73,6 +73,5 @@ def radii(result: Any, ax: "Axes | None" = None) -> "Axes":
 
 
 def _unit(report: Mapping[str, Any]) -> str:
-    """The name of an axis of radii."""
     norm = report.get("norm")
     return f"radius ({norm})" if norm in ("linf", "l2") else "radius"

@@ -82,7 +82,6 @@ def history(result: Any, ax: "Axes | None" = None) -> "Axes":
 
 
 def _last(values: FloatArray) -> float:
-    """The last number among them."""
     return float(values[np.isfinite(values)][-1]) if np.isfinite(values).any() else float("nan")
 
 
@@ -158,7 +157,7 @@ def spectrum(result: Any, ax: "Axes | None" = None) -> "Axes":
     rank = number(result.rank if isinstance(found, tuple) else report.get("rank"))
     ax = axes(ax)
     places = np.arange(1, len(values) + 1)
-    shown = np.maximum(values, 1e-16)
+    shown = np.fmax(values, 1e-16)
     counted = places <= rank if np.isfinite(rank) else np.ones(len(values), dtype=bool)
     ax.vlines(places, shown.min() / 2.0, shown, color=GRID, linewidth=1.0)
     ax.plot(places[counted], shown[counted], linestyle="none", marker="o", markersize=5, color=COLOURS[0])

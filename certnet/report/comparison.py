@@ -6,12 +6,14 @@ from typing import Any
 
 from certnet import plots
 from certnet.report.proof import Proved
-from certnet.report.records import PARTS, Picture, Section, Table, View, drawn
+from certnet.report.records import Picture, Section, Table, View, drawn
 from certnet.runtime.fields import mapping, number
-from certnet.runtime.wording import NONE, OF_CLASSES, OF_NUMBERS, bounds, cleaned, figure
+from certnet.runtime.wording import NONE, OF_CLASSES, OF_NUMBERS, PARTS, bounds, cleaned, figure
 
 SCORES = ("log_loss", "mean_squared_error", "accuracy")
 """By which the best run is chosen, on validation rows: the first that all have. Of accuracies the largest is best."""
+
+BEST = "* best on the validation rows"
 
 
 def row_of(name: str, report: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,12 +54,12 @@ def best_of(rows: Sequence[Mapping[str, Any]]) -> tuple[int, str, float] | None:
     return None
 
 
-def in_words(rows: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def in_words(rows: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
     """Names of the columns of a table, and its cells; from the third on they are numbers."""
     name, title = ("r2", "R²") if any("r2" in row for row in rows) else ("accuracy", "accuracy")
     scored = (f"{title} {PARTS[0]}", *PARTS[1:])
     head = ("run", "loss", "γ", "objective", "lower bound", "gap", "neurons", *scored, "time")
-    cells = [
+    cells = tuple(
         (
             row["run"],
             cleaned(row["loss"] or NONE, 30),
@@ -68,7 +70,7 @@ def in_words(rows: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], list[t
             NONE if row["seconds"] is None else f"{row['seconds']:.1f} s",
         )
         for row in rows
-    ]
+    )
     return head, cells
 
 
@@ -86,7 +88,6 @@ def compared(found: Sequence[Proved], views: Sequence[View]) -> Section:
         path = {"results": [rows[k] for k in trained]}
         caption = "How far apart objective and lower bound are at each weight decay."
         pictures = drawn(lambda ax: plots.path(path, ax), "path", "Gap over the weight decay", caption)
-    head, cells = in_words(rows)
     marked = () if best is None else (trained[best[0]],)
-    table = Table("All runs", head, tuple(cells), first_number=2, marked=marked, note=note)
+    table = Table("All runs", *in_words(rows), first_number=2, marked=marked, note=note)
     return Section("Comparison", pictures=tuple(replace(one, wide=True) for one in pictures), tables=(table,))

@@ -6,13 +6,13 @@ from typing import Any
 
 from certnet.report.course import course, environment, improvements, recipe_of
 from certnet.report.proof import Proved
-from certnet.report.records import PARTS, Theorem, View
+from certnet.report.records import View
 from certnet.report.robustness import robustness
 from certnet.report.rows import on_data
 from certnet.report.words import text
 from certnet.runtime.fields import entries, mapping, number
 from certnet.runtime.headline import headline
-from certnet.runtime.wording import NONE, bounds, figure, first_of, share
+from certnet.runtime.wording import NONE, PARTS, bounds, figure, first_of, share
 
 LABELS = {"strong": "Proved", "weak": "Proved, but weak", "open": "Open", "refuted": "Refuted"}
 REPORTED = "As the run reports; not proved again here"
@@ -31,11 +31,9 @@ def view(one: Proved, key: str) -> View:
         recipe_of(report),
         environment(report),
     )
-    above, below, gap = bounds({name: number(report.get(name)) for name in ("objective", "lower_bound", "gap")})
-    known = NONE not in (above, below)
     objective, bound = number(report.get("objective")), number(report.get("lower_bound"))
     part = None
-    if known and objective is not None and bound is not None and objective > 0:
+    if objective is not None and bound is not None and objective > 0:
         part = min(max(bound / objective, 0.0), 1.0)
     return View(
         key=key,
@@ -44,19 +42,21 @@ def view(one: Proved, key: str) -> View:
         headline=text(found.text),
         level=found.level,
         label=REPORTED if one.check is None and found.level != "open" else LABELS[found.level],
-        bounds=f"{below} ≤ optimum ≤ {above}, gap {gap}" if known else "",
+        bounds=bounds(report),
         part_proved=part,
-        tiles=_tiles(report, (above, below, gap) if known else None),
-        theorem=_theorem(one),
+        tiles=_tiles(report),
+        certificate=one.certificate,
+        check=one.check,
         commands=_commands(one),
         sections=tuple(section for section in sections if not section.is_empty),
         remarks=(*one.remarks, *first_of([text(note) for note in entries(report.get("notes"), 1000)], 12, "notes")),
     )
 
 
-def _tiles(report: Mapping[str, Any], known: tuple[str, str, str] | None) -> tuple[tuple[str, str], ...]:
+def _tiles(report: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """The figures that come first."""
-    tiles = [] if known is None else [("objective", known[0]), ("lower bound", known[1]), ("relative gap", known[2])]
+    known = bounds(report)
+    tiles = [*zip(("objective", "lower bound", "relative gap"), known, strict=True)] if NONE not in known[:2] else []
     if number(report.get("width")) is not None:
         tiles.append(("neurons", figure(report["width"], 6)))
     for name, words, show in (("accuracy", "accuracy", share), ("r2", "R²", figure)):
@@ -68,29 +68,6 @@ def _tiles(report: Mapping[str, Any], known: tuple[str, str, str] | None) -> tup
         tiles.append(("clean accuracy", share(report.get("clean_accuracy"), at_least=True)))
         tiles.append(("inputs", figure(mapping(report.get("data")).get("n"), 9)))
     return tuple(tiles)
-
-
-def _theorem(one: Proved) -> Theorem | None:
-    certificate, check = one.certificate, one.check
-    if certificate is None or check is None:
-        return None
-    n, d, c = certificate.shape
-    above, below, _ = bounds({name: number(getattr(check, name)) for name in ("objective", "lower_bound", "gap")})
-    return Theorem(
-        verdict=str(check.verdict),
-        reason=text(check.reason),
-        n=n,
-        d=d - (certificate.hidden_bias != "none"),
-        c=c,
-        loss=text(certificate.loss, 40),
-        gamma=repr(float(certificate.gamma)).removesuffix(".0"),
-        hidden_bias=certificate.hidden_bias,
-        output_bias=certificate.output_bias,
-        weighted=bool((certificate.sample_weight != 1).any()),
-        lower_bound=below,
-        objective=above,
-        checked=f"{check.arithmetic} arithmetic, {check.seconds:.2g} s",
-    )
 
 
 def _commands(one: Proved) -> tuple[str, ...]:

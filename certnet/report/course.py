@@ -5,10 +5,10 @@ from typing import Any
 
 from certnet import plots
 from certnet.report.proof import Proved
-from certnet.report.records import PARTS, Section, Table, drawn
+from certnet.report.records import Section, Table, drawn
 from certnet.report.words import names, seconds, text
 from certnet.runtime.fields import MOST, entries, mapping, number
-from certnet.runtime.wording import NONE, down, figure, first_of, listed, up
+from certnet.runtime.wording import NONE, PARTS, down, figure, first_of, listed, up
 
 ALL = 1 << 20
 """Names that are read, so that those left out can be counted."""
@@ -17,7 +17,7 @@ ALL = 1 << 20
 def course(one: Proved, key: str) -> Section:
     """How the result came about."""
     report = one.report
-    solved, branching, chosen = (mapping(report.get(name)) for name in ("relaxation", "branching", "selection"))
+    chosen = mapping(report.get("selection"))
     ended = "the objective as the run reports it; no bound is proved."
     if number(report.get("lower_bound")) is not None:
         ended = (
@@ -43,13 +43,25 @@ def course(one: Proved, key: str) -> Section:
         "Leading eigenvalues of the moment matrix over the largest one; few that stand apart from the rest are a "
         "network.",
     )
-    facts = []
+    return Section("How it was found", facts=ways(report), pictures=tuple(pictures))
+
+
+def ways(report: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """The relaxation that was solved and the search for a proof, where there were any."""
+    solved, branching, facts = mapping(report.get("relaxation")), mapping(report.get("branching")), []
     if solved:
-        facts.append(("solver", f"{text(solved.get('solver'), 40)}, {text(solved.get('iterations'), 20)} iterations"))
-        facts.append(("ended", text(solved.get("status"), 40).replace("_", " ")))
+        known = ("solver", "version", "iterations", "status")
+        solver, version, steps, ended = (text(solved.get(name), 40) for name in known)
+        facts.append(("relaxation", f"{solver} {version}, {steps} iterations, {ended.replace('_', ' ')}"))
+    if number(report.get("rank")) is not None:
+        facts.append(("rank of the relaxation", figure(report["rank"], 9)))
     if branching:
-        facts.append(("branching", f"{text(branching.get('kind'), 40)}, {text(branching.get('nodes'), 20)} tests"))
-    return Section("How it was found", facts=tuple(facts), pictures=tuple(pictures))
+        nodes, leaves = (text(branching.get(name), 20) for name in ("nodes", "leaves"))
+        figures = f"{nodes} relaxations solved, {leaves} leaves"
+        if branching.get("kind") == "subdivision":
+            figures = f"{nodes} cones tested, {leaves} in the proof"
+        facts.append(("branching", f"{figures}, {'complete' if branching.get('complete') else 'not complete'}"))
+    return tuple(facts)
 
 
 def improvements(report: Mapping[str, Any]) -> Section:

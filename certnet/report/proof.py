@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from certificates import Certificate, Report, Training, Verdict, check, read_certificate
+from certnet.io.links import class_numbers
 from certnet.io.network import TwoLayerNetwork
 from certnet.runtime.fields import mapping, number
 from formulations import InputError
@@ -74,8 +75,7 @@ class Proved:
         data = mapping(self.report.get("data"))
         if self.certificate is None or data.get("task") != "classification":
             return None
-        Y = self.certificate.Y
-        return np.asarray((Y[:, 0] > 0) if Y.shape[1] == 1 else Y.argmax(axis=1), dtype=np.int64)
+        return class_numbers(self.certificate.Y)
 
 
 def proved(run: "Run", *, time_limit: float | None = CHECKING) -> Proved:

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from certificates import Certificate, Report
 from certnet.report.svg import SIZE, picture
 from formulations import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PARTS = ("train", "validation", "test")
 WIDE = 6
 """Columns from which on a table stands alone."""
 NEEDS = "matplotlib"
@@ -60,28 +60,9 @@ class Section:
         return not (self.facts or self.pictures or self.tables or self.sentences)
 
 
-@dataclass(frozen=True)
-class Theorem:
-    """What was proved about training, as words and as symbols need it."""
-
-    verdict: str
-    reason: str
-    n: int
-    d: int
-    c: int
-    loss: str
-    gamma: str
-    hidden_bias: str
-    output_bias: str
-    weighted: bool
-    lower_bound: str
-    objective: str
-    checked: str
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class View:
-    """A run on the page."""
+    """A run on the page: ``bounds`` are objective, lower bound and gap, ``certificate`` and ``check`` the theorem."""
 
     key: str
     name: str
@@ -89,10 +70,11 @@ class View:
     headline: str
     level: str
     label: str
-    bounds: str
+    bounds: tuple[str, str, str]
     part_proved: float | None
     tiles: tuple[tuple[str, str], ...]
-    theorem: Theorem | None
+    certificate: Certificate | None
+    check: Report | None
     commands: tuple[str, ...]
     sections: tuple[Section, ...]
     remarks: tuple[str, ...]

@@ -7,7 +7,7 @@ from certnet import plots
 from certnet.report.records import Section, Table, drawn
 from certnet.report.words import text
 from certnet.runtime.fields import entries, mapping
-from certnet.runtime.wording import figure, share
+from certnet.runtime.wording import between, figure, share
 
 
 def robustness(report: Mapping[str, Any], key: str) -> Section:
@@ -53,10 +53,3 @@ def accuracies(report: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[tuple[
         clean = share(row.get("clean_accuracy"), at_least=True)
         rows.append((text(row.get("class"), 60), text(row.get("n"), 20), clean, *parts))
     return ("class", "inputs", "clean", *(figure(row.get("radius")) for row in radii)), tuple(rows)
-
-
-def between(cell: Mapping[str, Any]) -> str:
-    """Certified to attacked accuracy, or the one where they agree."""
-    certified, attacked = cell.get("certified_accuracy"), cell.get("attacked_accuracy")
-    least = share(certified, at_least=True)
-    return least if certified == attacked else f"{least} to {share(attacked, at_least=False)}"

@@ -3,12 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from certnet import plots
+from certnet.plots.data import counts_of
 from certnet.report.proof import Proved
-from certnet.report.records import PARTS, Picture, Section, Table, drawn
+from certnet.report.records import Picture, Section, Table, drawn
 from certnet.report.words import names, text
 from certnet.runtime.fields import entries, mapping, number
-from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS, figure, share
+from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS, PARTS, figure, share
+from formulations import InputError
 
 
 def on_data(one: Proved, key: str) -> Section:
@@ -66,25 +70,17 @@ def _confusion(report: Mapping[str, Any]) -> list[Table]:
     """The confusion matrix and what follows from it for each class."""
     matrices, classes = mapping(report.get("confusion")), names(mapping(report.get("data")).get("classes"))
     part = next((part for part in reversed(PARTS) if matrices.get(part)), None)
-    if part is None:
+    try:
+        matrix = counts_of(matrices.get(part or ""))
+    except InputError:
         return []
-    raw = [[number(cell) for cell in entries(row)] for row in entries(matrices[part])]
-    count = len(raw)
-    if not (2 <= count <= 50 and all(len(row) == count and None not in row for row in raw)):
-        return []
-    matrix = [[cell or 0.0 for cell in row] for row in raw]
-    labels = classes if len(classes) == count else [str(k) for k in range(count)]
-    totals = [sum(row) for row in matrix]
-    tint = tuple(
-        tuple(cell / total if total else 0.0 for cell in row) for row, total in zip(matrix, totals, strict=True)
-    )
+    labels = classes if len(classes) == len(matrix) else [str(k) for k in range(len(matrix))]
     shown = tuple((label, *(f"{cell:g}" for cell in row)) for label, row in zip(labels, matrix, strict=True))
-    each = []
-    for k, label in enumerate(labels):
-        right, given = matrix[k][k], sum(row[k] for row in matrix)
-        both = totals[k] + given
-        ratios = (right / given if given else None, right / totals[k] if totals[k] else None)
-        each.append((label, f"{totals[k]:g}", *map(share, ratios), share(2.0 * right / both if both else None)))
+    with np.errstate(all="ignore"):  # 0 of 0 rows are a dash
+        right, totals, given = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
+        tint = tuple(map(tuple, (matrix / np.maximum(totals, 1)[:, None]).tolist()))
+        ratios = np.stack([right / given, right / totals, 2.0 * right / (totals + given)], axis=1).tolist()
+    each = [(label, f"{total:g}", *map(share, row)) for label, total, row in zip(labels, totals, ratios, strict=True)]
     head = ("class", "rows", "precision", "recall", "F1")
     return [
         Table(f"Confusion matrix ({part} rows)", ("class \\ predicted", *labels), shown, tint=tint),

@@ -9,6 +9,8 @@ from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from certnet.runtime.wording import down, percent, up
+
 LOGGER = logging.getLogger("certnet")
 """Gets every note at the level INFO and every other event at DEBUG. It has no handler of ours."""
 
@@ -63,6 +65,27 @@ class Event:
     note: str | None = None
     known: str | None = None
 
+    @property
+    def figures(self) -> list[str]:
+        """What is known, in words; a bound is not shown better than it is."""
+        bound, objective = self.lower_bound, self.objective
+        gap = (objective - bound) / objective if objective is not None and bound is not None and objective > 0 else None
+        figures = (
+            ("iteration", self.iteration, str),
+            ("bound", bound, down),
+            ("objective", objective, up),
+            ("gap", gap, percent),
+            ("rank", self.rank, str),
+            ("residual", self.residual, "{:.1e}".format),
+        )
+        told = [f"{name} {show(value)}" for name, value, show in figures if value is not None]
+        return told if self.known is None else [*told, self.known]
+
+    def __str__(self) -> str:
+        """The note, or all that is known in one line."""
+        left = [] if self.time_left is None else [f"{self.time_left:.0f} s left"]
+        return self.note or " · ".join([self.stage, f"{self.seconds:.1f} s", *left, *self.figures])
+
 
 @dataclass(frozen=True)
 class Moment:
@@ -88,15 +111,9 @@ class Moment:
 def announce(event: Event, progress: Callable[[Event], None] | None) -> None:
     """Log an event, and show it to whoever watches."""
     level = logging.DEBUG if event.note is None else logging.INFO
-    if LOGGER.isEnabledFor(level):
-        known = {name: value for name, value in asdict(event).items() if value is not None}
-        LOGGER.log(level, "%s", event.note or " ".join(f"{name}={_short(value)}" for name, value in known.items()))
+    LOGGER.log(level, "%s", event)
     if progress is not None:
         progress(event)
-
-
-def _short(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 class Clock:

@@ -1,10 +1,11 @@
-"""How results of jobs show themselves: from the JSON object about them, by one table of figures."""
+"""How results of jobs show themselves: from the JSON object about them, by one table of figures; and such tables."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from certificates.findings import figures, strict
 from certnet.runtime.headline import headline
-from certnet.runtime.wording import down, percent, share, shortened, up
+from certnet.runtime.wording import between, down, percent, printable, share, shortened, up
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,12 +25,7 @@ def _plain(value: object) -> str:
 
 def _accuracies(rows: Sequence[Mapping[str, Any]]) -> str:
     """Certified to attacked accuracy by radius."""
-    between = (
-        f"{row['radius']:g}: {share(row['certified_accuracy'], at_least=True)} to "
-        f"{share(row['attacked_accuracy'], at_least=False)}"
-        for row in rows
-    )
-    return "; ".join(between)
+    return "; ".join(f"{row['radius']:g}: {between(row)}" for row in rows)
 
 
 def _proved(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -72,18 +68,40 @@ SHOWN: dict[str, tuple[str, Show]] = {
 """The figures that are shown, by their names in JSON objects, with the words for them."""
 
 
+def plain(text: str) -> str:
+    """A text of anybody's for a cell of a table."""
+    from rich.markup import escape
+
+    return escape(printable(text))
+
+
+def figures_table(title: str, rows: Iterable[tuple[str, str | None]]) -> "Table":
+    """A table of two columns, names and figures, without those that are None."""
+    from rich.table import Table
+
+    table = Table(title=plain(title), show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, text in rows:
+        if text is not None:
+            table.add_row(plain(name), plain(text))
+    return table
+
+
 class Result:
     """Shows itself as a line, and in notebooks as a table, never with arrays.
 
-    ``to_dict`` says what is known of it, and ``COMMAND`` whose headline it has, if any. A dataclass of this kind takes
-    ``repr=False``.
+    ``to_dict`` says what is known of it, ``FIELDS`` are the attributes that it has as they are, and ``COMMAND`` whose
+    headline it has, if any. A dataclass of this kind takes ``repr=False``.
     """
 
     COMMAND: ClassVar[str | None] = None
+    FIELDS: ClassVar[tuple[str, ...]] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON object without arrays of numpy; where there is a report, it has these fields too."""
-        raise NotImplementedError
+        """What JSON says of it, without arrays of numpy; where there is a report, it has these fields too."""
+        found: dict[str, Any] = strict(figures(self, *self.FIELDS))
+        return found
 
     def shown(self) -> Mapping[str, str]:
         """The figures of ``SHOWN`` that are known."""
@@ -114,11 +132,4 @@ class Result:
 
     def __rich__(self) -> "Table":
         """For ``rich.print``."""
-        from rich.markup import escape
-        from rich.table import Table
-
-        message = self.message()
-        table = Table(title=escape(message or type(self).__name__), title_justify="left", show_header=False)
-        for name, text in self.shown().items():
-            table.add_row(escape(name), escape(text))
-        return table
+        return figures_table(self.message() or type(self).__name__, self.shown().items())

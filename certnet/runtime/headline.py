@@ -79,7 +79,7 @@ def _training(report: Mapping[str, Any]) -> Headline:
     if report["verdict"] != "PROVED":
         reason = str(report["reason"]).rstrip(".")
         return Headline(f"Nothing is proved about this network: {reason}.", _LEVELS.get(str(report["verdict"]), "open"))
-    shown = bounds({name: number(report.get(name)) for name in ("objective", "lower_bound", "gap")})[2]
+    shown = bounds(report)[2]
     if is_weak(gap):
         return Headline(
             f"The bound is weak here: a network that is up to {shown} better {BETTER} is not ruled out. A larger "
@@ -162,7 +162,7 @@ def _verify(report: Mapping[str, Any]) -> Headline:
     if "results" not in report:
         return known[report["result"]]
     counts, rows = report.get("counts"), len(report["results"])
-    if counts is None or "instances" in report:
+    if counts is None or "instances" in report or report.get("interrupted"):
         return _reason(report)
     open_ = counts["unknown"] + counts["timeout"]
     text = (

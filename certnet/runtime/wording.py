@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
 from typing import Any
 
+from certificates.report import SMALLEST
 from certnet.runtime.fields import number
 from formulations.text import printable as printable
 
@@ -14,10 +15,12 @@ NONE = "—"
 OF_CLASSES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "f1": "F1", "log_loss": "log-loss"}
 OF_NUMBERS = {"r2": "R²", "mean_squared_error": "mean squared error", "mean_absolute_error": "mean absolute error"}
 """Figures of networks by their names in reports, and as people read them."""
+PARTS = ("train", "validation", "test")
+"""Of rows, as reports name them."""
 DIGITS, MOST_DIGITS = 6, 17
 WIDTH = 40
 """Characters of a text of a file in a sentence."""
-_UP, _DOWN = Context(prec=40, rounding=ROUND_CEILING), Context(prec=40, rounding=ROUND_FLOOR)
+_UP = Context(prec=40, rounding=ROUND_CEILING)
 
 
 def down(value: float | None, digits: int = DIGITS) -> str:
@@ -55,6 +58,13 @@ def share(value: object, *, at_least: bool | None = None) -> str:
     return f"{(Decimal(repr(float(found))) * 100).quantize(Decimal('0.1'), rounding)} %"
 
 
+def between(row: Mapping[str, Any]) -> str:
+    """Certified to attacked accuracy, or the one where they agree."""
+    certified, attacked = row.get("certified_accuracy"), row.get("attacked_accuracy")
+    least = share(certified, at_least=True)
+    return least if certified == attacked else f"{least} to {share(attacked, at_least=False)}"
+
+
 def figure(value: object, digits: int = 4) -> str:
     """A number in so many digits, to the nearest; a dash for what is none."""
     found = number(value)
@@ -80,21 +90,30 @@ def first_of(sentences: Sequence[str], most: int, what: str) -> tuple[str, ...]:
 
 
 def listed(words: Sequence[object], most: int = 4, width: int = WIDTH) -> str:
-    """``a, b and c``, or ``a, b, c, d and 7 more``."""
+    """``a, b and c``, or ``a, b, c, d and 7 more``; of several words those with a comma are quoted."""
     shown = [shortened(str(word), width) for word in words[:most]]
+    if len(words) > 1:
+        shown = [f"'{word}'" if "," in word else word for word in shown]
     if len(words) > most:
         return f"{', '.join(shown)} and {len(words) - most} more"
     return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
 def bounds(report: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Objective, lower bound and relative gap, with so many digits that the gap is that of the two as shown."""
-    objective, bound, gap = (report[name] for name in ("objective", "lower_bound", "gap"))
+    """Objective, lower bound and relative gap, with so many digits that the gap is that of the two as shown.
+
+    What is missing or no number is not known.
+    """
+    objective, bound, gap = (number(report.get(name)) for name in ("objective", "lower_bound", "gap"))
     digits = DIGITS if not gap else min(max(DIGITS, math.ceil(-math.log10(abs(gap))) + 3), MOST_DIGITS)
     above, below = up(objective, digits), down(bound, digits)
-    if gap is not None and NONE not in (above, below) and Decimal(above):
-        gap = _UP.subtract(Decimal(1), _DOWN.divide(Decimal(below), Decimal(above)))
-    return above, below, percent(gap)
+    if gap is None or NONE in (above, below) or not Decimal(above):
+        return above, below, percent(gap)
+    return (
+        above,
+        below,
+        percent(_UP.divide(_UP.subtract(Decimal(above), Decimal(below)), max(Decimal(above), Decimal(SMALLEST)))),
+    )
 
 
 def _rounded(value: float | None, rounding: str, digits: int) -> str:

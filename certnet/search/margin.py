@@ -39,7 +39,7 @@ LARGEST = 1e100
 LARGEST_BATCH, BATCH_WORK = 256, 100_000_000
 """Nodes that are bounded together at most, and multiplications of a step for all of them."""
 RESTARTS = 8
-LINEAR_NODES, LINEAR_WORK = 600, 60_000_000
+LINEAR_NODES, LINEAR_WORK = 600, 400_000_000
 """Nodes of the linear search before the semidefinite one begins, and that number times N d min(N, d) at most."""
 
 

@@ -56,7 +56,9 @@ MAX_PRODUCTS = 8000
 """Default limit on products."""
 
 
-def interior_point(program: Program, options: SolverOptions, *, max_products: int = MAX_PRODUCTS) -> SolverResult:
+def interior_point(
+    program: Program, options: SolverOptions, *, max_products: int = MAX_PRODUCTS, max_rounds: float = np.inf
+) -> SolverResult:
     """Solve the DNN relaxation and return the last primal and the best strictly feasible dual iterate.
 
     For programs of up to some thousand constraints: an entry of W for each feature and output, one complementarity for
@@ -67,6 +69,7 @@ def interior_point(program: Program, options: SolverOptions, *, max_products: in
         options: ``warm_start`` tells which products to start from; without it a short ADMM does, which computes on
             ``device``. ``max_iterations`` counts Newton steps.
         max_products: the most products that may become constraints.
+        max_rounds: limit on solves with ever more products.
 
     Raises:
         InputError: the program has too many targets for this method.
@@ -76,19 +79,19 @@ def interior_point(program: Program, options: SolverOptions, *, max_products: in
             f"The interior point would need a matrix of order {fixed} here, more than {SETTINGS.largest_system}; "
             "use --solver admm."
         )
-    run = _Solve(program, options, max_products)
+    run = _Solve(program, options, max_products, max_rounds)
     return run.result(run.session.run(run.solve))
 
 
 class _Solve:
     """A start, the rounds, and the best feasible dual that was seen on the way."""
 
-    def __init__(self, program: Program, options: SolverOptions, max_products: int) -> None:
+    def __init__(self, program: Program, options: SolverOptions, max_products: int, max_rounds: float) -> None:
         self.session = Session(program, options)
         self.program, self.options = program, options
         self.loss = DualLoss.of(program)
         self.problem = face_problem(program, self.loss)
-        self.neurons = program.space.neurons
+        self.neurons, self.max_rounds = program.space.neurons, max_rounds
         self.max_products = min(max_products, max(SETTINGS.max_constraints - self.problem.fixed, 0))
         empty = np.zeros(0, dtype=np.int64)
         if program.loss is not None:
@@ -117,6 +120,7 @@ class _Solve:
             tolerance=self.options.tolerance,
             max_iterations=SETTINGS.max_iterations if limit is None else limit,
             max_products=self.max_products,
+            max_rounds=self.max_rounds,
             attempt=attempt,
         )
 

@@ -22,7 +22,7 @@ from certificates import Verdict
 from certificates.arithmetic import Enclosure
 from certificates.failure import Deadline
 from certnet.tightness.factorisation import alternate, improve, norm_ratio, relative_residual, square_root
-from certnet.tightness.separation import Separator, circuit_separator, deeper, horn_separator
+from certnet.tightness.separation import Separator, circuit_separator, deeper, horn_separator, residual_separator
 from formulations import InputError
 from formulations._validation import FloatArray, as_matrix, as_positive
 
@@ -151,6 +151,8 @@ def check_completely_positive(
     factors = _factors(P, rng, end)
     while is_open() and (found := next(factors, None)) is not None:
         best = min(best, found)
+    if is_open() and best.factor is not None:
+        separator = deeper(separator, residual_separator(P, best.factor, random_state=random_state))
     known = "none is known nearby" if math.isinf(best.residual) else f"the nearest known lies at {best.residual:.1e}"
     verdict = Verdict.UNKNOWN
     reason = f"{known}, and no inequality that was found is violated by more than {least:.0e}"

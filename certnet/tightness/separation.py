@@ -1,11 +1,12 @@
 """Proofs that a matrix is not completely positive: a form that is nonnegative on the cone but not at the matrix.
 
-Two kinds, both evaluated in rational arithmetic on the float64 entries:
+Three kinds, all evaluated in rational arithmetic on the float64 entries:
 
 * *circuit*: a product ``ℓℓ'`` of inequalities ``ℓ = Σ c_j φ_j − φ_k ≥ 0`` from ``Σ c_j r_j = r_k``, c ≥ 0, over the
   rows of (A, −A). It needs the generators, and says that P is no moment matrix of K(A);
 * *Horn*: a scaled and permuted Horn matrix on five positions, the simplest copositive form that doubly nonnegative
-  matrices can violate.
+  matrices can violate;
+* *copositive*: a matrix that ``check_copositive`` has proved copositive, taken from a failed factorisation.
 
 If ⟨M, P⟩ < 0, every completely positive matrix is at least ``−⟨M, P⟩/‖M‖_F`` away from P.
 """
@@ -15,19 +16,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from itertools import permutations
-from typing import Any
 
 import numpy as np
 
+from certificates import Verdict
 from certificates.arithmetic.floating import sum_of_products
 from certificates.combination import nonnegative_combination
 from certificates.failure import NO_DEADLINE, Deadline, ProofFailure
+from certnet.tightness.copositivity import check_copositive
+from certnet.tightness.orthant import Exact, rationals
 from formulations._validation import FloatArray, IntArray
 from formulations.circuits import signed_rows, violated_circuits
 from formulations.rounding import nearest
-
-Exact = Any
-"""An array of Fractions."""
 
 HORN = np.array([[1, -1, 1, 1, -1], [-1, 1, -1, 1, 1], [1, -1, 1, -1, 1], [1, 1, -1, 1, -1], [-1, 1, 1, -1, 1]])
 ARRANGEMENTS = np.array([(0, *order) for order in permutations(range(1, 5)) if order[0] < order[-1]])
@@ -44,6 +44,10 @@ class Settings:
     """Gradient steps for the scaling of a Horn matrix. Not measured."""
     best_tuples: int = 12
     """Pentagons that are scaled. Not measured."""
+    largest_copositive: int = 20
+    """Order up to which a failed factorisation is turned into a copositive matrix. Not measured."""
+    copositive_seconds: float = 2.0
+    """Seconds for the proof that it is copositive. Not measured."""
     rounds: int = 3
     """Rounds of circuits, with those of the rounds before among the known inequalities. Measured: six random sets."""
     circuits: int = 100
@@ -62,6 +66,7 @@ class SeparatorKind(StrEnum):
 
     CIRCUIT = "product of circuit inequalities"
     HORN = "scaled Horn matrix"
+    COPOSITIVE = "copositive matrix"
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,11 +86,6 @@ class Separator:
     form: FloatArray
     inner_product: float
     distance: float
-
-
-def rationals(M: FloatArray) -> Exact:
-    """The entries of a finite float64 array as they are."""
-    return np.vectorize(Fraction, otypes=[object])(M)
 
 
 def deeper(first: Separator | None, second: Separator | None) -> Separator | None:
@@ -174,6 +174,28 @@ def _scaling(Q: FloatArray) -> FloatArray | None:
             return None
         d /= norm
     return d if float(d @ Q @ d) < 0 else None
+
+
+def residual_separator(P: FloatArray, B: FloatArray, *, random_state: int = 0) -> Separator | None:
+    """From the best B ≥ 0: at the nearest completely positive matrix BBᵀ the form BBᵀ − P is copositive.
+
+    A multiple of the diagonal of P makes room for a B that is not quite the best. Small orders alone.
+    """
+    size = np.sqrt(np.maximum(np.diag(P), 0.0))
+    usable = np.flatnonzero(size > 0)
+    if not (5 <= len(usable) <= SETTINGS.largest_copositive):
+        return None
+    P_used = P[np.ix_(usable, usable)]
+    residual = (B @ B.T - P)[np.ix_(usable, usable)]
+    shift = -0.5 * float(np.sum(residual * P_used)) / float(np.trace(P_used))
+    if not shift > 0:
+        return None
+    M = residual + shift * np.eye(len(usable))
+    M = 0.5 * (M + M.T)
+    report = check_copositive(M, time_limit=SETTINGS.copositive_seconds, random_state=random_state)
+    if report.verdict is not Verdict.PROVED:
+        return None
+    return _separator(SeparatorKind.COPOSITIVE, usable, rationals(M), P)
 
 
 Inequality = tuple[IntArray, Exact]

@@ -62,6 +62,9 @@ class Settings:
     """Factor of ε where the gap has not shrunk tenfold. Not measured."""
     least_smoothing: float = 1e-5
     """The least ε, in these units. Not measured."""
+    patience: int = 2
+    """Steps at the least ε that do not halve the gap after which it ends. Measured: on 8 rows with the hinge loss, with
+    two of three directions almost the same, the gap stays at 3e-10 of the value; 200 steps in place of 2,600."""
 
 
 SETTINGS = Settings()
@@ -244,8 +247,9 @@ def _quadratic(problem: _Problem, x: FloatArray) -> _Best:
     centre = loss.kind.fitted(zero, loss.target) / loss.unit
     best, epsilon, W = _Best(problem, x), s.smoothing * size if kinks else 1.0, zero
     x, a = best.x, best.a
+    stalled = 0
     for number in range(s.proximal_steps if kinks else 1):
-        if best.is_done or not len(x):
+        if best.is_done or not len(x) or stalled > s.patience:
             break
         curvature = compact(np.broadcast_to(omega / epsilon, loss.shape))
         root = np.sqrt(curvature.diagonal)
@@ -258,6 +262,8 @@ def _quadratic(problem: _Problem, x: FloatArray) -> _Best:
         before = best.gap
         best.offer(x, a)
         best.offer_dual(W)
+        # The least ε is where rounding stops the gap, between almost equal columns for one.
+        stalled = stalled + 1 if epsilon <= s.least_smoothing * size and best.gap > 0.5 * before else 0
         if number and best.gap > 0.1 * before:
             epsilon = max(s.smoothing_decay * epsilon, s.least_smoothing * size)
     if not kinks:

@@ -239,6 +239,10 @@ class _ColumnGeneration:
             if self.better is not None:
                 self.better((self.coordinates.outward(network[0]), network[1]), value)
 
+    def late(self) -> bool:
+        """Whether nothing long may begin any more."""
+        return self.deadline.passed
+
     def run(
         self,
         candidates: FloatArray,
@@ -256,7 +260,7 @@ class _ColumnGeneration:
         fresh = self._first_columns(directions)
         stalled = 0
         for number in range(1, max_rounds + 1):
-            if self.deadline.passed:
+            if self.late():
                 return
             before = self.objective
             accuracy = min(max(s.accuracy * (self.price_ratio - 1.0), s.most_accuracy), s.least_accuracy)
@@ -265,14 +269,14 @@ class _ColumnGeneration:
             W = self._dual(fresh)
             prices = self._price(W)
             for _ in range(0 if exact else s.patience):
-                if prices.best > enough or self.deadline.passed:
+                if prices.best > enough or self.late():
                     break
                 # The usual draw finds nothing: look harder before giving up.
                 prices = self._price(W, thorough=True)
             self.price_ratio = prices.best / program.gamma
             spent, width = time.perf_counter() - self.started, self.network[0].shape[1]
             self.history.append(Round(number, spent, self.objective, width, self.price_ratio))
-            if self.deadline.passed:
+            if self.late():
                 return
             self.converged = prices.best <= enough
             stalled = stalled + 1 if before - self.objective <= 1e-10 * before else 0
@@ -297,14 +301,14 @@ class _ColumnGeneration:
         The group lasso over the union is at least as good as each of those networks.
         """
         s, program = SETTINGS, self.program
-        if self.deadline.passed:
+        if self.late():
             return candidates[:, :0]
         W = program.dual(*self.zero)
         given = distinct(candidates, values(program.X, W, candidates)).directions
         if is_exact(program):
             return np.hstack([given, self._price(W, thorough=True).directions[:, : s.first_columns]])
         wide = [] if self.start is None else [self._descended(self.start)]
-        wide += [self._wide_network() for _ in range(s.wide_starts - len(wide)) if not self.deadline.passed]
+        wide += [self._wide_network() for _ in range(s.wide_starts - len(wide)) if not self.late()]
         U, V = (np.hstack(parts) for parts in zip(self.zero, *wide, strict=True))
         order = np.argsort(-length(program, U) * np.linalg.norm(V, axis=0), kind="stable")
         most = max(s.first_order // program.shape[2], s.new_columns)

@@ -1,12 +1,18 @@
 """``certnet range``, ``equivalence``, ``monotonicity`` and ``radius``, and what ``certnet check`` says of proofs."""
 
+import errno
+import importlib
+import itertools
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from certificates.layout import KINDS
 from formulations.network import ReluNetwork
 from tests.cli.support import caller, one_sentence
 from tests.cli.test_lipschitz import saved
@@ -75,11 +81,11 @@ def test_directions(certnet: Callable[..., Any]) -> None:
 
 
 def test_a_proof_of_too_many_cases_is_not_written(certnet: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("certnet.cli.calls.MAX_CASES", 1)
+    monkeypatch.setitem(KINDS, "robustness", replace(KINDS["robustness"], most=1))
     done = certnet("range", "net.npz", "[0,1]", "--certificate", "r.cert", "--json")
     assert done.code == 0
-    assert "a file holds 1" in done.json["notes"][0]
-    assert "a file holds 1" in done.err
+    assert "a certificate file holds 1" in done.json["notes"][0]
+    assert "a certificate file holds 1" in done.err
     assert not Path("r.cert").exists()
 
 
@@ -118,3 +124,55 @@ def test_what_makes_no_sense(certnet: Callable[..., Any], words: tuple[str, ...]
     done = certnet(*words)
     assert done.code == 2
     assert sentence in one_sentence(done)
+
+
+def interrupting(monkeypatch: pytest.MonkeyPatch, place: str, after: int = 1) -> None:
+    """Ctrl-C in a function of the package once it has done so many calls."""
+    module, _, name = place.rpartition(".")
+    work, calls = getattr(importlib.import_module(module), name), itertools.count()
+
+    def work_once(*given: Any, **named: Any) -> Any:
+        if next(calls) >= after:
+            raise KeyboardInterrupt
+        return work(*given, **named)
+
+    monkeypatch.setattr(place, work_once)
+
+
+def test_ctrl_c_leaves_the_answers_so_far(certnet: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupting(monkeypatch, "certnet.jobs.output_range.output_range")
+    asked = ("range", "net.npz", "rows.npz", "--radius", "0.1", "--output", "0", "--certificate", "proofs")
+    done = certnet(*asked, "--json")
+    assert done.code == 130
+    assert (done.json["verdict"], done.json["interrupted"]) == ("UNKNOWN", True)
+    assert [entry["region"] for entry in done.json["results"]] == ["row 0"]
+    assert "interrupted after 1 of 2 questions" in done.json["reason"]
+    interrupting(monkeypatch, "certnet.jobs.output_range.output_range", after=0)
+    done = certnet(*asked)
+    assert (done.code, done.out) == (130, "")
+    assert "Interrupted." in done.err
+
+
+def test_ctrl_c_in_a_check_of_several(certnet: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    certnet("range", "net.npz", "rows.npz", "--radius", "0.1", "--output", "0", "--certificate", "proofs")
+    interrupting(monkeypatch, "certificates.checker.check")
+    done = certnet("check", "proofs/row-0.cert", "proofs/row-1.cert", "--json")
+    assert (done.code, done.json["verdict"], len(done.json["results"])) == (130, "UNKNOWN", 1)
+    assert done.json["reason"] == "1 of 2 certificates are proved; interrupted after 1"
+
+
+def test_a_full_disk_costs_the_proof_and_not_the_answer(
+    certnet: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("certnet.cli.output.write_certificate", full)
+    Path("safe.vnnlib").write_text(Path("box.vnnlib").read_text().replace("(<= Y_0 7)", "(>= Y_0 7)"))
+    for asked in (("range", "net.npz", "[0,1]"), ("verify", "net.npz", "safe.vnnlib")):
+        usual, done = certnet(*asked), certnet(*asked, "--certificate", "r.cert")
+        assert (done.code, done.out) == (usual.code, usual.out)
+        assert (usual.code, "cannot write r.cert: No space left on device" in done.err) == (0, True)
+        said = certnet(*asked, "--certificate", "r.cert", "--json").json
+        assert said["files"] == {}
+        assert any("cannot write r.cert" in note for note in said["notes"])

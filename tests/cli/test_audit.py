@@ -3,7 +3,6 @@
 import csv
 import time
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -256,7 +255,6 @@ def test_inputs_that_wait_for_a_worker_have_no_more_time(monkeypatch: pytest.Mon
         return SimpleNamespace(verdict=Verdict.UNKNOWN, certificate=None, counterexample=None)
 
     monkeypatch.setattr(_radius, "verify", all_of_it)
-    monkeypatch.setattr(_audit, "SETTINGS", replace(_audit.SETTINGS, rounds=3))
 
     @contextmanager
     def together(*_: object, **__: object) -> Any:

@@ -209,7 +209,7 @@ def test_packed_proofs_are_the_proofs(semantics: str) -> None:
         again = replace(found, proofs=proofs)
         assert check(again).margin == check(found).margin
         assert check(again).verdict is Verdict.PROVED
-        packed["shapes"][0]["/stable"][0] += 1
+        packed["shapes"]["/0/stable"][0] += 1
         assert journal.unpack(packed) is None
 
 

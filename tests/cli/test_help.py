@@ -42,11 +42,12 @@ def test_the_shell_completes_commands_options_and_runs(tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "spiral").mkdir(parents=True)
     (tmp_path / "runs" / "spiral" / "report.json").touch()
-    for words, wanted in (("certnet export --on", "--onnx"), ("certnet show sp", "spiral")):
+    asked_for = {"export --on": "plain,--onnx", "show sp": "plain,spiral", "train po": "file,po"}
+    for words, wanted in ((f"certnet {words}", wanted) for words, wanted in asked_for.items()):
         asked = {"_CERTNET_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
         call = [sys.executable, "-m", "certnet"]
         found = subprocess.run(call, env=os.environ | asked, capture_output=True, text=True, check=False)
-        assert f"plain,{wanted}" in found.stdout.split()
+        assert wanted in found.stdout.split()
 
 
 def test_completion_is_installed_once(certnet: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,9 +52,13 @@ def test_every_option_in_a_sentence_exists_on_some_command() -> None:
         (("train", "iris", "--workers", "0"), "--workers must be at least 1, not 0."),
         (("verify", "n", "d", "--seed=-1"), "--seed must be at least 0, not -1."),
         (("audit", "n", "d", "--norm", "l3", "--radii", "1"), "--norm must be one of linf, l2, not 'l3'."),
+        (("train", "iris", "--gammas", "1", "--circuits"), "leave --circuits out, or give one --gamma."),
+        (("predict", "n", "d", "--input-limit", "3"), "Leave --input-limit out: it goes with --radius-norm"),
+        (("verify", "n", "p.vnnlib", "--input-limit", "3"), "Leave --input-limit out: it goes with data"),
+        (("optimality", "n", "d", "--reduction", "sum"), "Leave --reduction out: it goes with --torch-loss."),
     ],
 )
-def test_values_that_the_parser_refuses(certnet: Call, arguments: tuple[str, ...], sentence: str) -> None:
+def test_options_that_cannot_be_or_would_do_nothing(certnet: Call, arguments: tuple[str, ...], sentence: str) -> None:
     outcome = certnet(*arguments)
     assert outcome.code == 2
     assert sentence in one_sentence(outcome)

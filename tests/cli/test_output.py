@@ -12,10 +12,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from certnet.cli.show import Live, describe, figures_table, stderr_console, tell
+from certificates.report import SMALLEST, relative_gap
+from certnet.cli.show import Live, stderr_console, tell
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.output import OutputFolder, json_writer
 from certnet.jobs.train import Event
+from certnet.runtime.display import figures_table
 from certnet.runtime.streams import strict_json
 from certnet.runtime.wording import bounds, down, percent, up
 from formulations import InputError
@@ -121,8 +123,8 @@ def test_a_shown_gap_is_never_too_small(value: float) -> None:
 @example(1000001.0, 1.0)
 def test_a_shown_gap_is_that_of_the_shown_figures(objective: float, share: float) -> None:
     bound = min(share * objective, objective)
-    above, below, gap = bounds({"objective": objective, "lower_bound": bound, "gap": (objective - bound) / objective})
-    least = 100 * (1 - Decimal(below) / Decimal(above))
+    above, below, gap = bounds({"objective": objective, "lower_bound": bound, "gap": relative_gap(objective, bound)})
+    least = 100 * (Decimal(above) - Decimal(below)) / max(Decimal(above), Decimal(SMALLEST))
     assert -(Decimal(10) ** -20) <= Decimal(gap.removesuffix(" %")) - least <= Decimal("0.01")
 
 
@@ -143,10 +145,10 @@ def test_missing_figures_are_dashes() -> None:
 
 
 def test_an_event_in_one_line() -> None:
-    line = describe(Event("relaxation", 1.25, iteration=7, objective=4.0, lower_bound=3.0, rank=2))
+    line = str(Event("relaxation", 1.25, iteration=7, objective=4.0, lower_bound=3.0, rank=2))
     assert line == "relaxation · 1.2 s · iteration 7 · bound 3 · objective 4 · gap 25.00 % · rank 2"
-    assert describe(Event("presolve", 0.0)) == "presolve · 0.0 s"
-    assert describe(Event("x", 1.0, time_left=48.7, residual=1.24e-3)) == "x · 1.0 s · 49 s left · residual 1.2e-03"
+    assert str(Event("presolve", 0.0)) == "presolve · 0.0 s"
+    assert str(Event("x", 1.0, time_left=48.7, residual=1.24e-3)) == "x · 1.0 s · 49 s left · residual 1.2e-03"
 
 
 def shown(*events: Event, terminal: bool, enabled: bool = True, every: float = 30.0, limit: float | None = None) -> str:
@@ -179,7 +181,7 @@ def test_a_terminal_shows_one_line_that_is_drawn_anew() -> None:
 @pytest.mark.usefixtures("terminal")
 def test_where_nobody_watches_a_plain_line_comes_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     events = [Event("relaxation [x]", float(second), iteration=second) for second in range(3)]
-    every_line = "".join(f"{describe(event)}\n" for event in events)
+    every_line = "".join(f"{event}\n" for event in events)
     assert shown(*events, terminal=False) == ""
     assert shown(*events, terminal=False, every=0.0) == every_line
     assert shown(*events, terminal=False, every=0.0, enabled=False) == ""

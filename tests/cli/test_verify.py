@@ -103,7 +103,7 @@ def test_rows_of_data_keep_their_class(certnet: Call, files: Path) -> None:
 WRONG = {
     "no such output": (("net.npz", "bad.vnnlib"), "Y_7 is not declared"),
     "another network": (("small.npz", "safe.vnnlib"), "declares 3 inputs"),
-    "no numbers": (("nan.npz", "safe.vnnlib"), "has nan"),
+    "no numbers": (("nan.npz", "safe.vnnlib"), "not a finite number"),
     "no network": (("none.npz", "safe.vnnlib"), "cannot be read"),
     "data without a norm": (("net.npz", "iris"), "--norm"),
     "a property with a norm": (("net.npz", "safe.vnnlib", "--norm", "l2"), "goes with data"),

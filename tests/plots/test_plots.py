@@ -147,6 +147,11 @@ def test_what_has_no_figures_is_one_sentence(draw: Any, result: Any) -> None:
         draw(result, Figure().add_subplot())
 
 
+def test_a_spectrum_with_gaps_is_drawn_without_them() -> None:
+    drawn = plots.spectrum({"spectrum": [None, 1.0, 0], "rank": 2}, Figure().add_subplot())
+    assert np.isfinite(drawn.get_ylim()).all()
+
+
 def test_what_is_no_result_is_one_sentence() -> None:
     with pytest.raises(InputError, match="takes a result of certnet or the object of its report, not int"):
         plots.history(3)

@@ -70,11 +70,15 @@ def test_pentagons(factor: float) -> None:
     assert dominated.verdict is Verdict.PROVED
 
 
-def test_the_heptagon_would_need_another_copositive_matrix() -> None:
+def test_the_heptagon_needs_another_copositive_matrix() -> None:
     P = circulant([1.0, 0.55, 0.0, 0.0, 0.0, 0.0, 0.55])
     assert np.linalg.eigvalsh(P)[0] > 0
     assert horn_separator(P) is None
-    assert check_completely_positive(P, time_limit=1.0).verdict is Verdict.UNKNOWN
+    found = check_completely_positive(P)
+    assert found.verdict is Verdict.REFUTED
+    assert found.separator is not None
+    assert found.separator.kind is SeparatorKind.COPOSITIVE
+    assert found.distance <= found.residual
 
 
 @given(seed=st.integers(0, 2**32 - 1))

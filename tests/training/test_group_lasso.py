@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from certnet.training.group_lasso import group_lasso
-from formulations import InputError
+from formulations import InputError, TrainingProgram
 from formulations.loss import Loss
 
 
@@ -111,3 +111,13 @@ def test_unusable_input_is_refused():
         group_lasso(np.full_like(H, np.nan), Loss(Y), 0.1)
     with pytest.raises(InputError, match="gamma"):
         group_lasso(H, Loss(Y), 0.0)
+
+
+@pytest.mark.parametrize("apart", [0.0, 1e-9, 1e-7])
+def test_almost_equal_columns_end_where_rounding_stops_the_gap(apart):
+    """Under a loss with kinks, whose proximal point steps went on for 1,400 Newton steps in between."""
+    X = np.random.default_rng(0).standard_normal((8, 2))
+    U = np.array([[-0.9946927, -0.9946927, 0.98968067], [0.10289036, 0.10289036 + apart, -0.14329054]])
+    result = group_lasso(np.maximum(X @ U, 0.0), TrainingProgram(X, np.ones((8, 1)), 0.5, loss="hinge").loss, 0.5)
+    assert result.iterations < 1000
+    assert 0 <= result.gap < 1e-8

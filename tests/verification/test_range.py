@@ -89,10 +89,13 @@ def test_a_minimum_that_attacks_meet_late_has_a_bound() -> None:
     assert_encloses(found, exact, 2e-4 * (exact[1] - exact[0]))
 
 
-def test_time_that_is_up_leaves_the_first_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("steps", "time_limit"), [(1, None), (60, 0.0)])
+def test_time_that_is_up_leaves_the_first_bound(
+    monkeypatch: pytest.MonkeyPatch, steps: int, time_limit: float | None
+) -> None:
     network, region = random_network(1, inputs=2, width=6), random_box(1, 2)
-    monkeypatch.setattr(job, "SETTINGS", job.Settings(steps=1))
-    found = output_range(network, region, tolerance=1e-6)
+    monkeypatch.setattr(job, "SETTINGS", job.Settings(steps=steps))
+    found = output_range(network, region, tolerance=1e-6, time_limit=time_limit)
     exact = [exact_range(network, region, c) for c in np.eye(2)]
     assert found.verdict is Verdict.PROVED
     assert any(one.open for one in found.results)
