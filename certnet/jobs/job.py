@@ -6,6 +6,7 @@ Ctrl-C, left behind when time is up or when it fails numerically, and left out w
 
 import math
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
@@ -80,6 +81,7 @@ class Job:
 
     Attributes:
         best: networks, duals and proofs.
+        executor: takes blocks of groups of rows; None for threads.
         given: the network that proofs are about, with its output bias; None for the best one.
         start: a certificate of the same data, perhaps for another γ.
         resume: where an earlier job was cut short.
@@ -105,6 +107,7 @@ class Job:
     solver: str = AUTO
     tolerance: float = 1e-6
     device: str = "cpu"
+    executor: Executor | None = None
     random_state: int = 0
     provenance: Mapping[str, Any] = field(default_factory=dict)
     start: Certificate | None = None
