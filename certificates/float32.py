@@ -57,8 +57,9 @@ def _layer_errors(weights: FloatArray, bias: FloatArray, size: FloatArray, error
     W, terms = np.abs(weights), np.count_nonzero(weights, axis=1) + 1
     require((terms <= MOST_TERMS).all(), f"a neuron has more than {MOST_TERMS} weights")
     gamma, steps = terms * UNIT * (1.0 + 2.0 * terms * UNIT), 2 * len(size) + 16
-    total = inflate(W @ size + np.abs(bias), steps)
-    lost = gamma * total + (1.0 + gamma) * (LEAST * (W.sum(axis=1) + size.sum() + 4.0 * terms)) + W @ error
+    on_size, sums, on_error = (W @ np.stack([size, np.ones(len(size)), error], axis=1)).T
+    total = inflate(on_size + np.abs(bias), steps)
+    lost = gamma * total + (1.0 + gamma) * (LEAST * (sums + size.sum() + 4.0 * terms)) + on_error
     found = inflate(lost, steps)
     require((total + found <= LARGEST).all(), "evaluated in float32, the network might overflow on the region")
     return found

@@ -34,7 +34,7 @@ from certificates.norm_bound import norm_bytes, norm_order, parts_of, prove_norm
 from certificates.proof import Cone, LiftedProof
 from certificates.report import Verdict
 from certificates.resources import require_memory, require_short, row_bytes
-from certificates.robustness import network_bytes, require_network, require_region, unstable_bounds
+from certificates.robustness import network_bytes, open_bounds, preactivation_bounds, require_network, require_region
 from certificates.work import Work
 from formulations.arrays import FloatArray, IntArray
 from formulations.signs import ACTIVE
@@ -121,7 +121,7 @@ def _checked_statement(statement: Lipschitz, given: LipschitzProof, L: float, de
     require(e.shape in sizes and e.dtype == np.float64 and np.isfinite(e).all(), "the half-space does not fit")
     if statement.region is not None:
         require_region(statement.region, inputs)
-        unstable_bounds(network, statement.region, given, deadline)
+        open_bounds(given, *preactivation_bounds(network, statement.region, deadline))
         return np.flatnonzero(given.stable == 0)
     require_arrays(given, np.int64, stable=(len(network.hidden),))
     require(not given.stable.any(), "without a region no neuron is stable")

@@ -7,6 +7,7 @@ together (``certificates.linear_leaves``) and the others by a positive semidefin
 """
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from formulations.network import ReluNetwork
     from formulations.robustness import InputRegion, UnsafeCase
 
+Bounds = tuple[FloatArray, FloatArray]
 LARGEST = float(np.finfo(np.float64).max)
 BLOCK_ENTRIES = 1 << 20
 """Numbers in a block of linear leaves; bounds the memory that many leaves of a wide network can ask for."""
@@ -53,11 +55,16 @@ def prove_robustness(statement: Robustness, certificate: Certificate, work: Work
         require_arrays(case, np.float64, H=(len(case.H), outputs), h=(len(case.H),))
     exactly, margin = work.chosen is not Arithmetic.FLOAT, math.inf
     work.figures.update(linear_leaves=0, semidefinite_leaves=0)
+    region, parts = None, ("lower", "upper", "centre", "radius")
     for case, proof in zip(cases, proofs, strict=True):
-        if semantics == FLOAT32:
-            case = _in_float32(network, case, proof, work)
+        # Cases of one region, which follow each other, share the bounds on it.
+        if not all(np.array_equal(getattr(region, part, 0), getattr(case.region, part)) for part in parts):
+            region, bounds = case.region, preactivation_bounds(network, case.region, work.deadline)
+            errors = output_errors(network, region, bounds[1]) if semantics == FLOAT32 else None
+        if errors is not None:
+            case = _in_float32(case, proof, errors, work)
         linear, others = work.proved(
-            lambda matrix, case=case, proof=proof: check_case(network, case, proof, matrix, exactly=exactly),  # type: ignore[misc]
+            partial(check_case, network, case, proof, bounds, exactly=exactly),
             int(np.count_nonzero(proof.stable == 0)) + network.hidden.shape[1] + 1,
         )
         work.figures["linear_leaves"] += linear
@@ -67,15 +74,13 @@ def prove_robustness(statement: Robustness, certificate: Certificate, work: Work
     return Verdict.PROVED, PROVED_SENTENCE + (FLOAT32_SENTENCE if semantics == FLOAT32 else "")
 
 
-def _in_float32(network: "ReluNetwork", case: "UnsafeCase", given: CaseProof, work: Work) -> "UnsafeCase":
+def _in_float32(case: "UnsafeCase", given: CaseProof, errors: FloatArray, work: Work) -> "UnsafeCase":
     """What has to be proved of real numbers for all evaluations in float32; ``rounding`` is left in the work."""
     E = given.rounding
     if E is None:
         raise ProofFailure("a proof says nothing of rounding in float32")
     require_arrays(given, np.float64, rounding=(len(case.H),))
-    highest = preactivation_bounds(network, case.region, work.deadline)[1]
-    errors = row_errors(case, output_errors(network, case.region, highest))
-    require((errors <= E).all(), "E is smaller than what float32 may change of an output row")
+    require((row_errors(case, errors) <= E).all(), "E is smaller than what float32 may change of an output row")
     work.figures["rounding"] = max(work.figures.get("rounding", 0.0), float(E.max()))
     return lowered(case, E)
 
@@ -128,20 +133,19 @@ def _require_affordable(network: "ReluNetwork", case: "UnsafeCase", given: CaseP
 
 
 def check_case(
-    network: "ReluNetwork", case: "UnsafeCase", given: CaseProof, matrix: type[M], *, exactly: bool = True
+    network: "ReluNetwork", case: "UnsafeCase", given: CaseProof, bounds: Bounds, matrix: type[M], *, exactly: bool
 ) -> tuple[int, int]:
-    """Check one case; returns the numbers of linear and of semidefinite leaves.
+    """Check one case, given bounds of the pre-activations; returns the numbers of linear and of semidefinite leaves.
 
     ``exactly`` is whether linear leaves that floating point does not prove are computed in rational numbers.
     """
     proof, deadline = given.proof, matrix.deadline
     deadline.check()
     _require_affordable(network, case, given, matrix.arithmetic)
-    opened = OpenCase(network, case, given.stable, unstable_bounds(network, case.region, given, deadline))
-    cone = lifted_cone(opened)
-    N, rows, circuits = len(cone.generators), len(cone.linear), proof.circuits.target.size
-    check_structure(proof, *cone.size)
-    check_triangles(proof.triangles, cone.bounds)
+    opened = OpenCase(network, case, given.stable, open_bounds(given, *bounds))
+    N, rows, circuits = len(opened.bounds), 1 + 2 * network.hidden.shape[1], proof.circuits.target.size
+    check_structure(proof, N, rows // 2 + 1, rows, int(case.region.centre is not None))
+    check_triangles(proof.triangles, opened.bounds)
     require_arrays(given, np.float64, mu=(proof.leaves, len(case.H)))
     require((given.mu >= 0).all() and (given.mu.sum(axis=1) > 0).all(), "mu has a negative entry, or is zero on a leaf")
     require(math.isfinite(given.margin) and given.margin > 0, f"the margin is {given.margin}, not a positive number")
@@ -151,6 +155,7 @@ def check_case(
         deadline.check()
         (linear if is_linear(proof, leaf, N, rows) else others).append((leaf, signs))
     if others or circuits:
+        cone = lifted_cone(opened)
         table = inequality_table(proof, cone, matrix)
         for leaf, signs in others:
             form = margin_form(opened, given.mu[[leaf]], given.margin, matrix)
@@ -207,9 +212,7 @@ def lifted_cone(opened: OpenCase) -> Cone:
 
 
 @np.errstate(all="ignore")
-def preactivation_bounds(
-    network: "ReluNetwork", region: "InputRegion", deadline: Deadline = NO_DEADLINE
-) -> tuple[FloatArray, FloatArray]:
+def preactivation_bounds(network: "ReluNetwork", region: "InputRegion", deadline: Deadline = NO_DEADLINE) -> Bounds:
     """Rigorous l ≤ Ux + b ≤ u (m,) on the region: the box bound, and where there is a ball the better of both.
 
     Every neuron's bound over the box alone is exact up to rounding outwards, and so is that over the ball alone. Where
@@ -238,14 +241,11 @@ def preactivation_bounds(
     return lower, upper
 
 
-def unstable_bounds(
-    network: "ReluNetwork", region: "InputRegion", given: CaseProof | LipschitzProof, deadline: Deadline = NO_DEADLINE
-) -> FloatArray:
-    """(N, 2) proved bounds of the unstable neurons, after checking that the others are stable on the region."""
-    require_arrays(given, np.int64, stable=(len(network.hidden),))
+def open_bounds(given: CaseProof | LipschitzProof, lower: FloatArray, upper: FloatArray) -> FloatArray:
+    """(N, 2) proved bounds of the unstable neurons, of those of all, after checking that the others are stable."""
+    require_arrays(given, np.int64, stable=lower.shape)
     stable = given.stable
     require(np.isin(stable, (-1, 0, 1)).all(), "stable holds another number than 1, -1 and 0")
-    lower, upper = preactivation_bounds(network, region, deadline)
     wrong = np.flatnonzero(((stable == ACTIVE) & ~(lower >= 0)) | ((stable == INACTIVE) & ~(upper <= 0)))
     if len(wrong):
         i = int(wrong[0])

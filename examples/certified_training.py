@@ -25,7 +25,7 @@ def run(
     table = []
     for gamma in gammas:
         program = certnet.TrainingProgram(
-            split.X_train, split.Y_train, gamma, loss="cross-entropy", hidden_bias="free", output_bias="free"
+            split.X, split.Y, gamma, loss="cross-entropy", hidden_bias="free", output_bias="free"
         )
         trained = certnet.train(program, method="global", time_limit=seconds)
         # The last row of U belongs to the column of ones, which is the hidden bias.

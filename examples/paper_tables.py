@@ -65,7 +65,7 @@ def data_sets(folder: Path | None, names: Sequence[str], drawn: int) -> Iterator
             split = load(Recipe(source=name, raw=True))
             assert split.X_test is not None
             assert split.Y_test is not None
-            yield name, (split.X_train, split.Y_train, split.X_test, split.Y_test)
+            yield name, (split.X, split.Y, split.X_test, split.Y_test)
     for number in range(drawn):
         if asked(f"drawn{number}"):
             yield f"drawn{number}", random_set(number)

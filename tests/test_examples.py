@@ -82,7 +82,7 @@ def test_an_audit_encloses_the_accuracy_under_attack(capsys: Printed) -> None:
 
 @pytest.mark.slow
 def test_the_optimum_along_a_path_rises_with_the_decay(capsys: Printed) -> None:
-    path = example("regularisation_path").run([100.0, 30.0, 20.0], 30, 4.0)
+    path = example("regularisation_path").run([100.0, 30.0, 20.0], 30, 8.0)
     reports = [result.report for result in path.results]
     assert all(high.objective >= low.objective for high, low in pairwise(reports))
     assert all(high.lower_bound >= low.lower_bound * (1 - 1e-6) for high, low in pairwise(reports))

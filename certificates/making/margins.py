@@ -8,7 +8,7 @@ from certificates.certificate import CaseProof
 from certificates.failure import NO_DEADLINE, Deadline, ProofFailure
 from certificates.linear_leaves import OpenCase
 from certificates.nonnegativity import check_triangles, prove_leaf
-from certificates.robustness import inequality_table, lifted_cone, margin_form, unstable_bounds
+from certificates.robustness import inequality_table, lifted_cone, margin_form, open_bounds, preactivation_bounds
 from certificates.work import BALL_ORDER
 from formulations.arrays import IntArray
 from formulations.network import ReluNetwork
@@ -33,7 +33,9 @@ def leaf_is_proved(
     matrix = timed(BallMatrix if in_balls else Enclosure, deadline)
     try:
         with np.errstate(all="ignore"):
-            opened = OpenCase(network, case, given.stable, unstable_bounds(network, case.region, given))
+            opened = OpenCase(
+                network, case, given.stable, open_bounds(given, *preactivation_bounds(network, case.region))
+            )
             cone = lifted_cone(opened)
             if in_balls and sum(cone.generators.shape) > BALL_ORDER:
                 return False

@@ -40,8 +40,8 @@ def compare_data(certificate: Certificate, data: str) -> dict[str, Any]:
             recipe = recipe.of_arrays()
     split = load(recipe)
     program = TrainingProgram(
-        split.X_train,
-        split.Y_train,
+        split.X,
+        split.Y,
         certificate.gamma,
         loss=certificate.loss,
         sample_weight=split.sample_weight,

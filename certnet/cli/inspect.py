@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 from certnet.cli.options import Json, Runs, run_names
 from certnet.cli.parsing import argument
 
+LINE = 1000
+"""Most characters of a line of the comparison where no terminal shows it: as if it were not folded."""
+
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
@@ -107,6 +110,6 @@ def compare(runs: Runs, json: Json = False) -> int:
         marked, note = ((), "") if best is None else ((best[0],), BEST)
         table = rows_table(Table("", *in_words(rows), first_number=2, marked=marked, note=note))
         table.box, table.show_edge, table.pad_edge = None, False, False
-        lines += [*text_of(table), *sentences]
+        lines += [*text_of(table, LINE), *sentences]
     print_result(report, lines, as_json=json)
     return Exit.OK

@@ -34,7 +34,11 @@ def job_seconds(time_limit: float | None, started: float) -> float | None:
     """
     if time_limit is None:
         return None
-    rest = time_limit - (1.0 + SETTINGS.end_share) * (time.perf_counter() - started)
+    return at_least(time_limit - (1.0 + SETTINGS.end_share) * (time.perf_counter() - started), time_limit)
+
+
+def at_least(rest: float, time_limit: float) -> float:
+    """The rest of a time limit, but enough for a result of its own."""
     return max(rest, min(SETTINGS.least_share * time_limit, SETTINGS.least_seconds))
 
 

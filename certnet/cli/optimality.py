@@ -123,8 +123,8 @@ def optimality(
         loss = "squared" if split.task == "regression" else "logistic" if own.outputs == 1 else "cross-entropy"
     given = objective_of(
         own,
-        split.X_train,
-        split.Y_train,
+        split.X,
+        split.Y,
         loss=loss,
         gamma=gamma,
         torch_loss=torch_loss,

@@ -83,8 +83,8 @@ class _Path:
         limit = job_seconds(options.time_limit, self.started)
         with Live(enabled=not options.quiet, time_limit=limit) as live:
             found = train_path(
-                split.X_train,
-                split.Y_train,
+                split.X,
+                split.Y,
                 gammas=options.gammas,
                 **training.objective_of(split, options),
                 solver=options.solver,

@@ -75,11 +75,11 @@ def _verdict(report: Mapping[str, Any]) -> str:
     return f"{report['verdict']}, BUT WEAK" if weak else str(report["verdict"])
 
 
-def text_of(table: "Table") -> list[str]:
-    """A table for stdout, in lines."""
+def text_of(table: "Table", width: int = WIDTH) -> list[str]:
+    """A table for stdout, in lines, which are at most so long where no terminal shows them."""
     from rich.console import Console
 
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else width
     console = Console(file=io.StringIO(), highlight=False, width=width)
     with console.capture() as captured:
         console.print(table)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from certificates import write_certificate
 from certificates.findings import finite
-from certnet.cli.limits import began, column_names, job_seconds
+from certnet.cli.limits import at_least, began, column_names, job_seconds
 from certnet.cli.output import deliver, head, say, say_notes
 from certnet.cli.resuming import CHECKPOINT, LISTS, Keeper, about
 from certnet.cli.scores import Judged, evaluate
@@ -79,7 +79,7 @@ def run_train(options: SimpleNamespace) -> int:
                 chosen = choose_gamma(split, options, limit, live)
                 program = program_of(split, options, chosen.gamma)
                 options = SimpleNamespace(**{**vars(options), "gamma": chosen.gamma})
-                limit = None if limit is None else limit - chosen.seconds
+                limit = None if limit is None else at_least(limit - chosen.seconds, limit)
                 if chosen.interrupted:
                     limit = min(FINISHING, limit or FINISHING)
             keeper = Keeper(folder.path / CHECKPOINT, about(options))
@@ -165,7 +165,7 @@ def sentences_about(split: Split) -> tuple[str, ...]:
 
 def program_of(split: Split, options: SimpleNamespace, gamma: float) -> TrainingProgram:
     """The training problem for one γ."""
-    return TrainingProgram(split.X_train, split.Y_train, gamma, **objective_of(split, options))
+    return TrainingProgram(split.X, split.Y, gamma, **objective_of(split, options))
 
 
 def objective_of(split: Split, options: SimpleNamespace) -> dict[str, Any]:
@@ -184,8 +184,8 @@ def choose_gamma(
     """The weight decay by the validation rows, or where there are none by folds of the training rows."""
     X, Y = split.X_val, split.Y_val
     return selection.select_gamma(
-        split.X_train,
-        split.Y_train,
+        split.X,
+        split.Y,
         **objective_of(split, options),
         validation=None if X is None or Y is None else (X, Y, split.weight_val),
         time_limit=None if limit is None else selection.SETTINGS.share * limit,

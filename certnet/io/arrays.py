@@ -68,7 +68,6 @@ def read_npz(path: Path, *, task: Task | None, outputs: Outputs | None = None) -
         X=X[0],
         Y=Y[0],
         classes=classes,
-        feature_names=tuple(f"x{index + 1}" for index in range(X[0].shape[1])),
         notes=() if note is None else (note,),
         **given,
     )

@@ -26,15 +26,13 @@ def _from_sklearn(name: str) -> DataSet:
     from sklearn import datasets
 
     bunch = getattr(datasets, f"load_{name}")()
-    columns = Columns.numbers([str(feature) for feature in bunch.feature_names])
     return DataSet(
         name=name,
         task="classification",
         X=np.array(bunch.data, dtype=np.float64, order="C"),
         Y=np.eye(len(bunch.target_names))[bunch.target],
         classes=tuple(map(str, bunch.target_names)),
-        feature_names=columns.feature_names,
-        columns=columns,
+        columns=Columns.numbers([str(feature) for feature in bunch.feature_names]),
     )
 
 
@@ -58,7 +56,6 @@ def _spiral() -> DataSet:
         X=train,
         Y=Y,
         classes=("arm 1", "arm 2", "arm 3"),
-        feature_names=("x", "y"),
         columns=Columns.numbers(["x", "y"]),
         X_val=val,
         Y_val=Y,

@@ -139,6 +139,11 @@ def written(form: str) -> str:
     return form.replace("%d", "day").replace("%m", "month").replace("%Y", "year").replace("%y", "year")
 
 
+def example_date(form: str) -> str:
+    """A date of this form."""
+    return "2024-05-31" if form == ISO else datetime(2024, 5, 31, tzinfo=UTC).strftime(form)
+
+
 def date_text(days: float) -> str:
     """The date that lies these days after 1970-01-01, without the time."""
     return (_EPOCH + timedelta(days=days)).date().isoformat()

@@ -88,7 +88,7 @@ class Column:
         forms = dict.fromkeys((self.form or ISO, ISO))
         dates = lambda cell: next((day for form in forms if (day := parse_date(cell, form)) is not None), None)  # noqa: E731
         parsers = {"boolean": lambda cell: BOOLEANS.get(cell.lower()), "time": parse_time, "date": dates}
-        return words(table, self.name, self.kind, parsers[self.kind])
+        return words(table, self.name, self.kind, parsers[self.kind], self.form or ISO)
 
     def _encode_names(self, table: Table, refuse_missing: bool) -> tuple[FloatArray, list[str], list[str]]:
         found = names(table, self.name)
@@ -164,6 +164,11 @@ class Column:
             filled = "" if self.fill is None else f"missing values count as {self._filling} ({impute}), and "
             said.append(f"{filled}a feature is 1 where the value is missing")
         return f"{self.name}: {'; '.join(said)}" if said else None
+
+
+def names_of(columns: "Columns | None", d: int) -> tuple[str, ...]:
+    """d names of features, as the columns give them; else x1, x2, …"""
+    return tuple(f"x{place}" for place in range(1, d + 1)) if columns is None else columns.feature_names
 
 
 @dataclass(frozen=True)

@@ -67,8 +67,8 @@ def kind_of(table: Table, name: str, recipe: Recipe) -> tuple[Column, list[str]]
     if sum(present[cell] for cell in sized) < some:
         return Column(name, "category"), []
     example = next(cell for cell in sized if cell not in numeric)
-    remark = f"Column {name!r} holds texts such as {shortened(example)!r}, read as names; write numbers without more."
-    return Column(name, "category"), [remark]
+    seen = f"Column {name!r} holds texts such as {shortened(example)!r}, read as names"
+    return Column(name, "category"), [f"{seen}; write quantities as plain numbers."]
 
 
 def identifies(column: Column, values: Values) -> str | None:

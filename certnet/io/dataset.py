@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-from certnet.io.columns import Columns, Impute
+from certnet.io.columns import Columns, Impute, names_of
 from certnet.runtime.records import of_json, to_json
 from formulations import InputError
 from formulations._validation import FloatArray
@@ -118,7 +118,6 @@ class DataSet:
         task: what the targets ask for.
         X, Y: n×d features and n×c targets, finite; one-hot for classes.
         classes: c class names, or None for regression.
-        feature_names: d names.
         sample_weight: (n,) weights of the rows, not negative, or None for ones.
         X_val, Y_val, X_test, Y_test: arrays that the source itself sets aside, or None.
         columns: what made X of a table, or names the columns of built-in data; None for arrays without names.
@@ -130,7 +129,6 @@ class DataSet:
     X: FloatArray
     Y: FloatArray
     classes: tuple[str, ...] | None
-    feature_names: tuple[str, ...]
     sample_weight: FloatArray | None = None
     X_val: FloatArray | None = None
     Y_val: FloatArray | None = None
@@ -138,6 +136,11 @@ class DataSet:
     Y_test: FloatArray | None = None
     columns: Columns | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """d names of the features."""
+        return names_of(self.columns, self.X.shape[1])
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -160,16 +163,6 @@ class Split(DataSet):
     scale: FloatArray
     recipe: Recipe
     weight_val: FloatArray | None = None
-
-    @property
-    def X_train(self) -> FloatArray:
-        """X."""
-        return self.X
-
-    @property
-    def Y_train(self) -> FloatArray:
-        """Y."""
-        return self.Y
 
     def parts(self) -> Iterator[tuple[str, FloatArray | None, FloatArray | None]]:
         """(name, X, Y) of training, validation and test rows, None where absent."""

@@ -88,9 +88,9 @@ class TwoLayerNetwork(Result):
     @property
     def feature_names(self) -> tuple[str, ...]:
         """d names of the features, as the columns give them; else x1, x2, …"""
-        if self.columns is not None:
-            return self.columns.feature_names
-        return tuple(f"x{place + 1}" for place in range(self.network.inputs))
+        from certnet.io.columns import names_of
+
+        return names_of(self.columns, self.network.inputs)
 
     def to_dict(self) -> dict[str, Any]:
         """Its sizes and names; ``arrays`` has the weights."""

@@ -4,14 +4,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from certnet.io.cells import INFINITE, LARGEST, MISSING, name_reader, parse_number
+from certnet.io.cells import INFINITE, LARGEST, MISSING, example_date, name_reader, parse_number
 from certnet.io.tables import Table
 from certnet.runtime.wording import listed, shortened
 from formulations._validation import FloatArray, IntArray
 
 _WORDS = {
     "boolean": "is neither yes nor no, as other cells of the column are; write one of them",
-    "date": "is no date like the others of the column; write it as they are",
+    "date": "is no date in the form of the column; write it like {date}",
     "time": "is no time of day, as other cells of the column are; write it like 08:30",
 }
 
@@ -39,12 +39,15 @@ def numbers(table: Table, name: str, advice: str = "write a number") -> tuple[Fl
     return _values(table, name, value)
 
 
-def words(table: Table, name: str, kind: str, parse: Callable[[str], float | None]) -> tuple[FloatArray, list[str]]:
-    """(n,) numbers that ``parse`` makes of the words of a column of this kind, as ``numbers``."""
+def words(
+    table: Table, name: str, kind: str, parse: Callable[[str], float | None], form: str
+) -> tuple[FloatArray, list[str]]:
+    """(n,) numbers that ``parse`` makes of the words of a column of this kind, dates in this form; as ``numbers``."""
+    wrong = _WORDS[kind].format(date=example_date(form))
 
     def value(cell: str) -> float | str:
         found = parse(cell)
-        return f"holds {shortened(cell)!r}, which {_WORDS[kind]}." if found is None else found
+        return f"holds {shortened(cell)!r}, which {wrong}." if found is None else found
 
     return _values(table, name, value)
 

@@ -43,8 +43,7 @@ class Tabular:
             how = {"classes": data.task == "classification"}
             columns, notes = self.draft.fit(train, goal, self.target, **how)
         X, remarks = columns.encode(self.draft.table)
-        names = columns.feature_names
-        return replace(data, X=X, feature_names=names, columns=columns, notes=(*data.notes, *notes, *remarks))
+        return replace(data, X=X, columns=columns, notes=(*data.notes, *notes, *remarks))
 
 
 def tabular(table: Table, recipe: Recipe, task: Task | None, outputs: Outputs | None) -> Tabular:
@@ -95,7 +94,6 @@ def tabular(table: Table, recipe: Recipe, task: Task | None, outputs: Outputs | 
         X=np.zeros((len(given), 0)),
         Y=Y,
         classes=classes,
-        feature_names=(),
         sample_weight=weights,
         notes=(*notes, *found.notes),
     )
@@ -114,8 +112,9 @@ def _roles(table: Table, recipe: Recipe) -> tuple[str, str | None, list[str]]:
     }
     unknown = [name for given in named.values() for name in given if name not in table]
     if unknown:
+        columns_of = "no column" if len(unknown) == 1 else "no columns"
         raise InputError(
-            f"{table.name} has no column {listed([repr(name) for name in unknown])}; its columns are "
+            f"{table.name} has {columns_of} {listed([repr(name) for name in unknown])}; its columns are "
             f"{listed(table.names, 20)}."
         )
     weighing = named["--weight-column"][0] if named["--weight-column"] else None

@@ -89,8 +89,10 @@ def first_of(sentences: Sequence[str], most: int, what: str) -> tuple[str, ...]:
 
 
 def listed(words: Sequence[object], most: int = 4, width: int = WIDTH) -> str:
-    """``a, b and c``, or ``a, b, c, d and 7 more``."""
+    """``a, b and c``, or ``a, b, c, d and 7 more``; of several words those with a comma are quoted."""
     shown = [shortened(str(word), width) for word in words[:most]]
+    if len(words) > 1:
+        shown = [f"'{word}'" if "," in word else word for word in shown]
     if len(words) > most:
         return f"{', '.join(shown)} and {len(words) - most} more"
     return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)

@@ -24,7 +24,6 @@ from tests.benchmarks._records import Job, Measurement, Point
 
 RUNGS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8)
 """Tolerances at which a wrapped solver is run, one after the other."""
-"""The default of SCS, absolute and relative."""
 EXTERNAL = ("scs", "clarabel")
 SETTLED = 1e-2
 """Relative residual above which bound and objective agree by chance."""

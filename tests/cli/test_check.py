@@ -145,7 +145,7 @@ def trivial(source: str, gamma: float, hidden_bias: str = "none", **recipe: obje
     """A certificate of the zero network and the trivial dual about rows of a file."""
     recipe = Recipe(source=source, task="regression", **recipe)
     split = load(recipe)
-    merged = merge_rows(TrainingProgram(split.X_train, split.Y_train, gamma, hidden_bias=hidden_bias))
+    merged = merge_rows(TrainingProgram(split.X, split.Y, gamma, hidden_bias=hidden_bias))
     d, c = merged.original.X.shape[1], merged.original.Y.shape[1]
     made, _ = certify(merged, [], np.zeros((d, 0)), np.zeros((c, 0)), provenance={"data": recipe.to_json()})
     path = Path(f"{gamma}-{len(merged.original.X)}-{recipe.raw}-{hidden_bias}-{recipe.target}.cert")

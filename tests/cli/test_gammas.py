@@ -254,7 +254,7 @@ def test_known_results_are_improved_and_written_anew(certnet: Call, folder: Path
         assert after[name] == before[name]
     certificate = read_certificate(folder / "o/gamma_1/optimality.cert")
     kinds = {"loss": "cross-entropy", "hidden_bias": "free", "output_bias": "free"}
-    program = TrainingProgram(split.X_train, split.Y_train, 1.0, **kinds)
+    program = TrainingProgram(split.X, split.Y, 1.0, **kinds)
     assert after["objective"] == pytest.approx(program.objective(certificate.U, certificate.V), rel=1e-9)
     assert check(certificate).verdict is Verdict.PROVED
 

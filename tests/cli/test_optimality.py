@@ -30,10 +30,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[TwoLayerNetwork, Flo
     path = tmp_path_factory.mktemp("data") / "plane.npz"
     np.savez(path, X=X, Y=Y)
     split = load(Recipe(source=str(path), split=False))
-    found = fit(TrainingProgram(split.X_train, Y, GAMMA, hidden_bias="penalised"))
+    found = fit(TrainingProgram(split.X, Y, GAMMA, hidden_bias="penalised"))
     own = ReluNetwork.of_program(found.U[:, 1:], found.V[:, 1:], hidden_bias=True)
     network = TwoLayerNetwork(own, split.offset, split.scale)
-    return network, split.X_train
+    return network, split.X
 
 
 @pytest.fixture

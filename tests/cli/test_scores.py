@@ -27,7 +27,6 @@ def made(X: FloatArray, Y: FloatArray, *, by_class: bool) -> Split:
         X=X,
         Y=Y,
         classes=tuple(map(str, range(max(c, 2)))) if by_class else None,
-        feature_names=tuple(map(str, range(d))),
         X_test=X,
         Y_test=Y,
         offset=np.zeros(d),

@@ -21,7 +21,7 @@ from certnet.search.price import SearchSummary
 from certnet.solvers import SolverResult, SolveStatus
 from formulations.network import ReluNetwork
 from tests.certificates.altering import replace
-from tests.cli.support import Call, files, one_sentence, quick_train, strict
+from tests.cli.support import Call, files, one_sentence, quick_choice, quick_train, strict
 
 PAPER = ["--loss", "squared", "--no-bias", "--gamma", "0.1"]
 RESULTS = ["network.npz", "optimality.cert", "report.json"]
@@ -66,16 +66,16 @@ def test_the_saved_network_takes_raw_features(certnet: Call, folder: Path, sourc
             continue
         truth = np.array(raw.classes)[Y.argmax(axis=1)]
         assert report["accuracy"][name] == float(np.mean(network.predict_class(X) == truth))
-    own, scores = network.network, network.predict(raw.X_train)
+    own, scores = network.network, network.predict(raw.X)
     weights = (own.generators if "penalised" in options else own.hidden, own.output)
     decay = 0.05 * sum(float(np.sum(a**2)) for a in weights)
     if options == PAPER:
-        loss = 0.5 * float(np.sum((scores - raw.Y_train) ** 2))
+        loss = 0.5 * float(np.sum((scores - raw.Y) ** 2))
         assert not own.output_bias.any()
         assert not own.hidden_bias.any()
     else:
         scores = np.hstack([np.zeros_like(scores), scores]) if source == "breast_cancer" else scores
-        loss = -float(np.sum(log_softmax(scores, axis=1) * raw.Y_train))
+        loss = -float(np.sum(log_softmax(scores, axis=1) * raw.Y))
         assert own.output_bias.any()
         assert report["log_loss"]["train"] == pytest.approx(loss / len(scores), rel=1e-9)
     assert loss + decay == pytest.approx(report["objective"], rel=1e-9)
@@ -192,6 +192,21 @@ def test_figures_that_do_not_exist_are_null(certnet: Call, folder: Path, monkeyp
     assert [report[key] for key in ("objective", "lower_bound", "gap", "rank")] == [None] * 4
     assert strict((folder / "runs/spiral/report.json").read_text()) == report
     assert outcome.code == 3
+
+
+def test_a_choice_that_took_all_the_time_leaves_enough_for_a_result(
+    certnet: Call, points: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = []
+
+    def train(*arguments: Any, time_limit: float, **options: Any) -> TrainingResult:
+        limits.append(time_limit)
+        return quick_train(*arguments, time_limit=time_limit, **options)
+
+    monkeypatch.setattr("certnet.jobs.train.train", train)
+    monkeypatch.setattr("certnet.jobs.selection.select_gamma", lambda *_, **__: replace(quick_choice(), seconds=9.0))
+    assert certnet("train", str(points), "--time-limit", "5").code in (0, 3)
+    assert 0 < limits[0] < 5
 
 
 def test_after_ctrl_c_the_best_so_far_is_written(certnet: Call, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,11 @@ def feature(data: DataSet, name: str) -> np.ndarray:
     return data.X[:, data.feature_names.index(name)]
 
 
+def test_categories_that_hold_commas_can_be_told_apart() -> None:
+    column = Column("channel", "category", categories=("phone", "shop, street", "web"))
+    assert column.sentence("median") == "channel: a feature of 0 and 1 for each of phone, 'shop, street' and web"
+
+
 def test_everything_becomes_features_by_name(people: str) -> None:
     data = read_source(Recipe(source=people))
     rows = [cells(row) for row in range(ROWS)]
@@ -130,7 +135,8 @@ def test_bad_cells_of_all_columns_are_named_at_once(people: str, tmp_path: Path)
     with pytest.raises(InputError) as caught:
         load(Recipe(source=write(tmp_path / "bad.csv", rows)))
     message = str(caught.value)
-    for part in ("3 reasons", "line 6, column 'age', holds 'old'", "also line 11", "line 14", "inf", "'tomorrow'"):
+    bad = ("line 6, column 'age', holds 'old'", "also line 11", "line 14", "inf", "'tomorrow'", "like 31/05/2024")
+    for part in ("3 reasons", *bad):
         assert part in message
     columns = read_source(Recipe(source=people)).columns
     assert columns is not None
@@ -250,7 +256,7 @@ def test_a_column_that_tells_the_target_alone_is_named(
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
-        ({"drop": ("shape", "size")}, ["no column 'shape' and 'size'", "customer_id"]),
+        ({"drop": ("shape", "size")}, ["no columns 'shape' and 'size'", "customer_id"]),
         ({"features": ("kind", "age")}, ["'kind'", "--features"]),
         ({"features": ("age",), "drop": ("age",)}, ["age", "--features"]),
         ({"features": ("shop",), "target": "kind", "drop": ("shop",)}, ["shop"]),
@@ -431,8 +437,8 @@ def test_numbers_with_units_are_named(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     lines = [f"{k % 4} kg,€ {k % 3}.50,A{k % 2},{k % 5}%,{k}.5" for k in range(30)]
     path.write_text("weight,price,code,share,y\n" + "\n".join(lines))
-    said = [note for note in read_source(Recipe(source=str(path))).notes if "without more" in note]
+    said = [note for note in read_source(Recipe(source=str(path))).notes if "plain numbers" in note]
     assert [note.split("'")[1] for note in said] == ["weight", "price", "share"]
     path.write_text("weight,y\n" + "".join(f"{k} kg,{k}.5\n" for k in range(30)))
-    with pytest.raises(InputError, match="no column to learn from.*numbers without more"):
+    with pytest.raises(InputError, match="no column to learn from.*as plain numbers"):
         read_source(Recipe(source=str(path)))

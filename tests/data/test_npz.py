@@ -41,7 +41,7 @@ def test_a_matrix_of_numbers_stays_and_counts_as_regression(tmp_path: Path) -> N
 
 def test_arrays_that_are_given_are_not_split_again(tmp_path: Path) -> None:
     split = load(Recipe(source=source(tmp_path, X_train=X, Y_train=LABELS, X_test=X[:2] + 1, Y_test=[1, 3]), raw=True))
-    np.testing.assert_array_equal(split.X_train, X)
+    np.testing.assert_array_equal(split.X, X)
     assert split.X_val is None
     assert split.Y_val is None
     np.testing.assert_array_equal(split.X_test, X[:2] + 1)
@@ -50,7 +50,7 @@ def test_arrays_that_are_given_are_not_split_again(tmp_path: Path) -> None:
 
 def test_without_test_arrays_the_rows_are_split(tmp_path: Path) -> None:
     split = load(Recipe(source=source(tmp_path, X_train=np.arange(40.0).reshape(20, 2), Y_train=np.arange(20) % 2)))
-    assert (len(split.X_train), len(split.Y_val), len(split.Y_test)) == (12, 4, 4)
+    assert (len(split.X), len(split.Y_val), len(split.Y_test)) == (12, 4, 4)
 
 
 @pytest.mark.parametrize(

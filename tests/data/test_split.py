@@ -24,7 +24,6 @@ def labelled(labels: list[int], classes: int) -> DataSet:
         X=np.arange(n, dtype=float)[:, None],
         Y=np.eye(classes)[labels],
         classes=tuple(str(index) for index in range(classes)),
-        feature_names=("x",),
     )
 
 
@@ -90,10 +89,10 @@ def test_standardisation_uses_training_rows_only(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", X_train=X, Y_train=labels, X_test=X[:5], Y_test=labels[:5])
     np.savez(tmp_path / "b.npz", X_train=X, Y_train=labels, X_test=1000 * X[:5], Y_test=labels[:5])
     first, second = (load(Recipe(source=str(tmp_path / name))) for name in ("a.npz", "b.npz"))
-    np.testing.assert_array_equal(first.X_train, second.X_train)
+    np.testing.assert_array_equal(first.X, second.X)
     np.testing.assert_array_equal(first.offset, second.offset)
-    np.testing.assert_allclose(first.X_train.mean(axis=0), 0.0, atol=1e-14)
-    np.testing.assert_allclose(first.X_train.std(axis=0), [1.0, 0.0, 1.0], rtol=1e-12)
+    np.testing.assert_allclose(first.X.mean(axis=0), 0.0, atol=1e-14)
+    np.testing.assert_allclose(first.X.std(axis=0), [1.0, 0.0, 1.0], rtol=1e-12)
     assert first.scale[1] == 1.0
     assert second.X_test is not None
     np.testing.assert_allclose(second.X_test * second.scale + second.offset, 1000 * X[:5], rtol=1e-12)
@@ -102,8 +101,8 @@ def test_standardisation_uses_training_rows_only(tmp_path: Path) -> None:
 def test_standardised_split_has_the_statistics_of_its_training_part() -> None:
     split = load(Recipe(source="wine"))
     raw = load(Recipe(source="wine", raw=True))
-    np.testing.assert_allclose(split.offset, raw.X_train.mean(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(split.scale, raw.X_train.std(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(split.offset, raw.X.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(split.scale, raw.X.std(axis=0), rtol=1e-12)
     assert abs(split.X_val.mean(axis=0)).max() > 1e-3  # type: ignore[union-attr]
     np.testing.assert_array_equal(raw.offset, 0.0)
     np.testing.assert_array_equal(raw.scale, 1.0)
@@ -124,20 +123,20 @@ def test_built_in_sets_split_without_overlap(name: str) -> None:
     assert split.X_val is not None
     assert split.X_test is not None
     assert split.classes is not None
-    assert split.Y_train.shape[1] == len(split.classes)
-    assert (split.Y_train.sum(axis=0) > 0).all()
-    total = len(split.X_train) + len(split.X_val) + len(split.X_test)
+    assert split.Y.shape[1] == len(split.classes)
+    assert (split.Y.sum(axis=0) > 0).all()
+    total = len(split.X) + len(split.X_val) + len(split.X_test)
     if name == "spiral":
         assert total == 180
         return
     assert total == len(whole.X)
-    parts = np.concatenate([split.X_train, split.X_val, split.X_test])
+    parts = np.concatenate([split.X, split.X_val, split.X_test])
     np.testing.assert_array_equal(np.sort(parts, axis=0), np.sort(whole.X, axis=0))
 
 
 def test_no_split_trains_on_everything() -> None:
     split = load(Recipe(source="iris", split=False, raw=True))
-    np.testing.assert_array_equal(split.X_train, read_source(Recipe(source="iris")).X)
+    np.testing.assert_array_equal(split.X, read_source(Recipe(source="iris")).X)
     assert [X for _, X, _ in split.parts()][1:] == [None, None]
 
 
@@ -145,14 +144,14 @@ def test_built_in_regression_target_is_the_class_number() -> None:
     classes, numbers = (
         load(Recipe(source="iris", task=task, split=False)) for task in ("classification", "regression")
     )
-    np.testing.assert_array_equal(numbers.Y_train[:, 0], classes.Y_train.argmax(axis=1))
+    np.testing.assert_array_equal(numbers.Y[:, 0], classes.Y.argmax(axis=1))
 
 
 def test_spiral_is_the_one_of_the_paper(paper_data: Callable[[str], tuple[np.ndarray, np.ndarray]]) -> None:
     X, Y = paper_data("spiral")
     split = load(Recipe(source="spiral", raw=True))
-    np.testing.assert_allclose(split.X_train, X, rtol=0, atol=1e-12)
-    np.testing.assert_array_equal(split.Y_train, Y)
+    np.testing.assert_allclose(split.X, X, rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(split.Y, Y)
 
 
 def test_a_recipe_survives_json_and_rebuilds_the_same_data() -> None:
@@ -160,8 +159,8 @@ def test_a_recipe_survives_json_and_rebuilds_the_same_data() -> None:
     again = Recipe.from_json(json.loads(json.dumps(recipe.to_json())))
     assert again == recipe
     first, second = load(recipe), load(again)
-    np.testing.assert_array_equal(first.X_train, second.X_train)
-    np.testing.assert_array_equal(first.Y_train, second.Y_train)
+    np.testing.assert_array_equal(first.X, second.X)
+    np.testing.assert_array_equal(first.Y, second.Y)
 
 
 @pytest.mark.parametrize(

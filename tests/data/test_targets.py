@@ -50,11 +50,11 @@ def test_ages_become_a_quantity_with_a_word_and_classes_where_asked(tmp_path: Pa
         np.savez(path, X=np.arange(len(AGES), dtype=float)[:, None], Y=np.array(AGES))
     split = load(Recipe(source=str(path), split=False))
     assert split.task == "regression"
-    assert split.Y_train[:, 0].tolist() == AGES
+    assert split.Y[:, 0].tolist() == AGES
     assert any("age" in note or "Y" in note for note in split.notes)
     told = load(Recipe(source=str(path), split=False, task="regression", features=("x",) if kind == "csv" else None))
     assert told.notes == ()
-    np.testing.assert_array_equal(told.Y_train, split.Y_train)
+    np.testing.assert_array_equal(told.Y, split.Y)
     few = load(Recipe(source=str(path), split=False, task="classification"))
     assert few.classes == tuple(map(str, sorted(set(AGES))))
 
