@@ -103,15 +103,18 @@ def bounds(report: Mapping[str, Any]) -> tuple[str, str, str]:
 
     What is missing or no number is not known.
     """
-    from certificates.report import SMALLEST
+    from certificates.report import SMALLEST  # brings NumPy, which --help does without
 
     objective, bound, gap = (number(report.get(name)) for name in ("objective", "lower_bound", "gap"))
     digits = DIGITS if not gap else min(max(DIGITS, math.ceil(-math.log10(abs(gap))) + 3), MOST_DIGITS)
     above, below = up(objective, digits), down(bound, digits)
     if gap is None or NONE in (above, below) or not Decimal(above):
         return above, below, percent(gap)
-    scale = max(Decimal(above), Decimal(SMALLEST))
-    return above, below, percent(_UP.divide(_UP.subtract(Decimal(above), Decimal(below)), scale))
+    return (
+        above,
+        below,
+        percent(_UP.divide(_UP.subtract(Decimal(above), Decimal(below)), max(Decimal(above), Decimal(SMALLEST)))),
+    )
 
 
 def _rounded(value: float | None, rounding: str, digits: int) -> str:
