@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
-from flint import fmpq_mat
 
-from certificates.arithmetic.exact import to_fmpq
+from certificates.arithmetic.exact import RationalMatrix
 from certificates.failure import NO_DEADLINE, Deadline, require
 from certificates.resources import require_memory
 from formulations.arrays import FloatArray
@@ -22,12 +21,7 @@ _RATE = 1e11
 def nonnegative_combination(
     rows: FloatArray, target: Sequence[float], what: str, deadline: Deadline = NO_DEADLINE
 ) -> list[Fraction]:
-    """The unique c with ``Σ c_j rows_j = target``, checked to be nonnegative.
-
-    Raises:
-        ProofFailure: no solution, more than one, or a negative coefficient, or it takes too long; ``what`` names the
-            inequality.
-    """
+    """The unique c with ``Σ c_j rows_j = target``, checked to be nonnegative; ``what`` names the inequality."""
     deadline.check()
     count, dimension = rows.shape
     require(count > 0, f"{what} has an empty support")
@@ -39,7 +33,7 @@ def nonnegative_combination(
     require_memory(dimension * (count + 1) * (64 + length / 8), "solving for a support")
     late = dimension * count**2 * length > _RATE * deadline.left
     require(not late, f"{what}: solving for its coefficients takes longer than the time limit allows")
-    reduced, rank = fmpq_mat(dimension, count + 1, [to_fmpq(x) for x in table.ravel().tolist()]).rref()
+    reduced, rank = RationalMatrix.exact(table).flint.rref()
     unique = rank == count and all(reduced[i, i] == 1 for i in range(count))
     require(unique, f"{what}: its coefficients are not determined by its support")
     solution = [Fraction(int(reduced[i, count].p), int(reduced[i, count].q)) for i in range(count)]

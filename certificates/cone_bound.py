@@ -10,55 +10,22 @@ added to x and y. Copositivity only needs lower bounds of the entries of M, so e
 ``LeafTest`` lists all sources of error.
 """
 
-from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
 from certificates.arithmetic.floating import TINY, UNIT, Enclosure
 from certificates.copositivity import are_copositive
-from certificates.failure import Deadline
+from certificates.failure import Deadline, require
 from formulations.arrays import FloatArray, IntArray
 
 CHUNK_ENTRIES = 1 << 21
 """Entries of a temporary array; fewer leaves are taken at a time where many rows cross."""
 
 
-@dataclass(frozen=True, eq=False)
-class PiecewiseLinear:
-    """``f(u) = Σ w_i (a_i·u)₊ + Lu`` in the coordinates of a basis, enclosed.
-
-    Attributes:
-        rows: (N, d) the rows a_i B.
-        weights: (N, c) w_i.
-        linear: (c, d) LB.
-        metric: (d, d) BᵀPB.
-    """
-
-    rows: Enclosure
-    weights: Enclosure
-    linear: Enclosure
-    metric: Enclosure
-
-
-def in_basis(generators: FloatArray, features: Enclosure, square: Enclosure, basis: FloatArray) -> PiecewiseLinear:
-    """The output ``Σ_i W_i (a_i·u)₊ + W_{N+i} (−a_i·u)₊`` for features W (2N×c), with (−z)₊ = (z)₊ − z, and
-    P = ``square``."""
-    N = len(generators)
-    own, opposite = np.arange(N), np.arange(N, 2 * N)
-    outputs = np.arange(features.shape[1])
-    B = Enclosure.exact(basis)
-    rows = Enclosure.exact(generators) @ B
-    below = features.take(opposite, outputs)
-    return PiecewiseLinear(
-        rows=rows,
-        weights=features.take(own, outputs) + below,
-        linear=-(below.T @ rows),
-        metric=B.T @ (square @ B),
-    )
-
-
 class LeafTest:
-    """The test of leaves for one function, with the constants that its rounding errors need.
+    """The test of leaves for one function ``f(u) = Σ w_i (a_i·u)₊ + Lu`` and E = P in the coordinates of a basis, with
+    the constants that its rounding errors need.
 
     Let u = 2^−53, S = Σ_i ‖w_i‖₁‖a_i‖₁ + ‖L‖₁ (``size``), G = Σ|E_jk| (``metric_size``), m the depth of the leaf, and
     R = 4(N + 8d + 8c + 64) + 24m (``rounding``). D = 1.01 (enclosed + R u S) is added to x and 2D to y. Everything
@@ -92,21 +59,27 @@ class LeafTest:
     the two bounds on s need no error terms: any will do.
     """
 
-    def __init__(self, function: PiecewiseLinear) -> None:
-        self.rows, self.weights, self.linear = function.rows.mid, function.weights.mid, function.linear.mid
-        self.metric = function.metric.mid
-        N, d = self.rows.shape
-        c = self.weights.shape[1]
-        row_size, row_error = np.abs(self.rows).sum(axis=1), function.rows.rad.sum(axis=1)
-        weight_size, weight_error = np.abs(self.weights).sum(axis=1), function.weights.rad.sum(axis=1)
+    def __init__(self, rows: Enclosure, weights: Enclosure, linear: Enclosure, metric: Enclosure) -> None:
+        """Of a_i (N×d), w_i (N×c), L (c×d) and E (d×d)."""
+        self.rows, self.weights, self.linear, self.metric = rows.mid, weights.mid, linear.mid, metric.mid
+        (N, d), c = rows.shape, weights.shape[1]
+        row_size, row_error = np.abs(self.rows).sum(axis=1), rows.rad.sum(axis=1)
+        weight_size, weight_error = np.abs(self.weights).sum(axis=1), weights.rad.sum(axis=1)
         # Vertices have entries in [−1, 1], up to rounding that the factors 1.01 cover.
         self.size = 1.01 * float(weight_size @ row_size + np.abs(self.linear).sum())
-        self.enclosed = 1.01 * float(
-            weight_size @ row_error + weight_error @ (row_size + row_error) + function.linear.rad.sum()
-        )
+        self.enclosed = 1.01 * float(weight_size @ row_error + weight_error @ (row_size + row_error) + linear.rad.sum())
         self.metric_size = 1.01 * float(np.abs(self.metric).sum())
-        self.metric_error = 1.01 * float(function.metric.rad.sum())
+        self.metric_error = 1.01 * float(metric.rad.sum())
         self.operations = 4 * (N + 8 * d + 8 * c + 64)
+
+    @classmethod
+    def in_basis(cls, generators: FloatArray, features: Enclosure, square: Enclosure, basis: FloatArray) -> Self:
+        """Of ``Σ_i W_i (a_i·u)₊ + W_{N+i} (−a_i·u)₊`` for features W (2N×c), with (−z)₊ = (z)₊ − z, and P (d×d)."""
+        N, outputs, B = len(generators), np.arange(features.shape[1]), Enclosure.exact(basis)
+        rows, below = Enclosure.exact(generators) @ B, features.take(np.arange(N, 2 * N), outputs)
+        parts = rows, features.take(np.arange(N), outputs) + below, -(below.T @ rows), B.T @ (square @ B)
+        require(all(part.finite for part in parts), "numbers overflow in the coordinates of the basis")
+        return cls(*parts)
 
     def first_failure(self, root: FloatArray, cones: FloatArray, depth: int, deadline: Deadline) -> int:
         """The number of the first of these cones (m, d, d) for which the test fails, or −1."""

@@ -1,4 +1,8 @@
-"""The one way in which a proof fails."""
+"""The one way in which a proof fails.
+
+All that proves, checks or requires something, and all that long operations call, raises ``ProofFailure`` with the first
+condition that is violated. Where more can be raised, its docstring says so.
+"""
 
 import math
 import time

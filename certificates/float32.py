@@ -40,9 +40,6 @@ def output_errors(network: "ReluNetwork", region: "InputRegion", highest: FloatA
     Args:
         network, region: their arrays fit together and are finite.
         highest: (m,) upper bounds of the pre-activations on the region.
-
-    Raises:
-        ProofFailure: a weight is no float32 number, or an evaluation might overflow.
     """
     arrays = (network.hidden, network.hidden_bias, network.output, network.output_bias)
     single = all((array.astype(np.float32) == array).all() for array in arrays)
@@ -76,11 +73,7 @@ def row_errors(case: "UnsafeCase", errors: FloatArray) -> FloatArray:
 
 
 def lowered(case: "UnsafeCase", errors: FloatArray) -> "UnsafeCase":
-    """The case with E taken off h. That its rows are not all ≤ 0 proves that those of the case are not in float32.
-
-    Raises:
-        ProofFailure: what is left is beyond float64.
-    """
+    """The case with E taken off h. That its rows are not all ≤ 0 proves that those of the case are not in float32."""
     h = np.nextafter(case.h - errors, -np.inf)
     require(np.isfinite(h).all(), "a constant of an output row overflows")
     return replace(case, h=h)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from certificates.arithmetic import Enclosure, RationalMatrix
 from certificates.arithmetic.matrix import M, timed
-from certificates.failure import NO_DEADLINE, Deadline, require
+from certificates.failure import NO_DEADLINE, Deadline
 from certificates.nonnegativity import triangle_rows
 from certificates.proof import LiftedProof, Triangles
 from formulations.arrays import FloatArray, IntArray
@@ -81,8 +81,7 @@ def is_linear(proof: LiftedProof, leaf: int, neurons: int, rows: int) -> bool:
 
     Circuits, which come after the region's ``rows``, are not used either.
     """
-    part = slice(int(proof.pair_offset[leaf]), int(proof.pair_offset[leaf + 1]))
-    pairs, first = proof.pairs[part], 2 * neurons + rows
+    pairs, first = proof.products(leaf)[0], 2 * neurons + rows
     with_t = (pairs == 2 * neurons).any(axis=1).all()
     with_circuit = ((pairs >= first) & (pairs < first + len(proof.circuits.target))).any()
     others = proof.complementarity[leaf].any() or proof.sigma[leaf].any()
@@ -112,12 +111,7 @@ class LinearLeaves:
     def remainders(self, *, exactly: bool, deadline: Deadline = NO_DEADLINE) -> Iterator[Fraction | float]:
         """A lower bound of what remains on each leaf in turn, for t = 1; the leaf is proved where that is ≥ 0.
 
-        Args:
-            exactly: compute a leaf again in rational numbers where floating point does not prove it.
-            deadline: when to give up.
-
-        Raises:
-            ProofFailure: the deadline has passed.
+        ``exactly``: compute a leaf again in rational numbers where floating point does not prove it.
         """
         with np.errstate(all="ignore"):
             enclosed = self._remaining(timed(Enclosure, deadline))
@@ -157,18 +151,11 @@ class LinearLeaves:
 
 
 def leaf_weights(proof: LiftedProof, leaves: IntArray, neurons: int, rows: int) -> FloatArray:
-    """(L, positions) multipliers of linear leaves, each that of the pair of t and the inequality.
-
-    Raises:
-        ProofFailure: a pair is listed twice.
-    """
+    """(L, positions) multipliers of linear leaves, each that of the pair of t and the inequality."""
     weights = np.zeros((len(leaves), 2 * neurons + rows + len(proof.circuits.target) + len(proof.triangles.neuron)))
     for row, leaf in zip(weights, leaves.tolist(), strict=True):
-        part = slice(int(proof.pair_offset[leaf]), int(proof.pair_offset[leaf + 1]))
-        pairs = proof.pairs[part]
-        other = np.where(pairs[:, 0] == 2 * neurons, pairs[:, 1], pairs[:, 0])
-        require(len({*other.tolist()}) == len(other), "a pair of multipliers is listed twice")
-        row[other] = proof.multipliers[part]
+        pairs, multipliers = proof.products(leaf)
+        row[np.where(pairs[:, 0] == 2 * neurons, pairs[:, 1], pairs[:, 0])] = multipliers
     return weights
 
 
@@ -185,6 +172,6 @@ def least(leaves: LinearLeaves, rho: L, z: L, matrix: type[L]) -> NDArray[Any]:
     rest = z.take(every, np.array([d])) - times((-free).positive_part(), np.maximum(-opened.bounds[:, 0], 0.0))
     found = (rest + times(q.positive_part(), region.lower) - times((-q).positive_part(), region.upper)).lower
     if region.centre is not None and region.radius is not None:
-        ball = times(q, region.centre) - q.norms().times(np.array([[region.radius]]))
+        ball = times(q, region.centre) - q.norms().times(region.radius)
         found = np.fmax(found, (rest + ball).lower)
     return found.ravel()

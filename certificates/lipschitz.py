@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from certificates.arithmetic import Arithmetic, Matrix, RationalMatrix
+from certificates.arithmetic.floating import inflate
 from certificates.arithmetic.matrix import M, timed
 from certificates.certificate import Certificate, Lipschitz, LipschitzProof
 from certificates.failure import NO_DEADLINE, Deadline, require, require_arrays
@@ -32,7 +33,7 @@ from certificates.nonnegativity import check_structure, prove_nonnegative, requi
 from certificates.norm_bound import norm_bytes, norm_order, parts_of, prove_norm
 from certificates.proof import Cone, LiftedProof
 from certificates.report import Verdict
-from certificates.resources import require_memory, row_bytes
+from certificates.resources import require_memory, require_short, row_bytes
 from certificates.robustness import network_bytes, require_network, require_region, unstable_bounds
 from certificates.work import Work
 from formulations.arrays import FloatArray, IntArray
@@ -54,27 +55,23 @@ def open_neurons(
     norms that are no smaller.
 
     Raises:
-        OverflowError: an entry of C V is beyond float64.
+        OverflowError: an entry of C V, or the sum of a row of U that this may change, is beyond float64.
     """
     unstable = unstable[network.hidden[unstable].any(axis=1)]
     exact = timed(RationalMatrix, deadline)
-    weights = (exact.exact(network.output[:, unstable].T) @ exact.exact(C.T)).rows()
-    B = np.array([[float(x) for x in row] for row in weights]).reshape(len(unstable), len(C))
+    weights = (exact.exact(network.output[:, unstable].T) @ exact.exact(C.T)).lower
+    B = weights.astype(np.float64)
     present, lost = B.any(axis=1), Fraction(0)
-    for row, rounded, u in zip(weights, B.tolist(), network.hidden[unstable], strict=True):
+    sizes = inflate(np.abs(network.hidden[unstable]).sum(axis=1), network.hidden.shape[1]).tolist()
+    for row, rounded, size in zip(weights, B.tolist(), sizes, strict=True):
         deadline.check()
         error = sum((abs(x - Fraction(b)) for x, b in zip(row, rounded, strict=True)), Fraction(0))
-        if error:
-            lost += error * sum(map(Fraction, np.abs(u).tolist()))
+        lost += error * Fraction(size) if error else 0
     return unstable[present], B[present], lost
 
 
 def prove_lipschitz(statement: Lipschitz, certificate: Certificate, work: Work) -> tuple[Verdict, str]:
-    """Prove the constant, and leave it in the work.
-
-    Raises:
-        ProofFailure: the first violated condition.
-    """
+    """Prove the constant, and leave it in the work."""
     given, constant = certificate.proofs[0], certificate.claims.get("constant", math.nan)
     network, C, proof = statement.network, statement.C, given.proof
     unstable = _checked_statement(statement, given, constant, work.deadline)
@@ -118,6 +115,7 @@ def _checked_statement(statement: Lipschitz, given: LipschitzProof, L: float, de
     inputs, outputs = require_network(network)
     require(C.ndim == 2 and len(C) > 0, f"C has shape {C.shape}, which does not fit")
     require_arrays(statement, np.float64, C=(len(C), outputs))
+    require_short(inputs + len(C))
     require(math.isfinite(L) and L >= 0, f"the constant is {L}, not a finite number of at least 0")
     sizes = {(0,), (inputs + len(C),)} if len(C) > 1 else {(0,)}
     require(e.shape in sizes and e.dtype == np.float64 and np.isfinite(e).all(), "the half-space does not fit")
@@ -145,10 +143,9 @@ def _prove_several(L: Fraction, cone: Cone, B: FloatArray, J: M, proof: LiftedPr
         "the multipliers of a neuron's two generators have a product below 4",
     )
     rows, weights = matrix.exact(cone.generators[:N, :d]), matrix.exact(B)
-    half, quarter = np.array([[0.5]]), np.array([[0.25]])
-    K = J + (weights.T @ rows).times(half)
-    left = left - (rows.T @ rows.times(T[:N, None])).times(quarter)
-    right = right - (weights.T @ weights.times(T[N:, None])).times(quarter)
+    K = J + (weights.T @ rows).times(0.5)
+    left = left - (rows.T @ rows.times(T[:N, None])).times(0.25)
+    right = right - (weights.T @ weights.times(T[N:, None])).times(0.25)
     require_psd(matrix.block([[left, -K.T], [-K, right]]), "")
 
 

@@ -62,11 +62,7 @@ _WITH_NUMBER = re.compile(r"(huber|quantile):([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+
 
 
 def loss_named(text: str) -> Loss:
-    """The loss of this name.
-
-    Raises:
-        ProofFailure: there is none, or its parameter is not a finite number δ > 0, or τ between 0 and 1.
-    """
+    """The loss of this name; a parameter has to be a finite number δ > 0, or τ between 0 and 1."""
     if text in LOSSES:
         return LOSSES[text]
     found = _WITH_NUMBER.fullmatch(text)
@@ -121,11 +117,7 @@ def _at_most(left: FloatArray, omega: FloatArray, right: FloatArray | Fraction, 
 
 
 def sums(rows: FloatArray, deadline: Deadline = NO_DEADLINE) -> FloatArray:
-    """The exact sum of each row, rounded once; so it is 0 only if the exact one is.
-
-    Raises:
-        ProofFailure: an entry is so large that it might overflow.
-    """
+    """The exact sum of each row, rounded once; so it is 0 only if the exact one is."""
     require(np.abs(rows).max(initial=0.0) <= SAFE_SIZE, "an entry of W is too large to be added up")
     totals = []
     for row in rows:

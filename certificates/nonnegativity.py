@@ -19,6 +19,7 @@ from certificates.arithmetic.matrix import M
 from certificates.combination import nonnegative_combination
 from certificates.failure import Deadline, ProofFailure, require, require_arrays
 from certificates.proof import LEAF, Circuits, Cone, LiftedProof, Triangles
+from certificates.resources import require_memory
 from formulations.arrays import FloatArray, IntArray
 from formulations.signs import ACTIVE, FREE, INACTIVE
 
@@ -59,6 +60,9 @@ def check_structure(
         require_order(positions + k)
     p, q = proof.pairs[:, 0], proof.pairs[:, 1]
     require(((p >= 0) & (p <= q) & (q < positions)).all(), "a pair of multipliers is out of order or out of range")
+    require_memory(100.0 * (count + neurons), "the proof")
+    leaf = np.repeat(np.arange(leaves), np.diff(proof.pair_offset))
+    require(np.unique((leaf * positions + p) * positions + q).size == count, "a pair of multipliers is listed twice")
     for at in np.flatnonzero(~(proof.multipliers >= 0))[:1]:
         pair = tuple(proof.pairs[at].tolist())
         raise ProofFailure(f"the multiplier of the pair {pair} is {proof.multipliers[at]:.3e}, which is negative")
@@ -71,11 +75,7 @@ def require_order(order: int, what: str = "the proof") -> None:
 
 
 def leaves_with_signs(proof: LiftedProof, neurons: int) -> Iterator[tuple[int, IntArray]]:
-    """(leaf, signs of all neurons) for every leaf, after checking that the tree covers everything.
-
-    Raises:
-        ProofFailure: a node is reached twice or never, a neuron is split twice on a path, or leaves are mixed up.
-    """
+    """(leaf, signs of all neurons) for every leaf, after checking that the tree covers everything."""
     nodes = len(proof.split)
     seen_nodes = np.zeros(nodes, dtype=bool)
     seen_leaves = np.zeros(proof.leaves, dtype=bool)
@@ -104,13 +104,8 @@ def leaves_with_signs(proof: LiftedProof, neurons: int) -> Iterator[tuple[int, I
 
 
 def extra_rows(proof: LiftedProof, cone: Cone, matrix: type[M]) -> M:
-    """Rows over λ = (φ, z) of the region's rows, circuits and triangles, each justified.
-
-    Raises:
-        ProofFailure: an inequality that is not justified.
-    """
+    """Rows over λ = (φ, z) of the region's rows, circuits and triangles; circuits are checked here, the others were."""
     A, linear, (N, k) = cone.generators, cone.linear, cone.generators.shape
-    check_triangles(proof.triangles, cone.bounds)
     signed = np.concatenate([A, -A])
     circuits = [_circuit_row(proof.circuits, i, signed, matrix.deadline) for i in range(proof.circuits.target.size)]
     entries = {(i, j): value for i, row in enumerate(circuits) for j, value in row.items()}
@@ -144,9 +139,7 @@ def _rounded_up(value: Fraction) -> Fraction:
 
 def check_triangles(triangles: Triangles, bounds: FloatArray | None) -> None:
     """Raise ``ProofFailure`` unless the bounds of all triangles contain 0 and hold by those that are proved."""
-    if not triangles.neuron.size:
-        return
-    require(bounds is not None, "triangles need bounds of the neurons on a region")
+    require(bounds is not None or not triangles.neuron.size, "triangles need bounds of the neurons on a region")
     for index, (i, (low, high)) in enumerate(zip(triangles.neuron, triangles.bounds, strict=True)):
         require(low <= 0 <= high and low < high, f"triangle {index} has bounds that do not contain 0")
         least, most = bounds[i]  # type: ignore[index]
@@ -164,23 +157,16 @@ def triangle_rows(triangles: Triangles, A: FloatArray, matrix: type[M]) -> tuple
 
 
 def prove_nonnegative(cone: Cone, form: M, proof: LiftedProof, matrix: type[M]) -> None:
-    """Prove ``λᵀ form λ ≥ 0`` on the cone in the arithmetic of ``matrix``; nothing in the proof is trusted.
-
-    Raises:
-        ProofFailure: the first violated condition.
-    """
+    """Prove ``λᵀ form λ ≥ 0`` on the cone in the arithmetic of ``matrix``; nothing in the proof is trusted."""
     check_structure(proof, *cone.size)
+    check_triangles(proof.triangles, cone.bounds)
     rows = extra_rows(proof, cone, matrix)
     for leaf, signs in leaves_with_signs(proof, len(cone.generators)):
         prove_leaf(cone, form, proof, leaf, signs, rows, matrix)
 
 
 def prove_leaf(cone: Cone, form: M, proof: LiftedProof, leaf: int, signs: IntArray, rows: M, matrix: type[M]) -> None:
-    """Check one leaf of a proof whose structure and ``extra_rows`` were checked.
-
-    Raises:
-        ProofFailure: its slack is not proved positive semidefinite.
-    """
+    """Check one leaf of a proof whose structure and ``extra_rows`` were checked."""
     matrix.deadline.check()
     remainder = form - nonnegative_terms(cone, proof, leaf, rows, matrix)
     where = "" if proof.leaves == 1 else f" at leaf {leaf}"
@@ -196,15 +182,13 @@ def require_psd(slack: M, where: str) -> None:
 def nonnegative_terms(cone: Cone, proof: LiftedProof, leaf: int, extra: M, matrix: type[M]) -> M:
     """Σ N_pq ℓ_p ℓ_q + Σ t_i α_i β_i + Σ σ_k q_k as a form over λ.
 
-    Half of each product is there with its first factor in the rows and its second in the columns, then the transpose.
+    Half of all is added up, of each product with its first factor in the rows and its second in the columns, and then
+    the transpose.
     """
     N, k = cone.generators.shape
-    part = slice(int(proof.pair_offset[leaf]), int(proof.pair_offset[leaf + 1]))
-    p, q = proof.pairs[part].T
-    different = np.unique(p * (2 * N + extra.shape[0]) + q)
-    require(len(different) == len(p), "a pair of multipliers is listed twice")
+    pairs, multipliers = proof.products(leaf)
     # Halving is exact but for numbers below 2**-1021; the proof is then about the halved value, still nonnegative.
-    half, index = 0.5 * proof.multipliers[part], np.arange(N)
+    (p, q), half, index = pairs.T, 0.5 * multipliers, np.arange(N)
 
     def combined(rows: IntArray, at: IntArray, factors: M) -> M:
         columns, second = np.unique(q[at] - 2 * N, return_inverse=True)
@@ -222,22 +206,19 @@ def nonnegative_terms(cone: Cone, proof: LiftedProof, leaf: int, extra: M, matri
     of_region = beyond & (q < 2 * N + len(cone.linear))
     mixed, others = np.flatnonzero(~signs & ~beyond), np.flatnonzero(beyond & ~of_region)
     corner = products(np.flatnonzero(of_region), matrix.exact(cone.linear))
+    for quadratic, sigma in zip(cone.quadratics, proof.sigma[leaf].tolist(), strict=True):
+        if sigma:
+            if isinstance(quadratic, np.ndarray):
+                require(np.isfinite(quadratic).all(), "a quadratic of the region overflows, and the proof uses it")
+                quadratic = matrix.exact(quadratic)
+            corner = corner + quadratic.times(0.5 * sigma)
     total = matrix.diagonal(matrix.exact(direct), corner)
     if len(mixed):
         top = combined(np.arange(2 * N), mixed, extra)
         total = total + matrix.block([[top], [matrix.exact(np.zeros((k, 2 * N + k)))]])
     if len(others):
         total = total + products(others, extra)
-    total = total + total.T
-    for quadratic, sigma in zip(cone.quadratics, proof.sigma[leaf], strict=True):
-        if sigma == 0:
-            continue
-        if isinstance(quadratic, np.ndarray):
-            require(np.isfinite(quadratic).all(), "a quadratic of the region overflows, and the proof uses it")
-            quadratic = matrix.exact(quadratic)
-        nothing = matrix.exact(np.zeros((2 * N, 2 * N)))
-        total = total + matrix.diagonal(nothing, quadratic.times(np.array([[sigma]])))
-    return total
+    return total + total.T
 
 
 def leaf_slack(A: FloatArray, R: M, signs: IntArray, matrix: type[M]) -> M:
@@ -245,14 +226,13 @@ def leaf_slack(A: FloatArray, R: M, signs: IntArray, matrix: type[M]) -> M:
     N, k = A.shape
     phi, z = np.arange(2 * N), np.arange(2 * N, 2 * N + k)
     free = np.flatnonzero(signs == FREE)
-    upper = np.where((signs != INACTIVE)[:, None], A, 0.0)
-    lower = np.where((signs == INACTIVE)[:, None], -A, 0.0)
-    data = matrix.exact(np.vstack([upper, lower]))
-    R_phi = R.take(phi, phi)
-    R_z = R.take(phi, z)
-    slope = R_phi @ data + R_z
-    across = R_z.T @ data
-    S_zz = data.T @ (R_phi @ data) + (across + across.T) + R.take(z, z)
+    # The half of φ with rows of Φ that are not 0.
+    inactive = signs == INACTIVE
+    used, data = phi[:N] + N * inactive, matrix.exact(np.where(inactive[:, None], -A, A))
+    product, R_z = R.take(phi, used) @ data, R.take(phi, z)
+    slope = product + R_z
+    across = R.take(z, used) @ data
+    S_zz = data.T @ product.take(used, np.arange(k)) + (across + across.T) + R.take(z, z)
     S_fz = slope.take(free, np.arange(k)) + slope.take(N + free, np.arange(k))
     cross = R.take(free, N + free)
     S_ff = (R.take(free, free) + R.take(N + free, N + free)) + (cross + cross.T)

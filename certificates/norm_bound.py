@@ -36,7 +36,7 @@ from certificates.nonnegativity import (
     require_psd,
 )
 from certificates.proof import SHARED, Cone, LiftedProof
-from certificates.resources import product_bytes, require_memory, row_bytes
+from certificates.resources import product_bytes, row_bytes
 from formulations.arrays import FloatArray, IntArray
 from formulations.signs import FREE
 
@@ -66,7 +66,6 @@ def parts_of(proof: LiftedProof, outputs: int) -> list[Part] | None:
     else:
         return None
     list(leaves_with_signs(proof, N))  # one leaf, which must be written down properly
-    require_memory(100.0 * len(proof.pairs) + 100.0 * N, "the proof")
     ends = proof.pairs % max(N, 1)
     owner = groups[ends].max(axis=1, initial=SHARED)
     apart = (groups[ends] != owner[:, None]) & (groups[ends] != SHARED)
@@ -113,7 +112,7 @@ def _is_small(proof: LiftedProof, k: int) -> bool:
 def without(square: M, quadratics: Sequence[M], sigma: FloatArray) -> M:
     """``square − Σ σ_k q_k``."""
     for quadratic, multiplier in zip(quadratics, sigma, strict=True):
-        square = square - quadratic.times(np.array([[multiplier]]))
+        square = square - quadratic.times(multiplier)
     return square
 
 
@@ -204,7 +203,7 @@ def _loose_terms(A: FloatArray, features: M, rows: IntArray, tau: FloatArray, ma
         raise ProofFailure(f"the multiplier t_{rows[i] + 1} is {-tau[i]:.3e}, out of range")
     N, columns, exact = features.shape[0] // 2, np.arange(features.shape[1]), matrix.exact(A)
     P, Q = features.take(rows, columns), features.take(N + rows, columns)
-    S, across = P + Q, (exact.T @ (Q - P)).times(np.array([[0.5]]))
+    S, across = P + Q, (exact.T @ (Q - P)).times(0.5)
     gram, spread = S.T @ S.times(reciprocal[:, None]), exact.T @ exact.times(0.25 * tau[:, None])
     return matrix.block([[spread, across], [across.T, gram]])
 

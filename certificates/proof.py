@@ -119,6 +119,11 @@ class LiftedProof:
         """Number of leaves."""
         return self.pair_offset.size - 1
 
+    def products(self, leaf: int) -> tuple[IntArray, FloatArray]:
+        """The pairs of a leaf, and their multipliers."""
+        own = slice(*self.pair_offset[leaf : leaf + 2].tolist())
+        return self.pairs[own], self.multipliers[own]
+
     @property
     def plain(self) -> bool:
         """Whether it has one leaf and no products; it may have σ."""

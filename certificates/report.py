@@ -13,6 +13,10 @@ class Verdict(StrEnum):
     UNKNOWN = "UNKNOWN"
 
 
+SMALLEST = 1e-290
+"""Objective below which gaps are relative to this."""
+
+
 @dataclass(frozen=True)
 class Report:
     """The checker's own figures; the certificate's claims are not repeated here.
@@ -55,9 +59,10 @@ class Report:
 
 
 def relative_gap(objective: float, lower_bound: float) -> float:
-    """(objective − lower_bound)/objective, never below the truth by more than rounding; 0 if both vanish up to it."""
-    if 0 <= lower_bound <= objective < 1e-290:
-        return 0.0
-    if not (objective > 0 and math.isfinite(objective) and math.isfinite(lower_bound)):
+    """(objective − lower_bound)/max(objective, 1e-290), never below the truth by more than rounding.
+
+    The checker rounds an objective of 0 up to the smallest numbers, and a gap relative to those would say nothing.
+    """
+    if not (objective >= 0 and math.isfinite(objective) and math.isfinite(lower_bound)):
         return math.inf
-    return (objective - lower_bound) / objective
+    return (objective - lower_bound) / max(objective, SMALLEST)

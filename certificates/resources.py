@@ -2,7 +2,8 @@
 
 A certificate of a few kilobytes can describe a proof that needs any amount of memory. So every checker adds up the
 sizes of its largest temporaries first, and refuses a proof beyond the limit: UNKNOWN, with a sentence. Time needs no
-such table: all long operations look at the clock (``certificates.failure.Deadline``).
+such table: all long operations look at the clock (``certificates.failure.Deadline``), those in rational numbers between
+rows, which therefore must not be long.
 """
 
 from certificates.arithmetic.matrix import Arithmetic
@@ -10,7 +11,8 @@ from certificates.failure import require
 
 MEMORY_LIMIT = 4 << 30
 """Bytes that a check may take besides the arrays of the certificate."""
-
+LONGEST_ROW = 100_000
+"""Numbers in a row of the data, or of a network's first layer and of functions of its outputs."""
 
 _ENTRIES = {
     Arithmetic.EXACT: (900.0, 110.0, 700.0, 8.0),
@@ -40,3 +42,8 @@ def require_memory(needed: float, what: str) -> None:
         needed <= MEMORY_LIMIT,
         f"{what} takes about {needed / 2**30:.3g} GiB of memory, and this checker stops at {MEMORY_LIMIT >> 30} GiB",
     )
+
+
+def require_short(length: int) -> None:
+    """Raise ``ProofFailure`` where so many numbers of a statement belong to one row or column of it."""
+    require(length <= LONGEST_ROW, f"{length} numbers stand in a row, and this checker stops at {LONGEST_ROW}")

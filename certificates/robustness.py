@@ -18,13 +18,7 @@ from certificates.certificate import FLOAT32, REAL, CaseProof, Certificate, Lips
 from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require, require_arrays
 from certificates.float32 import lowered, output_errors, row_errors
 from certificates.linear_leaves import LinearLeaves, OpenCase, is_linear, leaf_weights
-from certificates.nonnegativity import (
-    check_structure,
-    check_triangles,
-    extra_rows,
-    leaves_with_signs,
-    prove_leaf,
-)
+from certificates.nonnegativity import check_structure, check_triangles, extra_rows, leaves_with_signs, prove_leaf
 from certificates.proof import Cone, LiftedProof
 from certificates.report import Verdict
 from certificates.resources import product_bytes, require_memory, row_bytes
@@ -47,11 +41,7 @@ FLOAT32_SENTENCE = ", neither in real arithmetic nor in any evaluation in float3
 
 
 def prove_robustness(statement: Robustness, certificate: Certificate, work: Work) -> tuple[Verdict, str]:
-    """Prove that no case happens; ``margin`` and the numbers of leaves are left in the work.
-
-    Raises:
-        ProofFailure: the first violated condition.
-    """
+    """Prove that no case happens; ``margin`` and the numbers of leaves are left in the work."""
     network, cases, proofs = statement.network, statement.cases, certificate.proofs
     require(len(cases) > 0, "the certificate has no case")
     semantics = statement.semantics
@@ -61,11 +51,11 @@ def prove_robustness(statement: Robustness, certificate: Certificate, work: Work
         require_region(case.region, inputs)
         require(case.H.ndim == 2 and len(case.H) > 0, "a case has no output row")
         require_arrays(case, np.float64, H=(len(case.H), outputs), h=(len(case.H),))
-    if semantics == FLOAT32:
-        cases = _in_float32(network, cases, proofs, work)
     exactly, margin = work.chosen is not Arithmetic.FLOAT, math.inf
     work.figures.update(linear_leaves=0, semidefinite_leaves=0)
     for case, proof in zip(cases, proofs, strict=True):
+        if semantics == FLOAT32:
+            case = _in_float32(network, case, proof, work)
         linear, others = work.proved(
             lambda matrix, case=case, proof=proof: check_case(network, case, proof, matrix, exactly=exactly),  # type: ignore[misc]
             int(np.count_nonzero(proof.stable == 0)) + network.hidden.shape[1] + 1,
@@ -77,30 +67,17 @@ def prove_robustness(statement: Robustness, certificate: Certificate, work: Work
     return Verdict.PROVED, PROVED_SENTENCE + (FLOAT32_SENTENCE if semantics == FLOAT32 else "")
 
 
-def _in_float32(
-    network: "ReluNetwork", cases: "tuple[UnsafeCase, ...]", proofs: tuple[CaseProof, ...], work: Work
-) -> "tuple[UnsafeCase, ...]":
-    """What has to be proved of real numbers for all evaluations in float32; ``rounding`` is left in the work.
-
-    Raises:
-        ProofFailure: a proof has no E, or one that is too small, or float32 does not evaluate this network.
-    """
-    known: dict[tuple[object, ...], FloatArray] = {}
-    found = []
-    for case, given in zip(cases, proofs, strict=True):
-        region, E = case.region, given.rounding
-        if E is None:
-            raise ProofFailure("a proof says nothing of rounding in float32")
-        require_arrays(given, np.float64, rounding=(len(case.H),))
-        arrays = (region.lower, region.upper, region.centre)
-        key = region.radius, *(array is not None and array.tobytes() for array in arrays)
-        if key not in known:
-            known = {key: output_errors(network, region, preactivation_bounds(network, region, work.deadline)[1])}
-        short = np.flatnonzero(~(row_errors(case, known[key]) <= E))
-        require(not len(short), "E is smaller than what float32 may change of an output row")
-        work.figures["rounding"] = max(work.figures.get("rounding", 0.0), float(E.max()))
-        found.append(lowered(case, E))
-    return tuple(found)
+def _in_float32(network: "ReluNetwork", case: "UnsafeCase", given: CaseProof, work: Work) -> "UnsafeCase":
+    """What has to be proved of real numbers for all evaluations in float32; ``rounding`` is left in the work."""
+    E = given.rounding
+    if E is None:
+        raise ProofFailure("a proof says nothing of rounding in float32")
+    require_arrays(given, np.float64, rounding=(len(case.H),))
+    highest = preactivation_bounds(network, case.region, work.deadline)[1]
+    errors = row_errors(case, output_errors(network, case.region, highest))
+    require((errors <= E).all(), "E is smaller than what float32 may change of an output row")
+    work.figures["rounding"] = max(work.figures.get("rounding", 0.0), float(E.max()))
+    return lowered(case, E)
 
 
 def require_network(network: "ReluNetwork") -> tuple[int, int]:
@@ -156,9 +133,6 @@ def check_case(
     """Check one case; returns the numbers of linear and of semidefinite leaves.
 
     ``exactly`` is whether linear leaves that floating point does not prove are computed in rational numbers.
-
-    Raises:
-        ProofFailure: the first violated condition.
     """
     proof, deadline = given.proof, matrix.deadline
     deadline.check()
@@ -167,6 +141,7 @@ def check_case(
     cone = lifted_cone(opened)
     N, rows, circuits = len(cone.generators), len(cone.linear), proof.circuits.target.size
     check_structure(proof, *cone.size)
+    check_triangles(proof.triangles, cone.bounds)
     require_arrays(given, np.float64, mu=(proof.leaves, len(case.H)))
     require((given.mu >= 0).all() and (given.mu.sum(axis=1) > 0).all(), "mu has a negative entry, or is zero on a leaf")
     require(math.isfinite(given.margin) and given.margin > 0, f"the margin is {given.margin}, not a positive number")
@@ -180,8 +155,6 @@ def check_case(
         for leaf, signs in others:
             form = margin_form(opened, given.mu[[leaf]], given.margin, matrix)
             prove_leaf(cone, form, proof, leaf, signs, table, matrix)
-    else:
-        check_triangles(proof.triangles, cone.bounds)
     positions = 2 * N + rows + circuits + proof.triangles.neuron.size
     block = max(1, BLOCK_ENTRIES // (sum(network.hidden.shape) + positions + len(network.output) + len(case.H)))
     for start in range(0, len(linear), block):
@@ -258,8 +231,7 @@ def preactivation_bounds(
         else:
             lower[i] = max(lower[i], sharp)
     if region.centre is not None and region.radius is not None:
-        middle, reach = exact(U) @ exact(region.centre[:, None]) + exact(b), exact(U).norms()
-        reach = reach.times(np.array([[region.radius]]))
+        middle, reach = exact(U) @ exact(region.centre[:, None]) + exact(b), exact(U).norms().times(region.radius)
         # Where these overflow the others still hold.
         lower = np.fmax(lower, (middle - reach).lower[:, 0])
         upper = np.fmin(upper, (middle + reach).upper[:, 0])
@@ -269,11 +241,7 @@ def preactivation_bounds(
 def unstable_bounds(
     network: "ReluNetwork", region: "InputRegion", given: CaseProof | LipschitzProof, deadline: Deadline = NO_DEADLINE
 ) -> FloatArray:
-    """(N, 2) proved bounds of the unstable neurons, after checking that the others are stable on the region.
-
-    Raises:
-        ProofFailure: ``stable`` is malformed, a neuron that it calls stable is not, or a bound overflows.
-    """
+    """(N, 2) proved bounds of the unstable neurons, after checking that the others are stable on the region."""
     require_arrays(given, np.int64, stable=(len(network.hidden),))
     stable = given.stable
     require(np.isin(stable, (-1, 0, 1)).all(), "stable holds another number than 1, -1 and 0")

@@ -14,12 +14,12 @@ Algebra Appl. 428 (2008); the bounds of the cones are ours.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
-from flint import fmpq_mat
 
-from certificates.arithmetic.exact import to_fmpq
-from certificates.cone_bound import LeafTest, PiecewiseLinear
+from certificates.arithmetic.exact import RationalMatrix
+from certificates.cone_bound import LeafTest
 from certificates.failure import Deadline, require, require_arrays
 from formulations.arrays import FloatArray, IntArray
 
@@ -58,11 +58,7 @@ class Subdivision:
 
 
 def check_subdivision(proof: Subdivision, dimension: int, quadratics: int) -> IntArray:
-    """Check shapes, types and ranges, the basis, σ and the form of the trees; returns the end of each node's subtree.
-
-    Raises:
-        ProofFailure: the first violated condition.
-    """
+    """Check shapes, types and ranges, the basis, σ and the form of the trees; returns the end of each subtree."""
     require(proof.codes.ndim == 1, f"codes has {proof.codes.ndim} dimensions where 1 is needed")
     d, nodes = dimension, len(proof.codes)
     require(nodes <= LARGEST_TREE, f"the subdivision has {nodes} nodes, and this checker stops at {LARGEST_TREE}")
@@ -71,8 +67,7 @@ def check_subdivision(proof: Subdivision, dimension: int, quadratics: int) -> In
     cuts = proof.codes[proof.codes != LEAF]
     require_arrays(proof, np.float64, basis=(d, d), positions=cuts.shape, sigma=(quadratics,))
     require((proof.sigma >= 0).all(), "sigma is negative")
-    table = fmpq_mat(d, d, [to_fmpq(x) for x in proof.basis.ravel().tolist()])
-    require(table.rank() == d, "the basis is not linearly independent")
+    require(RationalMatrix.exact(proof.basis).flint.rank() == d, "the basis is not linearly independent")
     require(((cuts >= 0) & (cuts < d * d)).all(), "a code is out of range")
     require((cuts // d != cuts % d).all(), "a cut joins a vertex with itself")
     require(((proof.positions > 0) & (proof.positions < 1)).all(), "a cut does not lie inside its edge")
@@ -97,49 +92,37 @@ def _ends(codes: IntArray, roots: int) -> IntArray:
     return ends
 
 
-def prove_by_subdivision(function: PiecewiseLinear, proof: Subdivision, ends: IntArray, deadline: Deadline) -> None:
-    """Check every leaf: ``‖f‖² ≤ uᵀPu`` on its cone; ``ends`` are from ``check_subdivision``.
-
-    Raises:
-        ProofFailure: the first violated condition, or a leaf whose matrix is not shown to be copositive.
-    """
-    require(
-        all(part.finite for part in (function.rows, function.weights, function.linear, function.metric)),
-        "numbers overflow in the coordinates of the basis",
-    )
-    number = np.cumsum(proof.codes != LEAF) - 1
-    test = LeafTest(function)
-    for start, cone, depth in _subtrees(proof, ends, number):
-        deadline.check()
-        leaves, deepest = _leaf_cones(proof, ends, number, start, cone)
-        require(depth + deepest <= DEEPEST, f"a leaf of the subdivision lies deeper than {DEEPEST} cuts")
-        failed = test.first_failure(cone, leaves, depth + deepest, deadline)
-        require(failed < 0, f"leaf {failed} below node {start} of the subdivision is not shown to be copositive")
-
-
-def _subtrees(proof: Subdivision, ends: IntArray, number: IntArray) -> Iterator[tuple[int, FloatArray, int]]:
-    """(first node, cone, depth) of the largest subtrees with at most ``CHUNK`` nodes; together they cover all."""
-    d = len(proof.basis)
-    roots = [0]
+def prove_by_subdivision(test: LeafTest, proof: Subdivision, ends: IntArray, deadline: Deadline) -> None:
+    """Check every leaf: ``‖f‖² ≤ uᵀPu`` on its cone, as ``test`` tells; ``ends`` are from ``check_subdivision``."""
+    d, roots = len(proof.basis), [0]
     for _ in range((1 << d) - 1):
         roots.append(int(ends[roots[-1]]))
-    signs = np.where((np.arange(1 << d)[:, None] >> np.arange(d)) & 1, 1.0, -1.0)
-    nodes, cones, depth = np.array(roots), signs[:, None] * np.eye(d), 0
+    signs, theta = np.where((np.arange(1 << d)[:, None] >> np.arange(d)) & 1, 1.0, -1.0), np.zeros(len(ends))
+    theta[proof.codes != LEAF] = proof.positions
+    below = partial(_small_subtrees, proof.codes, theta, ends)
+    for above, nodes, cones in below(np.array(roots), signs[:, None] * np.eye(d), CHUNK):
+        for start, cone in zip(nodes.tolist(), cones, strict=True):
+            deadline.check()
+            levels = [*below(np.array([start]), cone[None], 1)]
+            depth = above + levels[-1][0]
+            require(depth <= DEEPEST, f"a leaf of the subdivision lies deeper than {DEEPEST} cuts")
+            failed = test.first_failure(cone, np.concatenate([leaves for *_, leaves in levels]), depth, deadline)
+            require(failed < 0, f"leaf {failed} below node {start} of the subdivision is not shown to be copositive")
+
+
+def _small_subtrees(
+    codes: IntArray, theta: FloatArray, ends: IntArray, nodes: IntArray, cones: FloatArray, most: int
+) -> Iterator[tuple[int, IntArray, FloatArray]]:
+    """(cuts above, first nodes, cones) of the largest subtrees of at most ``most`` nodes, level by level below these
+    nodes with their cones; together they cover all. Those of one node are the leaves."""
+    depth = 0
     while len(nodes):
         require(depth <= DEEPEST, f"a leaf of the subdivision lies deeper than {DEEPEST} cuts")
-        small = ends[nodes] - nodes <= CHUNK
-        yield from ((node, cone, depth) for node, cone in zip(nodes[small].tolist(), cones[small], strict=True))
-        nodes, cones = _children(proof, ends, number, nodes[~small], cones[~small])
-        depth += 1
-
-
-def _children(
-    proof: Subdivision, ends: IntArray, number: IntArray, nodes: IntArray, cones: FloatArray
-) -> tuple[IntArray, FloatArray]:
-    """The children of cuts, and their cones."""
-    a, b = np.divmod(proof.codes[nodes], len(proof.basis))
-    below = _cut(cones, a, b, proof.positions[number[nodes]])
-    return np.concatenate([nodes + 1, ends[nodes + 1]]), np.concatenate(below)
+        small = ends[nodes] - nodes <= most
+        yield depth, nodes[small], cones[small]
+        nodes, cones, depth = nodes[~small], cones[~small], depth + 1
+        cones = np.concatenate(_cut(cones, *np.divmod(codes[nodes], cones.shape[1]), theta[nodes]))
+        nodes = np.concatenate([nodes + 1, ends[nodes + 1]])
 
 
 def _cut(cones: FloatArray, a: IntArray, b: IntArray, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -150,16 +133,3 @@ def _cut(cones: FloatArray, a: IntArray, b: IntArray, theta: FloatArray) -> tupl
     first[each, :, a] = vertex
     second[each, :, b] = vertex
     return first, second
-
-
-def _leaf_cones(
-    proof: Subdivision, ends: IntArray, number: IntArray, start: int, cone: FloatArray
-) -> tuple[FloatArray, int]:
-    """The cones of all leaves of a subtree, level by level, and the depth of the deepest."""
-    nodes, cones, depth, found = np.array([start]), cone[None], -1, []
-    while len(nodes):
-        is_leaf = proof.codes[nodes] == LEAF
-        found.append(cones[is_leaf])
-        nodes, cones = _children(proof, ends, number, nodes[~is_leaf], cones[~is_leaf])
-        depth += 1
-    return np.concatenate(found), depth

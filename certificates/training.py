@@ -15,25 +15,24 @@ With a free hidden bias let z = (u, b), with x_i·u + b the pre-activation of ro
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
-from functools import partial
 from typing import TypeVar
 
 import numpy as np
 
-from certificates.arithmetic import Arithmetic, BallMatrix, Enclosure, Matrix
+from certificates.arithmetic import BallMatrix, Enclosure, Matrix
 from certificates.arithmetic.floating import TINY, UNIT, inflate, sum_of_products
 from certificates.arithmetic.matrix import Entries, M, timed
 from certificates.certificate import Certificate, Training, TrainingProof, fingerprint
-from certificates.cone_bound import in_basis
+from certificates.cone_bound import LeafTest
 from certificates.failure import NO_DEADLINE, Deadline, ProofFailure, require, require_arrays
 from certificates.losses import loss_named, require_domain, require_targets, sums, twice_earned, twice_lost
 from certificates.nonnegativity import check_structure
 from certificates.norm_bound import norm_bytes, norm_order, parts_of, prove_norm, without
 from certificates.proof import Cone
 from certificates.report import Verdict
-from certificates.resources import require_memory, row_bytes
+from certificates.resources import require_memory, require_short, row_bytes
 from certificates.subdivision import Subdivision, check_subdivision, prove_by_subdivision
 from certificates.work import Work
 from formulations.arrays import FloatArray, IntArray
@@ -59,11 +58,7 @@ LARGEST_WORK = 10_000_000
 
 
 def prove_training(statement: Training, certificate: Certificate, work: Work) -> tuple[Verdict, str]:
-    """Prove or refute the claims; ``lower_bound`` and ``objective`` are left in the work.
-
-    Raises:
-        ProofFailure: the first violated condition.
-    """
+    """Prove or refute the claims; ``lower_bound`` and ``objective`` are left in the work."""
     proof, deadline = certificate.proofs[0], work.deadline
     claimed_bound, claimed_objective = (certificate.claims.get(name, math.nan) for name in ("lower_bound", "objective"))
     _check_numbers(statement, proof, claimed_bound, claimed_objective)
@@ -92,6 +87,7 @@ def _check_numbers(s: Training, p: TrainingProof, lower_bound: float, objective:
     require(s.X.ndim == s.Y.ndim == p.U.ndim == 2, "X, Y or U is no matrix")
     (n, d, outputs), width = s.shape, p.U.shape[1]
     require(min(n, d, outputs) > 0, "the data are empty")
+    require_short(d + outputs)
     for what, bias in (("hidden", s.hidden_bias), ("output", s.output_bias)):
         require(bias in (NONE, PENALISED, FREE), f"the {what} bias is {bias[:40]!r}, not none, penalised or free")
     require_arrays(s, np.float64, X=(n, d), Y=(n, outputs), sample_weight=(n,))
@@ -115,11 +111,7 @@ def _check_numbers(s: Training, p: TrainingProof, lower_bound: float, objective:
 def check_rows(
     X: FloatArray, W: FloatArray, source: IntArray, generator: IntArray, deadline: Deadline
 ) -> tuple[FloatArray, Entries]:
-    """(generators N×d, |κ_i| at (position of row i in φ, i)), checked in rational arithmetic.
-
-    Raises:
-        ProofFailure: the map from data rows to generators is wrong.
-    """
+    """(generators N×d, |κ_i| at (position of row i in φ, i)), checked in rational arithmetic."""
     n, count = len(X), len(source)
     require(((source >= 0) & (source < n)).all(), "a generator's source is no data row")
     require(((generator >= ZERO_ROW) & (generator < count)).all(), "a data row's generator does not exist")
@@ -173,21 +165,23 @@ def _prove_feasible(s: Training, p: TrainingProof, work: Work) -> None:
     (n, d, c), N, proof, has_region = s.shape, p.source.size, p.proof, s.hidden_bias == FREE
     statement = 700.0 * n + 24.0 * (s.X.size + s.Y.size + p.W.size + p.U.size + p.V.size)
     require_memory(statement, "the proof")
-    needed: Callable[[Arithmetic], float]
     if isinstance(proof, Subdivision):
         ends, order = check_subdivision(proof, d, int(has_region)), math.inf
-        tree = 8.0 * (8.0 * proof.codes.size + 4.0 * N * d + (4.0 * N + 8.0 * d) * c)
-        needed = lambda arithmetic: tree + row_bytes(arithmetic, 2 * N, c)  # noqa: E731
     else:
         check_structure(proof, N, d, 0, int(has_region), in_parts=True)
         parts = parts_of(proof, c)
-        order, needed = norm_order(proof, parts, d, c), partial(norm_bytes, proof, parts, d, c)
+        order = norm_order(proof, parts, d, c)
     if has_region:
         _check_ball(s.X, p.ball, work.deadline)
     generators, kappas = check_rows(s.X, p.W, p.source, p.generator, work.deadline)
 
     def prove(matrix: type[Matrix]) -> None:
-        require_memory(statement + needed(matrix.arithmetic), "the proof")
+        if isinstance(proof, Subdivision):
+            needed = 8.0 * (8.0 * proof.codes.size + 4.0 * N * d + (4.0 * N + 8.0 * d) * c)
+            needed += row_bytes(matrix.arithmetic, 2 * N, c)
+        else:
+            needed = norm_bytes(proof, parts, d, c, matrix.arithmetic)
+        require_memory(statement + needed, "the proof")
         square, quadratics = cost_and_region(s, p, matrix)
         # W̃ = κW (2N×c), so that Wᵀ(Xu)₊ = W̃ᵀφ.
         features = matrix.sparse_product(kappas, 2 * N, matrix.exact(p.W))
@@ -197,18 +191,15 @@ def _prove_feasible(s: Training, p: TrainingProof, work: Work) -> None:
         reduced = without(square, quadratics, proof.sigma)
         if not (isinstance(features, Enclosure) and isinstance(reduced, Enclosure)):
             raise ProofFailure("a subdivision is proved in floating point with enclosed errors; choose float or auto")
-        prove_by_subdivision(in_basis(generators, features, reduced, proof.basis), proof, ends, work.deadline)
+        test = LeafTest.in_basis(generators, features, reduced, proof.basis)
+        prove_by_subdivision(test, proof, ends, work.deadline)
 
     work.proved(prove, order, exactly=True)
 
 
 def dual_value(s: Training, W: FloatArray, deadline: Deadline = NO_DEADLINE) -> float:
     """``Σ ω_i D(W_i/ω_i) − ‖Wᵀ1‖²/(2γ)``, rounded down, the last term with a penalised output bias; −inf for entries
-    beyond reach.
-
-    Raises:
-        ProofFailure: W (n×c) is outside the domain of the loss, or ``Wᵀ1 = 0`` is needed and does not hold.
-    """
+    beyond reach. W (n×c) has to be in the domain of the loss, and ``Wᵀ1 = 0`` to hold where that is needed."""
     loss, products = loss_named(s.loss), []
     for rows in _blocks(s, 1, deadline):
         given = W[rows], s.Y[rows], s.sample_weight[rows], deadline

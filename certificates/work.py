@@ -1,7 +1,6 @@
 """What a check carries along: the arithmetic, the time, and the figures that it has found."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from certificates.arithmetic import MATRICES, Arithmetic, Matrix
@@ -13,32 +12,18 @@ BALL_ORDER, EXACT_ORDER = 2000, 80
 T = TypeVar("T")
 
 
-@dataclass
 class Work:
-    """One check.
+    """One check: the arithmetic that was ``chosen``, the one ``used`` last, the ``deadline``, and the ``figures``
+    that are fields of the report."""
 
-    Attributes:
-        chosen: the arithmetic that was asked for.
-        deadline: when to give up.
-        used: the arithmetic that ran last.
-        figures: fields of the report.
-    """
-
-    chosen: Arithmetic
-    deadline: Deadline
-    used: Arithmetic = field(init=False)
-    figures: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.used = self.chosen
+    def __init__(self, chosen: Arithmetic, deadline: Deadline) -> None:
+        self.chosen = self.used = chosen
+        self.deadline = deadline
+        self.figures: dict[str, Any] = {}
 
     def proved(self, prove: Callable[[type[Matrix]], T], order: float, *, exactly: bool = False) -> T:
         """What ``prove`` returns in the chosen arithmetic; auto is floating point, and where that fails balls, and
-        where those fail as well rational numbers if ``exactly``.
-
-        Raises:
-            ProofFailure: as ``prove`` does.
-        """
+        where those fail as well rational numbers if ``exactly``."""
         stronger = {Arithmetic.BALL: BALL_ORDER, Arithmetic.EXACT: EXACT_ORDER if exactly else -1}
         tried = [Arithmetic.FLOAT, *(how for how, most in stronger.items() if order <= most)]
         tried = tried if self.chosen is Arithmetic.AUTO else [self.chosen]

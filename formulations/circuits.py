@@ -13,6 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 
 from formulations._validation import FloatArray, IntArray
 from formulations.errors import InputError
@@ -21,19 +22,10 @@ NEGLIGIBLE = 1e-9
 """Coefficients below this part of the largest are taken for zero, and so are reduced costs."""
 INDEPENDENT = 1e-9
 """Rows of unit length whose distance from the span of others is below this count as dependent."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What an experiment chose or could move."""
-
-    pivots_per_dimension: int = 10
-    """Pivots of the small linear programs at most, times k. Not measured."""
-    batch_entries: int = 1 << 22
-    """Numbers in the largest array of a batch of linear programs. Not measured."""
-
-
-SETTINGS = Settings()
+_PIVOTS = 10
+"""Of a small linear program at most, times k."""
+_BATCH_ENTRIES = 1 << 22
+"""Numbers in the largest array of a batch of linear programs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,22 +113,11 @@ def planar_circuits(generators: FloatArray) -> Supports:
 
 def independent_rows(generators: FloatArray, without: int = -1) -> IntArray:
     """Indices of linearly independent rows that span all but the row ``without``: the largest residual goes first."""
-    rest = generators / np.linalg.norm(generators, axis=1)[:, None]
+    unit = generators / np.linalg.norm(generators, axis=1)[:, None]
     if without >= 0:
-        rest[without] = 0.0
-    chosen: list[int] = []
-    for _ in range(generators.shape[1]):
-        size = np.linalg.norm(rest, axis=1)
-        best = int(np.argmax(size))
-        if not (size[best] > INDEPENDENT):
-            break
-        chosen.append(best)
-        direction = rest[best] / size[best]
-        # Twice is enough for directions that are orthogonal to working precision.
-        for _ in range(2):
-            rest -= np.outer(rest @ direction, direction)
-        rest[best] = 0.0
-    return np.array(chosen, dtype=np.int64)
+        unit[without] = 0.0
+    R, order = scipy.linalg.qr(unit.T, mode="r", pivoting=True)
+    return np.asarray(order[: np.count_nonzero(np.abs(np.diag(R)) > INDEPENDENT)], dtype=np.int64)
 
 
 def starting_bases(generators: FloatArray) -> IntArray:
@@ -173,7 +154,7 @@ def cheapest_circuits(generators: FloatArray, target: IntArray, cost: FloatArray
     if (bases < 0).any():
         raise InputError("a target does not depend on the other rows; leave it out.")
     coefficients = np.zeros(bases.shape)
-    size = max(1, SETTINGS.batch_entries // max(2 * N, k * k))
+    size = max(1, _BATCH_ENTRIES // max(2 * N, k * k))
     for start in range(0, len(target), size):
         part = slice(start, start + size)
         bases[part], coefficients[part] = _simplex(signed_rows(generators), target[part], cost[part], bases[part])
@@ -187,7 +168,7 @@ def _simplex(rows: FloatArray, target: IntArray, cost: FloatArray, bases: IntArr
     bases = np.where(c < 0, (bases + N) % (2 * N), bases)
     coefficients = np.abs(c)
     running = np.arange(len(target))
-    for _ in range(SETTINGS.pivots_per_dimension * k):
+    for _ in range(_PIVOTS * k):
         own, number = bases[running], np.arange(len(running))
         price = _solve(rows[own], np.take_along_axis(cost[running], own, axis=1))
         reduced = cost[running] - price @ rows.T

@@ -13,7 +13,8 @@ from functools import cached_property
 
 import numpy as np
 
-from formulations._validation import FloatArray, frozen
+from formulations._validation import FloatArray, as_array, frozen
+from formulations.arguments import count
 from formulations.errors import InputError
 
 
@@ -29,13 +30,12 @@ class LiftedSpace:
     outputs: int = 0
 
     def __post_init__(self) -> None:
-        generators = np.array(self.generators, dtype=np.float64, order="C")
+        generators = np.array(as_array("generators", self.generators), dtype=np.float64, order="C")
         if generators.ndim != 2:
             raise InputError(f"generators must be a matrix, but they have {generators.ndim} dimensions.")
         if not np.isfinite(generators).all():
             raise InputError("generators must be finite.")
-        if self.outputs < 0:
-            raise InputError(f"outputs must be 0 or more, not {self.outputs}.")
+        count("outputs", self.outputs)
         frozen(generators)
         object.__setattr__(self, "generators", generators)
 

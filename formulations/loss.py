@@ -20,17 +20,8 @@ from formulations.prox import Prox, best_bias
 
 FREE_BIAS, NO_BIAS = 0.0, float("inf")
 """Decay of an output bias that costs nothing, and of one that is not there."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Numbers that an experiment could move."""
-
-    steps: int = 60
-    """Most turns of a projection into the domain and onto ``Wᵀ1 = 0``. Not measured."""
-
-
-SETTINGS = Settings()
+_TURNS = 60
+"""Most of a projection into the domain and onto ``Wᵀ1 = 0``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +103,7 @@ class Loss:
             return np.zeros(self.shape[1])
         if not has_kinks(self.kind):
             return best_bias(self, R)
-        if getattr(self.kind, "smoothing", 1.0) == 0.0:
+        if self.kind.smoothing == 0.0:
             return self._bias_on_kinks(R)
         one = np.zeros(len(R), dtype=np.int64)
         return Prox(self, one, np.zeros(len(R)), 1)(np.zeros((1, self.shape[1])), 1.0, offset=R)[1]
@@ -149,7 +140,7 @@ class Loss:
     def project(self, W: FloatArray) -> FloatArray:
         """W moved into the domain, in floating point; where the bias is free ``Wᵀ1 = 0`` holds up to rounding."""
         omega = self._omega / self.unit
-        for _ in range(SETTINGS.steps):
+        for _ in range(_TURNS):
             W = omega * project(self.kind, W / omega, self.target)
             if self.bias_decay > 0:
                 return W

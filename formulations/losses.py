@@ -21,14 +21,14 @@ Hinge, absolute and quantile loss have kinks. ``smoothing`` ε replaces them by 
 Sources: Boyd, Vandenberghe, *Convex Optimization*, 3.3 and 5.7; math of each line is tested against random networks.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar, Protocol
 
 import numpy as np
 import scipy
 
-from formulations._validation import FloatArray
+from formulations._validation import FloatArray, shown
 from formulations.errors import InputError
 
 ONE_HOT, SIGNS, NUMBERS, COUNTS = "one-hot rows", "-1 or 1", "numbers", "numbers that are not negative"
@@ -36,15 +36,19 @@ ONE_HOT, SIGNS, NUMBERS, COUNTS = "one-hot rows", "-1 or 1", "numbers", "numbers
 
 
 class Kind(Protocol):
-    """One of the losses of the table; all methods take arrays (n×c) and are vectorised over rows."""
+    """One of the losses of the table; all methods take arrays (n×c) and are vectorised over rows.
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def targets(self) -> str: ...
-    @property
-    def couples(self) -> bool:
-        """Whether the columns of a row depend on one another."""
+    Attributes:
+        name: without its parameter.
+        targets: what y may be.
+        couples: whether the columns of a row depend on one another.
+        smoothing: ε of a loss that has kinks where it is not smoothed, None for others.
+    """
+
+    name: ClassVar[str]
+    targets: ClassVar[str]
+    couples: ClassVar[bool] = False
+    smoothing: float | None = None
 
     def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
         """(n,) losses of the rows."""
@@ -79,16 +83,20 @@ def project(kind: Kind, w: FloatArray, y: FloatArray) -> FloatArray:
     return w
 
 
-class _Quadratic:
+_Ends = tuple[FloatArray | float, FloatArray | float]
+"""Limits of w, one number where all targets have the same."""
+
+
+class _Quadratic(Kind):
     """D(w) = wy − bend/2 w² between two limits of each entry; ℓ is the largest ``wr − bend/2 w²`` there, r = y − f."""
 
-    targets, couples = NUMBERS, False
+    targets = NUMBERS
 
     @property
     def bend(self) -> float:
-        return getattr(self, "smoothing", 1.0)
+        return 1.0 if self.smoothing is None else self.smoothing
 
-    def _ends(self, y: FloatArray) -> tuple[FloatArray | float, FloatArray | float]:
+    def _ends(self, y: FloatArray) -> _Ends:
         raise NotImplementedError
 
     def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
@@ -129,7 +137,7 @@ class Squared(_Quadratic):
 
     name = "squared"
 
-    def _ends(self, y: FloatArray) -> tuple[FloatArray | float, FloatArray | float]:
+    def _ends(self, y: FloatArray) -> _Ends:
         return -np.inf, np.inf
 
     def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
@@ -151,7 +159,7 @@ class Huber(_Quadratic):
         if not 0 < self.delta < np.inf:
             raise InputError(f"The delta of a Huber loss must be a positive number, not {self.delta:g}.")
 
-    def _ends(self, y: FloatArray) -> tuple[FloatArray | float, FloatArray | float]:
+    def _ends(self, y: FloatArray) -> _Ends:
         return -self.delta, self.delta
 
 
@@ -171,7 +179,7 @@ class Quantile(_Quadratic):
         if not 0 < self.tau < 1:
             raise InputError(f"The tau of a quantile loss must lie between 0 and 1, not be {self.tau:g}.")
 
-    def _ends(self, y: FloatArray) -> tuple[FloatArray | float, FloatArray | float]:
+    def _ends(self, y: FloatArray) -> _Ends:
         return self.tau - 1.0, self.tau
 
 
@@ -181,7 +189,7 @@ class Absolute(Quantile):
 
     name = "absolute"
 
-    def _ends(self, y: FloatArray) -> tuple[FloatArray | float, FloatArray | float]:
+    def _ends(self, y: FloatArray) -> _Ends:
         return -1.0, 1.0
 
 
@@ -192,7 +200,7 @@ class Hinge(_Quadratic):
     smoothing: float = 0.0
     name, targets = "hinge", SIGNS
 
-    def _ends(self, y: FloatArray) -> tuple[FloatArray | float, FloatArray | float]:
+    def _ends(self, y: FloatArray) -> _Ends:
         return np.minimum(y, 0.0), np.maximum(y, 0.0)
 
 
@@ -202,11 +210,11 @@ class SquaredHinge(_Quadratic):
 
     name, targets = "squared-hinge", SIGNS
 
-    def _ends(self, y: FloatArray) -> tuple[FloatArray | float, FloatArray | float]:
+    def _ends(self, y: FloatArray) -> _Ends:
         return np.where(y > 0, 0.0, -np.inf), np.where(y > 0, np.inf, 0.0)
 
 
-class _Logarithmic:
+class _Logarithmic(Kind):
     """D(w) has the entropy of y − w."""
 
     def fitted(self, w: FloatArray, y: FloatArray) -> FloatArray:
@@ -248,10 +256,10 @@ class CrossEntropy(_Logarithmic):
 
 
 @dataclass(frozen=True)
-class Logistic:
+class Logistic(Kind):
     """log(1 + exp(−yf)) for y = ±1."""
 
-    name, targets, couples = "logistic", SIGNS, False
+    name, targets = "logistic", SIGNS
 
     def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
         return _rows(np.logaddexp(0.0, -y * f))
@@ -284,7 +292,7 @@ class Logistic:
 class Poisson(_Logarithmic):
     """e^f − yf + y log y − y for y ≥ 0, half the deviance of a count with the mean e^f."""
 
-    name, targets, couples = "poisson", COUNTS, False
+    name, targets = "poisson", COUNTS
 
     def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
         with np.errstate(over="ignore"):
@@ -316,36 +324,29 @@ def _rows(terms: FloatArray) -> FloatArray:
     return total
 
 
-KINDS: dict[str, Callable[..., Kind]] = {
-    "squared": Squared,
-    "cross-entropy": CrossEntropy,
-    "logistic": Logistic,
-    "hinge": Hinge,
-    "squared-hinge": SquaredHinge,
-    "huber": Huber,
-    "absolute": Absolute,
-    "quantile": Quantile,
-    "poisson": Poisson,
-}
+_ALL = (Squared, CrossEntropy, Logistic, Hinge, SquaredHinge, Huber, Absolute, Quantile, Poisson)
+KINDS: dict[str, Callable[..., Kind]] = {kind.name: kind for kind in _ALL}
 _PARAMETER = {"huber": "delta", "quantile": "tau"}
 
 
-def kind_named(text: str) -> Kind:
-    """The loss of this name; a parameter follows a colon, as in ``huber:1.5`` and ``quantile:0.9``.
+def kind_named(loss: str | Kind) -> Kind:
+    """The loss of this name, or itself; a parameter follows a colon, as in ``huber:1.5`` and ``quantile:0.9``.
 
     Raises:
         InputError: an unknown name, or a parameter that is missing its place or its domain.
     """
-    name, colon, parameter = text.partition(":")
+    if isinstance(loss, _ALL):
+        return loss
+    name, colon, parameter = loss.partition(":") if isinstance(loss, str) else ("", "", "")
     if name not in KINDS:
-        raise InputError(f"There is no loss {name[:40]!r}; choose {', '.join(KINDS)}.")
+        raise InputError(f"There is no loss {shown(loss)}; choose {', '.join(KINDS)}.")
     if not colon:
         return KINDS[name]()
     try:
         given = {_PARAMETER[name]: float(parameter)}
     except (KeyError, ValueError):
         known = ", ".join(f"{one}:{what}" for one, what in _PARAMETER.items())
-        raise InputError(f"The loss {text[:40]!r} has no such parameter; these have one: {known}.") from None
+        raise InputError(f"The loss {shown(loss)} has no such parameter; these have one: {known}.") from None
     return KINDS[name](**given)
 
 
@@ -362,11 +363,7 @@ def smoothed(kind: Kind, smoothing: float) -> Kind:
 
 def has_kinks(kind: Kind) -> bool:
     """Whether the loss has kinks where it is not smoothed."""
-    return "smoothing" in _fields(kind)
-
-
-def _fields(kind: Kind) -> Iterator[str]:
-    return (one.name for one in fields(kind))  # type: ignore[arg-type]
+    return kind.smoothing is not None
 
 
 def require_targets(kind: Kind, Y: FloatArray) -> None:

@@ -77,11 +77,7 @@ class Part:
         return np.hstack([rows[:, self.free], rows[:, m + self.free], rows[:, 2 * m :] + linear])
 
     def pricing(self, W: FloatArray | None = None) -> Program:
-        """Pricing here: with fixed W (f×c) where the whole is about training, else with the form of the whole.
-
-        Raises:
-            InputError: W has another shape than the targets.
-        """
+        """Pricing here: with fixed W (f×c) where the whole is about training, else with the form of the whole."""
         whole, space = self.whole, self.space.with_outputs(0)
         if W is None:
             form, equalities = self.rows(self.rows(whole.form).T), whole.equalities

@@ -121,11 +121,7 @@ class Program:
         return len(self.inequalities) + len(self.equalities) > 0
 
     def with_inequalities(self, rows: FloatArray) -> "Program":
-        """The same program with these inequalities (r, 2N+k) in place of its own.
-
-        Raises:
-            InputError: rows that do not fit.
-        """
+        """The same program with these inequalities (r, 2N+k) in place of its own; InputError where they do not fit."""
         return replace(self, inequalities=rows)
 
     @property
@@ -200,8 +196,7 @@ class Program:
     def features_of(self, W: FloatArray) -> FloatArray:
         """W̃ (2N×c) with ``W̃ᵀφ = (κ∘W)ᵀφ_f``: what the rows of W (f×c) add up to at each feature.
 
-        Raises:
-            InputError: W has another shape than the targets.
+        InputError where W has another shape than the targets.
         """
         if W.shape != self.shape:
             raise InputError(f"W has shape {W.shape}, but the program has targets of shape {self.shape}.")
@@ -212,10 +207,7 @@ class Program:
     def pricing(self, W: FloatArray) -> "Program":
         """Pricing with fixed W (f×c): its value is ``−h²`` for ``h = max ‖(κ∘W)ᵀφ_f‖`` over ``zᵀEz ≤ 1``.
 
-        The inequalities are taken over.
-
-        Raises:
-            InputError: W has another shape than the targets.
+        The inequalities are taken over. InputError where W has another shape than the targets.
         """
         space = self.space.with_outputs(0)
         form, phi = np.zeros((space.order, space.order)), self.features_of(W)

@@ -111,7 +111,7 @@ class Prox:
         size = max(size, float(np.abs(self.loss.target).max(initial=0.0)), 1e-300)
         # Between kinks the bias has no curvature to stop it.
         self._reach = size / self.loss.unit
-        last = max(getattr(self.loss.kind, "smoothing"), SETTINGS.least_smoothing * size)  # noqa: B009
+        last = max(self.loss.kind.smoothing or 0.0, SETTINGS.least_smoothing * size)
         P, a, found = self._smoothed(last)._minimise(G, penalty, offset, P, a)
         if not found:
             P, a = G, zero

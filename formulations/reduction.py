@@ -62,6 +62,12 @@ class MergedRows:
         out[self.active] = share[:, None] * W[self.place]
         return out
 
+    def positions(self, source: IntArray) -> IntArray:
+        """(2g,) positions in φ, α before β, of the generators that stand for g data rows: where a program about these
+        alone lies in this one."""
+        place = self.rows.generator[source]
+        return np.concatenate([place, self.program.space.neurons + place])
+
     def merge_W(self, W: FloatArray) -> FloatArray:
         """The merged dual (f×c) of an n×c dual: the sums over merged rows."""
         total = np.zeros(self.program.shape)
@@ -131,11 +137,7 @@ class Presolved:
         return self.scaling.apply_dual(dual)
 
     def with_inequalities(self, rows: FloatArray) -> "Presolved":
-        """The same reductions of a relaxation with these inequalities (r, 2N+d) of ``rows.program``.
-
-        Raises:
-            InputError: rows that do not fit.
-        """
+        """The same reductions of a relaxation with these inequalities (r, 2N+d) of ``rows.program``."""
         scaling = self.scaling.with_inequalities(rows)
         return Presolved(replace(self.rows, program=scaling.given), scaling)
 
@@ -150,12 +152,10 @@ class Presolved:
 
 
 @accepts(original=TrainingProgram)
-def presolve(
-    original: TrainingProgram, *, whiten: bool = True, kept: NDArray[np.bool_] | None = None
-) -> Presolved | None:
+def presolve(original: TrainingProgram, *, kept: NDArray[np.bool_] | None = None) -> Presolved | None:
     """Run both reductions, of the rows that are ``kept`` (n,) alone where that is given. None when every data row is
     zero: then the zero network is optimal."""
     rows = merge_rows(original, kept)
     if rows.program.space.neurons == 0:
         return None
-    return Presolved(rows, rescale(rows.program, whiten=whiten))
+    return Presolved(rows, rescale(rows.program))

@@ -56,11 +56,7 @@ class Scaling:
     inverse: FloatArray | None = None
 
     def with_inequalities(self, rows: FloatArray) -> "Scaling":
-        """The same scaling with these inequalities (r, 2N+k) of ``given``; those of ``program`` have unit norm.
-
-        Raises:
-            InputError: rows that do not fit.
-        """
+        """The same scaling with these inequalities (r, 2N+k) of ``given``; those of ``program`` have unit norm."""
         given = self.given.with_inequalities(rows)
         rows, split = given.inequalities, 2 * len(self.phi)
         scaled = np.hstack([rows[:, :split] * np.tile(self.phi, 2), rows[:, split:] @ self.z])

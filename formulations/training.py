@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from formulations._validation import FloatArray, as_matrix, as_positive, frozen
+from formulations._validation import FloatArray, as_matrix, as_positive, frozen, shown
 from formulations.errors import InputError
 from formulations.hidden_bias import ball, region_form
 from formulations.loss import FREE_BIAS, NO_BIAS, Loss
@@ -70,14 +70,14 @@ class TrainingProgram:
             if not (size <= LARGEST):
                 raise InputError(f"{name} has an entry of size {size:.1e}; rescale it to below {LARGEST:.0e}.")
         for name, bias in (("hidden_bias", hidden_bias), ("output_bias", output_bias)):
-            if bias not in BIASES:
-                raise InputError(f"{name} is {str(bias)[:40]!r}; choose {', '.join(BIASES[:-1])} or {BIASES[-1]}.")
+            if not isinstance(bias, str) or bias not in BIASES:
+                raise InputError(f"{name} is {shown(bias)}; choose {', '.join(BIASES[:-1])} or {BIASES[-1]}.")
         if hidden_bias == "free" and output_bias != "free":
             raise InputError(
                 "A free hidden bias makes constants that cost nothing, with a large bias and a tiny output weight; "
                 'choose output_bias "free" with it.'
             )
-        kind = kind_named(loss) if isinstance(loss, str) else loss
+        kind = kind_named(loss)
         omega = _weights(sample_weight, len(data))
         data, targets, omega = (np.ascontiguousarray(array[omega > 0]) for array in (data, targets, omega))
         require_targets(kind, targets)

@@ -35,7 +35,12 @@ RIGHT: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "output_range": (certnet.output_range, {"network": NETWORK, "region": REGION, "C": np.eye(2)}),
     "monotonicity": (certnet.monotonicity, {"network": NETWORK, "region": REGION, "feature": 0, "output": 0}),
     "keeps_class": (certnet.keeps_class, {"network": NETWORK, "region": REGION, "label": 0}),
-    "TrainingProgram": (TrainingProgram, {"X": np.eye(2), "Y": np.eye(2), "gamma": 0.1}),
+    "TrainingProgram": (
+        functools.partial(TrainingProgram, np.eye(2), np.eye(2)),
+        {"gamma": 0.1, "loss": "squared", "sample_weight": ROW + 1, "hidden_bias": "none", "output_bias": "none"},
+    ),
+    "TrainingProgram of data": (functools.partial(TrainingProgram, gamma=0.1), {"X": np.eye(2), "Y": np.eye(2)}),
+    "LiftedSpace": (certnet.LiftedSpace, {"generators": np.eye(2), "outputs": 0}),
     "TwoLayerNetwork": (TwoLayerNetwork, {"network": NETWORK}),
     "ReluNetwork": (
         ReluNetwork,

@@ -120,7 +120,7 @@ def test_a_program_with_circuits_needs_no_start_and_one_solver() -> None:
     program = rounds.presolved.program
     assert choose_solver(program).solver == "interior-point"
     alone = solve(program, tolerance=1e-4)
-    assert program.to_original(alone.statistics["dual_value"]) == pytest.approx(network.objective, rel=2e-3)
+    assert program.to_original(alone.dual_value) == pytest.approx(network.objective, rel=2e-3)
     assert program.pricing(program.loss.dual(np.zeros(program.shape))).positions == program.positions
     for name in ("admm", "scs", "clarabel"):
         with pytest.raises(InputError, match="interior-point"):

@@ -5,11 +5,7 @@ from certificates.arithmetic.exact import RationalMatrix
 from certificates.arithmetic.floating import Enclosure
 from certificates.arithmetic.matrix import Arithmetic, Matrix
 
-MATRICES: dict[Arithmetic, type[Matrix]] = {
-    Arithmetic.EXACT: RationalMatrix,
-    Arithmetic.BALL: BallMatrix,
-    Arithmetic.FLOAT: Enclosure,
-}
+MATRICES: dict[Arithmetic, type[Matrix]] = {each.arithmetic: each for each in (RationalMatrix, BallMatrix, Enclosure)}
 """The class of matrices of each arithmetic; AUTO has none."""
 
 __all__ = ["MATRICES", "Arithmetic", "BallMatrix", "Enclosure", "Matrix", "RationalMatrix"]

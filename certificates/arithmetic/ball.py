@@ -21,16 +21,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from certificates.arithmetic.floating import (
-    TINY,
-    UNIT,
-    Enclosure,
-    Rounded,
-    gamma_bound,
-    inflate,
-    nearest,
-    scaled,
-)
+from certificates.arithmetic.floating import TINY, UNIT, Enclosure, Rounded, gamma_bound, inflate, nearest, scaled
 from certificates.arithmetic.matrix import Arithmetic
 from formulations.arrays import FloatArray, IntArray
 

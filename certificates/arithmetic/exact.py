@@ -18,31 +18,22 @@ ROOT_BITS = 256
 """Leading bits of the square of a norm that count when its root is rounded up."""
 
 
-def to_fmpq(value: float | Fraction) -> fmpq:
-    """A finite number as a rational. float64 numbers are dyadic rationals, so nothing is rounded.
-
-    Raises:
-        ValueError, OverflowError: NaN or an infinity.
-    """
-    return fmpq(*value.as_integer_ratio())
-
-
 @dataclass(frozen=True, eq=False)
 class RationalMatrix(Matrix):
-    """A matrix of rational numbers, as an array of ``fmpq``."""
+    """A matrix of rational numbers, as an array of ``fmpq``. NaN and infinities raise ValueError and OverflowError."""
 
     value: NDArray[Any]
     arithmetic: ClassVar[Arithmetic] = Arithmetic.EXACT
 
     @staticmethod
     def number(value: Fraction) -> tuple[fmpq]:
-        return (to_fmpq(value),)
+        return (fmpq(*value.as_integer_ratio()),)
 
     @classmethod
     def exact(cls, value: FloatArray) -> Self:
         cls.deadline.check()
         entries = np.full(value.shape, fmpq(0), dtype=object)
-        entries[value != 0] = [to_fmpq(x) for x in value[value != 0].tolist()]
+        entries[value != 0] = [fmpq(*x.as_integer_ratio()) for x in value[value != 0].tolist()]
         return cls(entries)
 
     def by(self, other: Self) -> Self:
@@ -83,12 +74,9 @@ class RationalMatrix(Matrix):
     @property
     def lower(self) -> NDArray[Any]:
         """The entries as an array of fractions, as enclosures have their lower ends."""
-        return np.array(self.rows(), dtype=object)
-
-    def rows(self) -> list[list[Fraction]]:
-        """The entries."""
         self.deadline.check()
-        return [[Fraction(int(x.p), int(x.q)) for x in row] for row in self.value.tolist()]
+        entries = np.array([Fraction(int(x.p), int(x.q)) for x in self.value.ravel().tolist()], dtype=object)
+        return entries.reshape(self.shape)
 
     def psd_obstacle(self) -> str | None:
         """Decided by fraction-free symmetric elimination (Bareiss): ``pivot / previous`` is the Schur complement."""

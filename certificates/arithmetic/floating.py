@@ -63,9 +63,8 @@ def nearest(value: Fraction) -> tuple[float, float]:
     try:
         nearest = float(value)
     except OverflowError:
-        nearest = math.inf
-    exact = math.isfinite(nearest) and Fraction(nearest) == value
-    return nearest, 0.0 if exact else 2.0 * UNIT * abs(nearest) + TINY
+        return math.inf, math.inf
+    return nearest, 0.0 if Fraction(nearest) == value else 2.0 * UNIT * abs(nearest) + TINY
 
 
 class Rounded(Matrix):
@@ -190,11 +189,7 @@ _CHUNK, PRECISION = 1 << 16, 512
 
 
 def sum_of_products(
-    factors: list[tuple[FloatArray, FloatArray]],
-    *,
-    upper: bool,
-    scale: float = 1.0,
-    deadline: Deadline = NO_DEADLINE,
+    factors: list[tuple[FloatArray, FloatArray]], *, upper: bool, scale: float = 1.0, deadline: Deadline = NO_DEADLINE
 ) -> float:
     """A bound on scale · Σ a·b over all pairs of arrays: an upper bound if ``upper``, else a lower bound.
 

@@ -34,9 +34,6 @@ class MachineFailure(ProofFailure):
     """The arithmetic is not that of the model: no figure that was computed with it counts."""
 
 
-_Rows = list[tuple[int, int, int]]
-
-
 def _power(exponent: int) -> int:
     """The bits of 2^exponent."""
     return (exponent + 1023) << 52 if exponent >= -1022 else 1 << (exponent + 1074)
@@ -48,7 +45,7 @@ _HALF = _power(-53)
 _MORE = _HALF + (1 << 41)
 """A little more than the tie; with 64 bits in between it would become one."""
 _THREE, _FIVE = _power(1) + (1 << 51), _power(2) + (1 << 50)
-_ROUNDED_SUMS: _Rows = [
+_SUMS = [
     (_ONE, _HALF, _ONE),
     (_ONE, _MORE, _ONE + 1),
     (_ONE | _SIGN, _HALF | _SIGN, _ONE | _SIGN),
@@ -57,22 +54,18 @@ _ROUNDED_SUMS: _Rows = [
     (_LEAST, _LEAST, 2),
     (_power(-1022), _LEAST | _SIGN, _power(-1022) - 1),
 ]
-_ROUNDED: list[tuple[Callable[..., object], _Rows]] = [
-    (operator.add, _ROUNDED_SUMS),
-    (
-        operator.mul,
-        [
-            (_LEAST, _ONE, _LEAST),
-            (_LEAST, _power(1000), _power(-74)),
-            (_power(-600), _power(-470), _power(-1070)),
-            (_ONE + 1, _ONE + 1, _ONE + 2),
-            (3, _power(-1), 2),
-        ],
-    ),
-    (
-        operator.truediv,
-        [(_LEAST, _LEAST, _ONE), (_ONE, _THREE, 0x3FD5555555555555), (_ONE, _FIVE, 0x3FC999999999999A)],
-    ),
+_PRODUCTS = [
+    (_LEAST, _ONE, _LEAST),
+    (_LEAST, _power(1000), _power(-74)),
+    (_power(-600), _power(-470), _power(-1070)),
+    (_ONE + 1, _ONE + 1, _ONE + 2),
+    (3, _power(-1), 2),
+]
+_QUOTIENTS = [(_LEAST, _LEAST, _ONE), (_ONE, _THREE, 0x3FD5555555555555), (_ONE, _FIVE, 0x3FC999999999999A)]
+_PROBES: list[tuple[Callable[..., object], list[tuple[int, int, int]]]] = [
+    (operator.add, _SUMS),
+    (operator.mul, _PRODUCTS),
+    (operator.truediv, _QUOTIENTS),
 ]
 _REPEAT = 5
 """Arrays of a probe are so many times as long: longer than the registers, and no multiple of them."""
@@ -82,12 +75,8 @@ _SHORT, _SMALL, LARGE = 16, 128, 512
 
 @contextmanager
 def rigorous(order: int = 0) -> Iterator[None]:
-    """Surrounds a proof of about this order: the machine is tested before and after, and overflow makes no noise.
-
-    Raises:
-        ProofFailure: the arithmetic is not that of the model, memory ran out, a number overflows, or what the proof
-            raises.
-    """
+    """Surrounds a proof of about this order: the machine is tested before and after, overflow makes no noise, and
+    memory that runs out and exact numbers that overflow are failures of the proof."""
     with np.errstate(all="ignore"):
         require_machine(max(order, 1))
         try:
@@ -101,19 +90,13 @@ def rigorous(order: int = 0) -> Iterator[None]:
 
 def require_machine(order: int = 0) -> None:
     """Test this thread, and those of matrix products of about this order; some 0.3 ms. They begin with the mode of the
-    thread that made them, and nothing changes it later.
-
-    Raises:
-        MachineFailure: the arithmetic is not the one that the module's text states.
-    """
-    for operation, rows in _ROUNDED:
+    thread that made them, and nothing changes it later. Raises ``MachineFailure``."""
+    for operation, rows in _PROBES:
         a, b, right = _floats(rows).T
-        found = [operation(x, y) for x, y in zip(a.tolist(), b.tolist(), strict=True)]
-        _require(_same(np.array(found), right))
+        _require_same([operation(x, y) for x, y in zip(a.tolist(), b.tolist(), strict=True)], right)
         a, b, right = (np.tile(column, _REPEAT) for column in (a, b, right))
-        _require(_same(np.asarray(operation(a, b)), right))
-    root = np.sqrt(_floats([(_LEAST, _LEAST, _LEAST)] * _REPEAT))
-    _require(_same(root, _floats([(_power(-537),) * 3] * _REPEAT)))
+        _require_same(operation(a, b), right)
+    _require_same(np.sqrt(_floats([_LEAST] * 3 * _REPEAT)), _floats([_power(-537)] * 3 * _REPEAT))
     _require_products(_SHORT)
     if order:
         _require_products(_SMALL if order <= _SMALL else LARGE)
@@ -121,21 +104,17 @@ def require_machine(order: int = 0) -> None:
 
 def _require_products(order: int) -> None:
     """Every row of ``left @ right`` is a rounded sum of two products or a single product that needs subnormals."""
-    sums = [(a, b, 0, 0) for a, b, _ in _ROUNDED_SUMS]
+    sums = [(a, b, 0, 0) for a, b, _ in _SUMS]
     rows = [*sums, (0, 0, _power(-600), 0), (0, 0, 0, _power(1000))]
-    truth = [*(right for _, _, right in _ROUNDED_SUMS), _power(-1070), _power(-74)]
+    truth = [*(right for _, _, right in _SUMS), _power(-1070), _power(-74)]
     left, right, wanted = np.zeros((order, order)), np.zeros((order, order)), np.zeros((order, order))
     columns = slice(None, None, max(1, order // 8))
     left[:, -4:] = np.resize(_floats(rows), (order, 4))
     right[-4:, columns] = _floats([(_ONE,), (_ONE,), (_power(-470),), (_LEAST,)])
     wanted[:, columns] = np.resize(_floats([(value,) for value in truth]), (order, 1))
-    _require(_same(left @ right, wanted) and _same(left @ right[:, 0], wanted[:, 0]))
-    _require(_same(np.array([row @ right[:, 0] for row in left[:_SHORT]]), wanted[:_SHORT, 0]))
-
-
-def _require(holds: bool) -> None:
-    if not holds:
-        raise MachineFailure(SENTENCE)
+    _require_same(left @ right, wanted)
+    _require_same(left @ right[:, 0], wanted[:, 0])
+    _require_same([row @ right[:, 0] for row in left[:_SHORT]], wanted[:_SHORT, 0])
 
 
 def _floats(bits: object) -> FloatArray:
@@ -144,5 +123,8 @@ def _floats(bits: object) -> FloatArray:
     return values
 
 
-def _same(found: FloatArray, wanted: FloatArray) -> bool:
-    return np.array_equal(np.ascontiguousarray(found).view(np.int64), np.ascontiguousarray(wanted).view(np.int64))
+def _require_same(found: object, wanted: FloatArray) -> None:
+    """Bit by bit, and of one shape."""
+    found, wanted = (np.ascontiguousarray(array, dtype=np.float64) for array in (found, wanted))
+    if not np.array_equal(found.view(np.int64), wanted.view(np.int64)):
+        raise MachineFailure(SENTENCE)

@@ -92,15 +92,16 @@ class Matrix(ABC):
         self.deadline.check()
         return self.each(lambda array: array[np.ix_(rows, columns)])
 
-    def times(self, factors: FloatArray) -> Self:
+    def times(self, factors: FloatArray | float) -> Self:
         """Each entry times a finite float64 number; a column of factors scales rows, a row of them columns."""
-        return self.by(self.exact(factors))
+        return self.by(self.exact(np.atleast_2d(factors)))
 
     @classmethod
     def from_rationals(cls, entries: Entries, shape: tuple[int, int]) -> Self:
         """A matrix of rational numbers, zero where nothing is listed."""
         matrix = cls.exact(np.zeros(shape))
         for position, value in entries.items():
+            cls.deadline.check()
             for array, number in zip(matrix.arrays, cls.number(value), strict=True):
                 array[position] = number
         return matrix

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from formulations.lazy import lazily
 
 if TYPE_CHECKING:
-    from certificates.making.assemble import best_repair, certify, residual_dual
+    from certificates.making.assemble import certify, residual_dual
 
-__all__ = ["best_repair", "certify", "residual_dual"]
+__all__ = ["certify", "residual_dual"]
 
-__getattr__ = lazily(__name__, {"certificates.making.assemble": "best_repair certify residual_dual"})
+__getattr__ = lazily(__name__, {"certificates.making.assemble": "certify residual_dual"})

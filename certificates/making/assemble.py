@@ -1,6 +1,6 @@
 """Making an optimality certificate from whatever duals are at hand, and proving it before anyone sees it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -68,13 +68,6 @@ def drop_negligible(merged: MergedRows, dual: Dual) -> Dual:
     return Dual(dual.W, np.where(size <= NEGLIGIBLE * size.max(initial=0.0), 0.0, dual.N))
 
 
-def best_repair(merged: MergedRows, duals: Iterable[Dual], *, margin: float = MARGIN) -> RepairedDual:
-    """The repaired dual with the largest bound; with no dual at all, the trivial one."""
-    trivial = Dual(np.zeros(merged.program.shape), NO_PRODUCTS)
-    repaired = [repair(merged.program, drop_negligible(merged, dual), margin=margin) for dual in (trivial, *duals)]
-    return max(repaired, key=lambda result: result.lower_bound)
-
-
 def assemble(
     merged: MergedRows,
     repaired: RepairedDual,
@@ -117,16 +110,15 @@ def assemble_proof(
     U: FloatArray,
     V: FloatArray,
     provenance: Mapping[str, Any],
-    a: FloatArray | None = None,
 ) -> Certificate:
     """A certificate from a dual W (f×c) of the merged program, a proof that its price is at most γ, and a network.
 
-    ``a`` (c,) is its output bias, the best one if None. Claims are rounded outwards. Proves nothing yet.
+    The network gets its best output bias. Claims are rounded outwards. Proves nothing yet.
     """
     original, rows = merged.original, merged.rows
     statement = statement_of(original)
     W = exact(original, merged.undo_W(W))
-    given = (U, V, original.output(U, V) if a is None else a)
+    given = (U, V, original.output(U, V))
     U, V, a = (np.ascontiguousarray(array, dtype=np.float64) for array in given)
     return Certificate(
         statement,
@@ -182,12 +174,17 @@ def certify(
         provenance: a JSON object that travels along.
         circuits: why the merged program's inequalities hold, if it has any.
     """
-    given = [*duals]
-    # Only the trivial dual is left when no margin helps: its bound is what no network can change.
-    attempts = [(margin, given) for margin in MARGINS[:-1]] + [(MARGINS[-1], [])]
-    repaired = (best_repair(merged, some, margin=margin) for margin, some in attempts)
-    candidates = (assemble(merged, dual, U, V, provenance or {}, circuits=circuits) for dual in repaired)
-    return prove(candidates, Arithmetic.FLOAT if circuits is None and quick(merged) else Arithmetic.AUTO)
+    given = [Dual(np.zeros(merged.program.shape), NO_PRODUCTS), *duals]
+
+    def candidates() -> Iterator[Certificate]:
+        for margin in MARGINS:
+            # Only the trivial dual is left when no margin helps: its bound is what no network can change.
+            some = given if margin < MARGINS[-1] else given[:1]
+            repaired = [repair(merged.program, drop_negligible(merged, dual), margin=margin) for dual in some]
+            best = max(repaired, key=lambda dual: dual.lower_bound)
+            yield assemble(merged, best, U, V, provenance or {}, circuits=circuits)
+
+    return prove(candidates(), Arithmetic.FLOAT if circuits is None and quick(merged) else Arithmetic.AUTO)
 
 
 def quick(merged: MergedRows) -> bool:

@@ -36,10 +36,6 @@ def exact_circuits(generators: FloatArray, supports: Supports) -> CircuitSet:
 
 def as_proof(circuits: CircuitSet) -> Circuits:
     """The same circuits by their supports."""
-    supports = circuits.supports
-    lengths = [len(support) for support in supports]
-    return Circuits(
-        target=circuits.target.astype(np.int64),
-        offset=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        support=np.array([j for support in supports for j in support], dtype=np.int64),
-    )
+    circuit, support = np.nonzero(circuits.coefficients)
+    offset = np.searchsorted(circuit, np.arange(len(circuits) + 1))
+    return Circuits(*(array.astype(np.int64) for array in (circuits.target, offset, support)))

@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from certificates.making.quotient import Quotient
-from certificates.making.shifted import ShiftedBound, minimise, whitener
+from certificates.making.shifted import ShiftedBound, complementary, whitener
 from formulations import LiftedSpace, Program
 from formulations.arrays import FloatArray
 
@@ -29,14 +29,6 @@ _SHARE_WIDTHS = (2.0, 1.2, 1.03)
 _SHARE_STEPS = 10
 _WIDEST = 1e12
 _WIDENINGS = 20
-
-
-def complementary(t: FloatArray, order: int) -> FloatArray:
-    """The form ``Σ t_i α_i β_i`` as a symmetric matrix of this order over λ, or over φ alone."""
-    form = np.zeros((order, order))
-    neuron = np.arange(len(t))
-    form[neuron, len(t) + neuron] = form[len(t) + neuron, neuron] = 0.5 * t
-    return form
 
 
 def shifted_bound(space: LiftedSpace, M: FloatArray, metric: FloatArray) -> ShiftedBound:
@@ -109,10 +101,7 @@ def _best_multipliers(
     def value(candidate: float) -> float:
         nonlocal h_squared, tau, factor, best
         bound = shifted_bound(program.space, candidate * multipliers - program.form, program.metric)
-        shift, least = 0.0, bound(0.0) if bound.values.size == 0 else np.inf
-        if bound.values.size:
-            spread = max(float(np.abs(bound.values).max()), 1e-300)
-            shift, least = minimise(bound, float(bound.values[-1]), spread)
+        shift, least = bound.best()
         if least < h_squared:
             h_squared, tau, factor, best = least, shift, candidate, bound
         return least
@@ -154,30 +143,25 @@ def _best_share(
 
     The least bound has a sharp minimum in θ: where it is too small the bias pays too little, else u does.
     """
-    share, spread = program.share, max(float(np.abs(bound.values).max(initial=0.0)), 1e-300)
+    share = program.share
 
     def at(candidate: float) -> ShiftedBound:
         return replace(bound, metric_root=whitener(program.cost(candidate)))
 
-    _, candidate = min((at(one)(tau), one) for one in (*_SHARES, share))
-    for width in (1.0, *_SHARE_WIDTHS):
-        if width > 1.0:
-            edge = np.log(width)
-            middle, shift = candidate, tau
-            _, log_share = golden(
-                lambda x, middle=middle, shift=shift: at(min(middle * np.exp(x), 0.999))(shift),  # type: ignore[misc]
-                -edge,
-                edge,
-                _SHARE_STEPS,
-            )
-            candidate = min(middle * float(np.exp(log_share)), 0.999)
-        own, shift = at(candidate), tau
-        least = own(tau)
-        if bound.values.size:
-            shift, least = minimise(own, float(bound.values[-1]), spread)
+    def near(logarithm: float) -> float:
+        return min(share * float(np.exp(logarithm)), 0.999)
+
+    def price(logarithm: float) -> float:
+        return at(near(logarithm))(tau)
+
+    candidate = min((at(one)(tau), one) for one in (*_SHARES, share))[1]
+    for edge in (0.0, *np.log(_SHARE_WIDTHS)):
+        if edge:
+            candidate = near(golden(price, -edge, edge, _SHARE_STEPS)[1])
+        own = at(candidate)
+        shift, least = own.best()
         if least < h_squared:
             bound, tau, h_squared, share = own, shift, least, candidate
-        candidate = share
     return bound, tau, h_squared, share
 
 

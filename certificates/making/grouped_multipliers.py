@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from certificates.making.shifted import crosswise
 from formulations.arrays import FloatArray
 from formulations.groups import GroupedDual, Groups
 
@@ -67,22 +68,11 @@ def kept_shift(groups: Groups, w: FloatArray) -> Multipliers:
     own, head = groups.padded(w), w[groups.head]
     own = own / np.linalg.norm(own, axis=1)[:, None]
     head = head / np.linalg.norm(head)
-    crosswise = 0.5 * own[:, :, None] * own[:, None, :]
-    index, at = np.arange(s), np.arange(m * r)
     np.add.at(t, groups.rows, own**2 - 1.0)
     t[groups.head] += _HEAD * (head**2 - 1.0)
-    crosswise[:, index, index] = 0.0
-    across = 0.5 * _HEAD * np.outer(head, head)
-    across[at, at] = 0.0
-    return Multipliers(_crosswise(crosswise), _crosswise(across[None])[0], t[:-1])
-
-
-def _crosswise(B: FloatArray) -> FloatArray:
-    """(m, 2s, 2s) with blocks (α, β) and (β, α) from symmetric B (m, s, s)."""
-    s = B.shape[1]
-    out = np.zeros((len(B), 2 * s, 2 * s))
-    out[:, :s, s:], out[:, s:, :s] = B, B.transpose(0, 2, 1)
-    return out
+    within = 0.5 * own[:, :, None] * own[:, None, :] * (1.0 - np.eye(s))
+    across = 0.5 * _HEAD * np.outer(head, head) * (1.0 - np.eye(m * r))
+    return Multipliers(crosswise(within), crosswise(across), t[:-1])
 
 
 def balanced(groups: Groups, given: Multipliers, w: FloatArray) -> Multipliers:
@@ -116,7 +106,7 @@ def balanced(groups: Groups, given: Multipliers, w: FloatArray) -> Multipliers:
     scale = np.where(own > 0, own, 1.0)
     B = B / (scale[:, :, None] * scale[:, None, :])
     C = C / np.outer(shared, shared)
-    return Multipliers(_crosswise(B), _crosswise(C[None])[0], -(rows + columns)[:-1] / w**2)
+    return Multipliers(crosswise(B), crosswise(C), -(rows + columns)[:-1] / w**2)
 
 
 def _arrow_solve(groups: Groups, B: FloatArray, C: FloatArray, diagonal: FloatArray, right: FloatArray) -> FloatArray:

@@ -7,7 +7,7 @@ from certificates.arithmetic.matrix import timed
 from certificates.certificate import CaseProof
 from certificates.failure import NO_DEADLINE, Deadline, ProofFailure
 from certificates.linear_leaves import OpenCase
-from certificates.nonnegativity import prove_leaf
+from certificates.nonnegativity import check_triangles, prove_leaf
 from certificates.robustness import inequality_table, lifted_cone, margin_form, unstable_bounds
 from certificates.work import BALL_ORDER
 from formulations.arrays import IntArray
@@ -37,6 +37,7 @@ def leaf_is_proved(
             cone = lifted_cone(opened)
             if in_balls and sum(cone.generators.shape) > BALL_ORDER:
                 return False
+            check_triangles(given.proof.triangles, cone.bounds)
             form = margin_form(opened, given.mu, given.margin, matrix)
             prove_leaf(cone, form, given.proof, 0, signs, inequality_table(given.proof, cone, matrix), matrix)
     except ProofFailure:

@@ -17,7 +17,7 @@ from itertools import takewhile
 
 import numpy as np
 
-from certificates.making.shifted import ShiftedBound, minimise, whitener
+from certificates.making.shifted import ShiftedBound, complementary, crosswise, whitener
 from formulations import Program
 from formulations.arrays import FloatArray
 
@@ -56,22 +56,19 @@ class Quotient:
         n = len(self.w)
         scale = np.outer(self.w, self.w)
         B = balance(scale * N[:n, n:])
-        return _crosswise(B / scale), -(B.sum(axis=0) + B.sum(axis=1)) / self.w**2
+        return crosswise(B / scale), -(B.sum(axis=0) + B.sum(axis=1)) / self.w**2
 
     def repair(self, N: FloatArray, *, factors: bool) -> tuple[FloatArray, FloatArray]:
         """(N, t) of the least bound on the quotient, from N ≥ 0; a factor of N is looked for if ``factors``."""
         N, t = self.balanced(N)
-        multipliers = self.program.lift_inequalities(N)
-        neuron = np.arange(len(t))
-        multipliers[neuron, len(t) + neuron] = multipliers[len(t) + neuron, neuron] = 0.5 * t
+        multipliers = self.program.lift_inequalities(N) + complementary(t, self.program.space.order)
         best = np.inf, 0.0, 0.0
 
         def improves(factor: float) -> bool:
             nonlocal best
             bound = self.bound(factor * multipliers - self.program.form)
             # A negative shift would take from B.
-            least, spread = max(float(bound.values[-1]), 0.0), max(float(np.abs(bound.values).max()), 1e-300)
-            h_squared, tau = min((bound(0.0), 0.0), minimise(bound, least, spread)[::-1])
+            h_squared, tau = min((bound(0.0), 0.0), bound.best(0.0)[::-1])
             better = h_squared < best[0]
             best = (h_squared, tau, factor) if better else best
             return better
@@ -110,7 +107,7 @@ class Quotient:
         shift = tau * np.outer(w, w) / float(self.w @ w)
         moved = t - tau / square + np.diag(shift)
         np.fill_diagonal(shift, 0.0)
-        return N + _crosswise(0.5 * shift), moved
+        return N + crosswise(0.5 * shift), moved
 
 
 def _form_vanishes(program: Program, w: FloatArray, nu: FloatArray) -> bool:
@@ -132,14 +129,6 @@ def _loss_vanishes(program: Program, w: FloatArray, nu: FloatArray) -> bool:
         and (program.feature < len(w)).all()
         and (np.abs(seen - seen.mean()) <= _VANISHES * seen.mean()).all()
     )
-
-
-def _crosswise(B: FloatArray) -> FloatArray:
-    """N of which B is the block (α, β)."""
-    n = len(B)
-    N = np.zeros((2 * n, 2 * n))
-    N[:n, n:], N[n:, :n] = B, B.T
-    return N
 
 
 def balance(B: FloatArray) -> FloatArray:

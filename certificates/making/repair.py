@@ -19,6 +19,7 @@ import numpy as np
 
 from certificates.making.form_bound import best_multipliers
 from certificates.making.grouped_bound import best_grouped
+from certificates.making.shifted import complementary
 from certificates.making.shor_bound import Factor, Price
 from formulations import Dual, Program
 from formulations.arguments import accepts
@@ -92,17 +93,16 @@ def _in_domain(program: Program, W: FloatArray) -> FloatArray:
 
 def _require_fit(program: Program, dual: Dual) -> None:
     positions = program.positions
-    if dual.W.shape != program.shape or dual.N.shape not in ((positions, positions), NO_PRODUCTS.shape):
-        raise InputError(f"the dual has shapes {dual.W.shape} and {dual.N.shape}, which do not fit the program.")
+    W, N = np.shape(dual.W), np.shape(dual.N)
+    if program.shape != W or N not in ((positions, positions), NO_PRODUCTS.shape):
+        raise InputError(f"the dual has shapes {W} and {N}, which do not fit the program.")
 
 
 def raw_dual(
     W: FloatArray, N: FloatArray, t: FloatArray, *, gamma: float, on_equalities: FloatArray | None = None
 ) -> Dual:
     """Inverse of ``project``: the dual whose (W, N, t) these are, at the program's γ; of quadratic size."""
-    neuron = np.arange(len(t))
-    N = N.copy() if N.size else np.zeros((2 * len(t), 2 * len(t)))
-    N[neuron, len(t) + neuron] = N[len(t) + neuron, neuron] = 0.5 * t
+    N = (N if N.size else 0.0) + complementary(t, max(len(N), 2 * len(t)))
     return Dual(W, N / gamma, np.zeros(0) if on_equalities is None else on_equalities)
 
 

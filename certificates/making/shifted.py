@@ -1,4 +1,4 @@
-"""The bound on a form as a function of one shift of its complementarity multipliers."""
+"""The bound on a form as a function of one shift of its complementarity multipliers, and forms of such multipliers."""
 
 from dataclasses import dataclass
 
@@ -41,18 +41,38 @@ class ShiftedBound:
             out[part[sound]] = np.linalg.eigvalsh(0.5 * (whitened + whitened.transpose(0, 2, 1)))[:, -1]
         return out
 
+    def best(self, least: float = -np.inf) -> tuple[float, float]:
+        """(τ, h̄²): the minimum of the convex h̄²(τ) over τ above the values and ``least``, 0 where there are no values.
 
-def minimise(bound: ShiftedBound, largest: float, spread: float) -> tuple[float, float]:
-    """Minimise the convex h̄²(τ) over τ > largest: a grid in log(τ − largest), then ever finer ones around the best."""
-    x = _GRID
-    for _ in range(1 + _REFINEMENTS):
-        value = bound.many(largest + spread * 10.0**x)
-        best = int(np.argmin(value))
-        found = largest + spread * 10.0 ** float(x[best]), float(value[best])
-        # The best point stays in the finer grid, so that no refinement is worse.
-        left, right = x[max(best - 1, 0)], x[min(best + 1, len(x) - 1)]
-        x = np.unique(np.concatenate([np.linspace(left, x[best], _FINER), np.linspace(x[best], right, _FINER)]))
-    return found
+        A grid in the logarithm of what τ is above, then ever finer ones around the best point.
+        """
+        if not self.values.size:
+            return 0.0, self(0.0)
+        largest, spread = max(float(self.values[-1]), least), max(float(np.abs(self.values).max()), 1e-300)
+        x = _GRID
+        for _ in range(1 + _REFINEMENTS):
+            value = self.many(largest + spread * 10.0**x)
+            best = int(np.argmin(value))
+            found = largest + spread * 10.0 ** float(x[best]), float(value[best])
+            # The best point stays in the finer grid, so that no refinement is worse.
+            left, right = x[max(best - 1, 0)], x[min(best + 1, len(x) - 1)]
+            x = np.unique(np.concatenate([np.linspace(left, x[best], _FINER), np.linspace(x[best], right, _FINER)]))
+        return found
+
+
+def crosswise(B: FloatArray) -> FloatArray:
+    """N over φ = (α, β) with B in the block (α, β), its transpose in (β, α) and zeros elsewhere; or a stack of them."""
+    m = B.shape[-1]
+    N = np.zeros((*B.shape[:-2], 2 * m, 2 * m))
+    N[..., :m, m:], N[..., m:, :m] = B, np.swapaxes(B, -1, -2)
+    return N
+
+
+def complementary(t: FloatArray, order: int) -> FloatArray:
+    """The form ``Σ t_i α_i β_i`` as a symmetric matrix of this order over λ, or over φ alone."""
+    form, m = np.zeros((order, order)), len(t)
+    form[: 2 * m, : 2 * m] = crosswise(np.diag(0.5 * t))
+    return form
 
 
 def whitener(cost: FloatArray) -> FloatArray:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from certificates.making.form_bound import golden, widened
+from certificates.making.shifted import whitener
 from formulations import Program
 from formulations.arrays import FloatArray
 
@@ -67,7 +68,7 @@ class Price:
             generators=program.space.generators,
             total=weighted[:N] + weighted[N:],
             difference=weighted[:N] - weighted[N:],
-            whitener=np.linalg.inv(np.linalg.cholesky(program.metric)),
+            whitener=whitener(program.metric),
             blur=(_BLUR * (size[:N] + size[N:])) ** 2,
         )
 

@@ -8,8 +8,10 @@ import numpy as np
 
 from certificates import Certificate, Lipschitz, Robustness, fingerprint
 from certificates.certificate import FLOAT32, REAL
-from certnet.io import Recipe, Split, load, read_network, source_kind
+from certnet.io.dataset import Recipe, Split
 from certnet.io.float32 import require_plain
+from certnet.io.load_data import load, source_kind
+from certnet.io.load_network import read_network
 from certnet.io.query import named_files, read_query
 from certnet.io.vnnlib import read_vnnlib
 from certnet.runtime.wording import listed

@@ -17,7 +17,7 @@ from certnet.cli.output import SEVERITY, deliver, head, say, say_notes
 from certnet.cli.resuming import CHECKPOINT, Keeper, about
 from certnet.cli.scores import evaluate
 from certnet.cli.show import Live, plain, summary, tell
-from certnet.io import load
+from certnet.io.load_data import load
 from certnet.io.output import OutputFolder, output_folder
 from certnet.io.runs import network_of, read_run
 from certnet.jobs.checkpoint import Checkpoint, program_fingerprint, read_checkpoint

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from certificates import Verdict
 from certificates.certificate import FLOAT32, REAL
 from certificates.layout import MAX_CASES
 from certnet.cli.limits import job_seconds
@@ -32,18 +33,21 @@ TIMED_OUT = {"timeout": "timed-out"}
 """The words of VNN-LIB 2.0 where they are others than those of VNN-COMP."""
 
 
-def asked_of(first: str, second: str | None, networks: Sequence[str], semantics: str) -> tuple[Query, dict[str, str]]:
+def asked_of(
+    first: str, second: str | None, networks: Sequence[str], semantics: str, seconds: float | None
+) -> tuple[Query, dict[str, str]]:
     """The query, and the names of its files: of ``QUERY --network NAME=FILE …``, or of ``NETWORK QUERY``.
 
     Raises:
         InputError: the arguments are of neither form, or files cannot be read.
+        OutOfTimeError: reading them takes longer than ``seconds``.
     """
     if second is not None and networks:
         raise InputError("with --network the VNN-LIB file is the only argument; leave the other one out.")
     query, files = (first, named_files(networks)) if second is None else (second, first)
     named = [files] if isinstance(files, str) else files.values()
     names = {"network": ", ".join(Path(file).name for file in named), "property": Path(query).name}
-    return read_query(query, files, semantics=semantics), names
+    return read_query(query, files, semantics=semantics, seconds=seconds), names
 
 
 def answer(
@@ -78,14 +82,13 @@ def answer(
             "--certificate out, or split the property."
         )
 
-    from certnet.jobs.verify import as_declared
     from certnet.jobs.verify import verify as decide
 
     how = {**how, "time_limit": job_seconds(how["time_limit"], started), "provenance": dict(names)}
     with Live(enabled=True, time_limit=how["time_limit"]) as live:
         result = decide(query.network, query.cases, semantics=query.semantics, **how, progress=live)
     if result.counterexample is not None:
-        result = replace(result, counterexample=as_declared(query, result.counterexample))
+        result = replace(result, counterexample=result.counterexample.as_declared(query))
     files: dict[str, str] = {}
     if place is not None and result.certificate is not None:
         write_proof(place, result.certificate)
@@ -105,6 +108,16 @@ def answer(
     lines = _version_2(query, result, serialise) if query.networks else [result.status, *_version_1(query, result)]
     print_result(report, lines, as_json=json)
     return BY_VERDICT[result.verdict]
+
+
+def unread(*, interface: bool, json: bool) -> int:
+    """The answer where reading took all of the time limit, in the words of the solver interface or of VNN-COMP."""
+    reason = "reading the files took all of the time limit"
+    report = with_headline({**head("verify", None, reason), "result": "timeout"})
+    if interface:
+        tell(f"certnet: {reason}")
+    print_result(report, [TIMED_OUT["timeout"]] if interface else ["timeout", reason], as_json=json)
+    return BY_VERDICT[Verdict.UNKNOWN]
 
 
 def tell_notes(network: ReluNetwork) -> list[str]:

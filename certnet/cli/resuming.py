@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from certnet.cli.limits import seconds_or_none
-from certnet.io import BUILT_IN
+from certnet.io.builtin import BUILT_IN
 from certnet.jobs.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from formulations import InputError
 

@@ -17,7 +17,7 @@ from formulations._validation import FloatArray
 from formulations.network import ReluNetwork
 
 if TYPE_CHECKING:
-    from certnet.io import Recipe
+    from certnet.io.dataset import Recipe
 
 REACH = 4.0
 """Radii are looked for up to so many times the deviation of a feature."""

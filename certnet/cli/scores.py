@@ -9,7 +9,7 @@ import numpy as np
 from sklearn import metrics
 
 from certificates.certificate import TrainingProof
-from certnet.io import Split
+from certnet.io.dataset import Split
 from certnet.io.links import means, probabilities
 from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS
 from formulations import TrainingProgram

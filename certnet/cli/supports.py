@@ -13,7 +13,8 @@ from formulations import InputError
 def _operators() -> list[str]:
     """Those of float32 by name alone, which means all element types; the others with the one they are read for."""
     from certnet.io.float32 import PLAIN
-    from certnet.io.onnx_nodes import ENDS, OPERATIONS
+    from certnet.io.onnx_nodes import OPERATIONS
+    from certnet.io.onnx_operators import ENDS
 
     # What stands at the end of a network is read, but queries are not about what comes after it.
     known = sorted({*OPERATIONS, "Constant", "ConstantOfShape"} - {*ENDS})

@@ -14,7 +14,8 @@ from certnet.cli.output import deliver, finite, head, say, say_notes
 from certnet.cli.resuming import CHECKPOINT, LISTS, Keeper, about
 from certnet.cli.scores import Judged, evaluate
 from certnet.cli.show import Live, summary, training_table
-from certnet.io import Recipe, Split, load
+from certnet.io.dataset import Recipe, Split
+from certnet.io.load_data import load
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.output import Writer, output_folder, require_named
 from certnet.jobs import selection

@@ -10,10 +10,9 @@ import numpy as np
 from certificates import Verdict
 from certificates.certificate import FLOAT32
 from certnet.cli.calls import Answer, Asking, Entries
-from certnet.cli.limits import began, seconds_or_none
+from certnet.cli.limits import began, job_seconds, seconds_or_none
 from certnet.cli.options import (
     NO_COLUMNS,
-    Circuits,
     Columns,
     Json,
     Norm,
@@ -24,10 +23,11 @@ from certnet.cli.options import (
     run_names,
 )
 from certnet.cli.parsing import argument, option, refuse
-from certnet.cli.query import answer, asked_of
+from certnet.cli.query import answer, asked_of, unread
 from certnet.cli.rows import Subject, parse_rows, read_rows
 from certnet.io.float32 import require_plain
 from certnet.io.packed import ending
+from certnet.runtime.abandon import OutOfTimeError
 from certnet.runtime.wording import down
 from formulations import InputError
 from formulations._validation import as_positive
@@ -129,7 +129,6 @@ def verify(
         option(metavar="FILE", help="Where the proof is written, if there is one; with DATA or --instances a folder."),
     ] = None,
     semantics: Semantics = "real",
-    circuits: Circuits = False,
     seed: Annotated[int, option(least=0, help="Seed of the attack.")] = 0,
     json: Json = False,
 ) -> int:
@@ -140,7 +139,7 @@ def verify(
         raise InputError("--timeout and --time-limit are the same; give one of them.")
     time_limit = timeout if time_limit is None else time_limit
     limit = None if time_limit is None else seconds_or_none(time_limit)
-    how: dict[str, Any] = {"circuits": circuits, "random_state": seed}
+    how: dict[str, Any] = {"random_state": seed}
     if instances is not None:
         if subject is not None:
             raise InputError("Leave the property or data out: --instances names its properties.")
@@ -159,7 +158,11 @@ def verify(
     if subject is None or about.networks or ending(Path(subject)) == ".vnnlib":
         refuse(asked, "it goes with data; the property file says which inputs are meant")
         how["time_limit"] = PROPERTY_SECONDS if time_limit is None else limit
-        query = asked_of(network, subject, about.networks or [], semantics)
+        seconds = job_seconds(how["time_limit"], started)
+        try:
+            query = asked_of(network, subject, about.networks or [], semantics, seconds)
+        except OutOfTimeError:
+            return unread(interface=subject is None, json=json)
         if about.tree is not None:
             from certnet.io.split_tree import read_split_tree
 
@@ -168,7 +171,7 @@ def verify(
         return answer(*query, how, started, certificate=certificate, serialise=serialise, json=json)
     refuse(about, "it goes with a property of VNN-LIB")
     asking = Asking(limit or 0.0, certificate, seed, json)
-    return _rows_kept(Subject.named(network), network, subject, asked, asking, each, semantics, circuits=circuits)
+    return _rows_kept(Subject.named(network), network, subject, asked, asking, each, semantics)
 
 
 def _rows_kept(
@@ -179,8 +182,6 @@ def _rows_kept(
     asking: Asking,
     each: float | None,
     semantics: str,
-    *,
-    circuits: bool,
 ) -> int:
     """Decide whether rows of data keep their class."""
     if semantics == FLOAT32:
@@ -207,7 +208,7 @@ def _rows_kept(
         from certnet.jobs.verify import verify as decide
 
         x, label = X[row], labels[row]
-        how |= {"time_limit": time_limit, "semantics": semantics, "circuits": circuits}
+        how |= {"time_limit": time_limit, "semantics": semantics}
         how["provenance"] |= {"property": Path(data).name, "row": row}
         found: CertifiedRadius | VerificationResult
         entry: dict[str, Any] = {"row": row, "label": label}

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from certificates import Certificate, Report
 from certificates.failure import Deadline
 from certnet.estimators.quick import quick_network
-from certnet.io import write_onnx
+from certnet.io.export import write_onnx
 from certnet.jobs import selection
 from certnet.jobs.optimality import optimality
 from certnet.jobs.selection import Selection, select_gamma

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from certnet.io.cells import name_reader, parse_number
+from certnet.io.cells import LARGEST, name_reader, parse_number
 from certnet.io.columns import Columns
 from certnet.io.dataset import Recipe
 from certnet.io.endings import after_ending
@@ -26,9 +26,6 @@ def new_rows(read: TwoLayerNetwork, source: Any) -> tuple[FloatArray, tuple[str,
     Args:
         read: the network, whose columns are found by name; without names all columns are features, in order.
         source: path of a table or of arrays, a built-in name, or a pandas ``DataFrame``.
-
-    Raises:
-        InputError: it cannot be read, or its columns are not those that the network needs.
     """
     if isinstance(source, str | Path) and source_kind(str(source)) != "table":
         data = read_source(Recipe(source=str(source)), Outputs(None))
@@ -40,17 +37,13 @@ def new_rows(read: TwoLayerNetwork, source: Any) -> tuple[FloatArray, tuple[str,
         raise InputError(f"rows must be a path or a pandas DataFrame, whose columns have names, not {shown(source)}.")
     table = read_table(Path(source)) if isinstance(source, str | Path) else Table.of_frame(source)
     columns = Columns.numbers(table.names) if read.columns is None else read.columns
-    X, said = columns.encode_with_notes(table)
+    X, said = columns.encode(table)
     require_kind(read.network, X, None, table.name)
     return X, (*table.notes, *said), table
 
 
 def require_kind(network: ReluNetwork, X: FloatArray, Y: FloatArray | None, source: str) -> None:
-    """Refuse data that are not of the network's kind.
-
-    Raises:
-        InputError: other numbers of features, or of classes.
-    """
+    """Refuse data that are not of the network's kind."""
     if network.inputs != X.shape[1] or (Y is not None and network.outputs != Y.shape[1]):
         classes, outputs = ("", "") if Y is None else (f" and {Y.shape[1]} classes", f" and {network.outputs} outputs")
         raise InputError(
@@ -100,7 +93,7 @@ def against_targets(read: TwoLayerNetwork, table: Table, columns: Mapping[str, S
             yield f"Of {len(known)} rows with a known {target!r}, {right} are right: {right / len(known):.4f}."
         return
     numbers = [parse_number(cell, decimal_comma=table.decimal_comma) for cell in cells]
-    known = [row for row, number in enumerate(numbers) if number is not None]
+    known = [row for row, number in enumerate(numbers) if number is not None and abs(number) <= LARGEST]
     truth = np.array([numbers[row] for row in known], dtype=float)
     if len(known) > 1 and np.ptp(truth) > 0:
         errors = truth - np.array([found[row] for row in known])

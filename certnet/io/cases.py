@@ -61,11 +61,7 @@ class Property:
 def asked(
     stated: list[Clause], sizes: tuple[int, int], network: ReluNetwork | None, spell: Callable[[int], str]
 ) -> Property:
-    """The property of a disjunction over so many inputs and outputs; ``spell`` names an input in complaints.
-
-    Raises:
-        InputError: an input without bounds, rows that need the network where there is none, or numbers out of range.
-    """
+    """The property of a disjunction over so many inputs and outputs; ``spell`` names an input in complaints."""
     places, network = _one_for_equal(stated, sizes[0], network)
     inputs, outputs = sizes if network is None else (network.inputs, network.outputs)
     formula = stated
@@ -126,17 +122,14 @@ Bound = tuple[Fraction, bool]
 
 def _regions(formula: list[Clause], inputs: int, spell: Callable[[int], str]) -> Iterator[InputRegion | None]:
     """The box of each clause, None where its bounds contradict each other; one object where they are the same."""
-    regions: dict[tuple[tuple[Bound, ...], ...] | None, InputRegion | None] = {None: None}
-    known: dict[tuple[int, ...], InputRegion | None] = {}
+    region, known = functools.cache(_region), dict[tuple[int, ...], InputRegion | None]()
     for clause in formula:
         rows = [row for row in clause if row.x and not row.y]
         # Clauses share the rows that they come from, and hashes of these are dear.
         origin = tuple(map(id, rows))
         if origin not in known:
             box = _box(rows, inputs, spell)
-            if box is not None and box not in regions:
-                regions[box] = _region(*box)
-            known[origin] = regions[box]
+            known[origin] = None if box is None else region(*box)
         yield known[origin]
 
 
@@ -194,14 +187,13 @@ def _region(lower: Sequence[Bound], upper: Sequence[Bound]) -> InputRegion:
         if not included and Fraction(float(largest[i])) == high:
             largest[i] = math.nextafter(largest[i], -math.inf)
         # Where a side is excluded, rational points are looked for beside it.
-        sides[0].append(low + excluded * (high - low) * BESIDE)
-        sides[1].append(high - (not included) * (high - low) * BESIDE)
+        sides[0].append(short(low + excluded * (high - low) * BESIDE))
+        sides[1].append(short(high - (not included) * (high - low) * BESIDE))
     return replace(region, inner=(least, largest), sides=(tuple(sides[0]), tuple(sides[1])))
 
 
 Pairs = list[tuple[Clause, InputRegion]]
-Form = tuple[tuple[int, float], ...]
-"""Numbers of inputs and coefficients."""
+Form = tuple[tuple[int, float], ...]  # numbers of inputs and coefficients
 
 
 def _outputs_alone(pairs: Pairs, outputs: int, network: ReluNetwork | None) -> tuple[Pairs, ReluNetwork | None]:
@@ -223,8 +215,8 @@ def _outputs_alone(pairs: Pairs, outputs: int, network: ReluNetwork | None) -> t
         raise InputError(f"the property relates inputs in {len(forms)} ways, which is too many; split it.")
     lower = functools.reduce(np.minimum, (region.lower for _, region in pairs))
     upper = functools.reduce(np.maximum, (region.upper for _, region in pairs))
-    added_network = _with_forms(network, list(forms), [_shift(form, lower, upper) for form in forms])
-    return [([changed.get(id(row), row) for row in clause], region) for clause, region in pairs], added_network
+    whole = _with_forms(network, list(forms), [_shift(form, lower, upper) for form in forms])
+    return [([changed.get(id(row), row) for row in clause], region) for clause, region in pairs], whole
 
 
 def _form(x: Terms) -> tuple[Form, Fraction]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 
@@ -17,8 +17,8 @@ MISSING_NAME = MISSING - {"none", "-"}
 """Among names "none" and "-" may mean what they say."""
 INFINITE = frozenset({"inf", "+inf", "-inf", "infinity", "+infinity", "-infinity"})
 BOOLEANS = {
-    **dict.fromkeys(("true", "yes", "y", "t", "on", "1"), 1.0),
-    **dict.fromkeys(("false", "no", "n", "f", "off", "0"), 0.0),
+    **dict.fromkeys(("true", "yes", "y", "t", "on", "1", "1.0"), 1.0),
+    **dict.fromkeys(("false", "no", "n", "f", "off", "0", "0.0"), 0.0),
 }
 _NUMBER = r"[+-]?+(?:[0-9]++(?:\.[0-9]*+)?+|\.[0-9]++)(?:[eE][+-]?+[0-9]++)?+"
 """Nothing in it is tried twice: else a long cell of digits with a letter after them would take time with its square."""
@@ -42,15 +42,14 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def parse_number(text: str, *, decimal_comma: bool = False) -> float | None:
-    """The number that ``text`` spells, or None; NaN, infinities and 1_000 are no numbers here.
+    """The number that ``text`` spells, infinite beyond float64, or None; NaN, words and 1_000 are no numbers here.
 
     With ``decimal_comma`` a comma is the decimal sign, and a point is still read as one.
     """
     plain = text.strip().replace("\N{MINUS SIGN}", "-")
     if decimal_comma:
         plain = plain.replace(",", ".")
-    value = float(plain) if _ONE.fullmatch(plain) else float("inf")
-    return value if abs(value) < float("inf") else None
+    return float(plain) if _ONE.fullmatch(plain) else None
 
 
 def plain_numbers(cells: Sequence[str]) -> FloatArray | None:
@@ -67,11 +66,6 @@ def plain_numbers(cells: Sequence[str]) -> FloatArray | None:
     return values if (np.abs(values) <= LARGEST).all() else None
 
 
-def parse_boolean(text: str) -> float | None:
-    """1 for yes, 0 for no, in the words of ``BOOLEANS`` and upper or lower case; else None."""
-    return BOOLEANS.get(text.lower())
-
-
 def parse_date(text: str, form: str) -> float | None:
     """Days since 1970-01-01 UTC, fractions for times, where ``text`` is a date of this form; else None.
 
@@ -86,7 +80,13 @@ def parse_date(text: str, form: str) -> float | None:
         return None
     if found is None:
         return None
-    return ((found if found.tzinfo else found.replace(tzinfo=UTC)) - _EPOCH) / _DAY
+    days = ((found if found.tzinfo else found.replace(tzinfo=UTC)) - _EPOCH) / _DAY
+    return days if is_day(days) else None
+
+
+def is_day(days: float) -> bool:
+    """Whether a date of the years 1 to 9999 lies these days after 1970-01-01; one with a zone may not."""
+    return date.min.toordinal() <= days + _EPOCH.toordinal() < date.max.toordinal() + 1
 
 
 def parse_time(text: str) -> float | None:

@@ -71,9 +71,9 @@ class Chain:
 
     def chosen(self, entries: IntArray) -> "Chain":
         """These entries in this order; some may be missing, and some there twice."""
-        matrix, whole = self._multiplied()
+        whole = self.multiplied()
         gain, shift = (part.spread(whole.size).changed(lambda a: a[entries]) for part in (whole.gain, whole.shift))
-        matrix = matrix.changed(lambda M: M[:, entries])
+        matrix = whole.weights.changed(lambda M: M[:, entries])
         return replace(whole, size=len(entries), matrix=matrix, gain=gain, shift=shift, clipped=None)
 
     def multiplied(self) -> "Chain":
@@ -85,10 +85,11 @@ class Chain:
         bare = replace(self, gain=ONE, shift=ZERO).times(Rounded(np.eye(self.size)))
         return replace(bare, gain=self.gain, shift=self.shift)
 
-    def _multiplied(self) -> tuple[Rounded, "Chain"]:
-        whole = self.multiplied()
-        assert whole.matrix is not None
-        return whole.matrix, whole
+    @property
+    def weights(self) -> Rounded:
+        """M, where there is one."""
+        assert self.matrix is not None
+        return self.matrix
 
     def bent(self, hinges: Sequence[Hinge], shift: Bounds = 0.0) -> "Chain":
         """``shift + Σ c·(s·value − t)₊``, entry by entry, of scalars or vectors."""
@@ -96,9 +97,9 @@ class Chain:
             raise InputError(
                 "stands after another layer of ReLUs; certnet proves networks with one hidden layer of them"
             )
-        matrix, whole = self._multiplied()
+        whole = self.multiplied()
         m = whole.size
-        U, bias = matrix * whole.gain.spread(m), whole.shift.spread(m)
+        U, bias = whole.weights * whole.gain.spread(m), whole.shift.spread(m)
         signed = [(U, bias, at) if sign > 0 else (-U, -bias, at) for _, sign, at in hinges]
         hidden = (
             joined(np.hstack, [weights for weights, _, _ in signed]),
@@ -147,13 +148,13 @@ class Chain:
         """
         if self.matrix is None and self.hidden is None:
             raise InputError(f"{source} holds no layer; certnet reads x ↦ V (Uᵀx + b)₊ + b₂.")
-        matrix, whole = (self if self.hidden is not None else self.bent(THROUGH))._multiplied()
+        whole = (self if self.hidden is not None else self.bent(THROUGH)).multiplied()
         assert whole.hidden is not None
         assert whole.before is not None
         (gain, shift), (U, bias), m = whole.before, whole.hidden, self.size
         order = np.arange(m) if order is None else order
         V, last = (
-            part.changed(lambda a: a.T[order]) for part in (matrix * whole.gain.spread(m), whole.shift.spread(m))
+            part.changed(lambda a: a.T[order]) for part in (whole.weights * whole.gain.spread(m), whole.shift.spread(m))
         )
         sign, dead = Rounded(np.where(gain.values < 0, -1.0, 1.0)), gain.values == 0
         with np.errstate(all="ignore"):
@@ -185,7 +186,7 @@ def beside(chains: Sequence[Chain]) -> Chain:
     chains = [chain.multiplied() for chain in chains]
     if not all(_same(chain.before, chains[0].before) for chain in chains):
         chains = [_of_raw_input(chain) for chain in chains]
-    matrices = [chain.matrix for chain in chains if chain.matrix is not None]
+    matrices = [chain.weights for chain in chains]
     layers = [chain.hidden for chain in chains if chain.hidden is not None]
     neurons = layers[0] if layers else None
     if any(layer is not neurons for layer in layers):
@@ -214,12 +215,11 @@ def _same(a: Affine | None, b: Affine | None) -> bool:
 def _of_raw_input(chain: Chain) -> Chain:
     """The same with the input's gain and shift inside its weights."""
     assert chain.before is not None
-    assert chain.matrix is not None
     d = len(chain.before[0].values)
     unit = Rounded(np.ones(d)), Rounded(np.zeros(d))
     if chain.hidden is not None:
         return replace(chain, before=unit, hidden=folded(*chain.hidden, *chain.before))
-    matrix, shift = folded(chain.matrix, Rounded(np.zeros(chain.size)), *chain.before)
+    matrix, shift = folded(chain.weights, Rounded(np.zeros(chain.size)), *chain.before)
     found = replace(chain, gain=ONE, shift=shift, matrix=matrix, before=unit, clipped=None)
     return found.affine(chain.gain, chain.shift)
 

@@ -1,5 +1,6 @@
 """Formulas over X_i and Y_j as disjunctions of conjunctions of linear rows, in rational numbers."""
 
+import functools
 import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,11 +19,11 @@ MOST_CASES = 10_000
 """Of a property when it is expanded."""
 MOST_ROWS = 1 << 24
 """Of all its cases together."""
-LONGEST_NUMBER = 1000
 LARGEST_EXPONENT = 999
 """Of 10, in a number of a file."""
-MOST_BITS = 20_000
-"""Of numerator and denominator, of what numbers sum up or multiply to."""
+MOST_DIGITS, MOST_BITS = 4200, 13_950
+"""Of a number of a file, and of numerator and denominator of all that numbers sum up or multiply to. Python writes and
+reads whole numbers of at most 4300 digits, so what is printed as a quotient can be read again."""
 _NUMBER = re.compile(r"[+-]?+(?:[0-9]++(?:\.[0-9]*+)?+|\.[0-9]++)(?:[eE]([+-]?+[0-9]++))?+")
 VARIABLE = re.compile(r"([XY])_(0|[1-9][0-9]{0,8})")
 _LESS, _MORE = (False, False), (True, False)
@@ -65,7 +66,7 @@ class Row:
     @cached_property
     def bound(self) -> Fraction:
         """Of a single X: from above where its coefficient is positive, else from below."""
-        return -self.constant / self.x[0][1]
+        return short(-self.constant / self.x[0][1])
 
     @property
     def is_impossible(self) -> bool:
@@ -91,11 +92,7 @@ def holds(formula: list[Clause], x: Sequence[Fraction], y: Sequence[Fraction]) -
 
 
 def clauses(expression: Expression, declared: Declared) -> list[Clause]:
-    """A formula as a disjunction of conjunctions of rows.
-
-    Raises:
-        InputError: it is no such formula, or becomes too large.
-    """
+    """A formula as a disjunction of conjunctions of rows; refused where it is none, or becomes too large."""
     if isinstance(expression, str) or not expression or not isinstance(expression[0], str):
         raise InputError(f"{shown(expression)} is no formula.")
     head, parts = expression[0], expression[1:]
@@ -154,17 +151,18 @@ def _term(expression: Expression, declared: Declared) -> Linear:
         if int(found[2]) not in declared[found[1]]:
             raise InputError(f"{expression} is not declared.")
         return {expression: Fraction(1)}
-    if not expression or expression[0] not in ("+", "-", "*") or len(expression) < 2:
+    if not expression or expression[0] not in ("+", "-", "*", "/") or len(expression) < 2:
         raise InputError(f"{shown(expression)} is no linear term.")
     terms = [_term(part, declared) for part in expression[1:]]
     if expression[0] == "*":
         terms.sort(key=lambda term: term.keys() == {""})
         if any(term.keys() != {""} for term in terms[1:]):
             raise InputError(f"{shown(expression)} multiplies variables; properties have to be linear.")
-        product = terms[0]
-        for term in terms[1:]:
-            product = _sum((term[""], product))
-        return product
+        return functools.reduce(lambda product, term: _sum((term[""], product)), terms)
+    if expression[0] == "/":
+        if len(terms) < 2 or any(term.keys() != {""} or not term[""] for term in terms[1:]):
+            raise InputError(f"{shown(expression)} does not divide by numbers other than 0; properties are linear.")
+        return functools.reduce(lambda quotient, term: _sum((1 / term[""], quotient)), terms)
     rest = Fraction(1 if expression[0] == "+" else -1)
     first = rest if len(terms) == 1 else Fraction(1)
     return _sum((first, terms[0]), *((rest, term) for term in terms[1:]))
@@ -180,29 +178,21 @@ def _sum(*parts: tuple[Fraction, Linear]) -> Linear:
 
 
 def short(value: Fraction) -> Fraction:
-    """The same number.
-
-    Raises:
-        InputError: it has too many digits.
-    """
+    """The same number; refused where it has too many digits."""
     if max(value.numerator.bit_length(), value.denominator.bit_length()) > MOST_BITS:
         raise InputError("the numbers of an assertion are too large together.")
     return value
 
 
 def number(text: str) -> Fraction:
-    """A decimal number, exactly.
-
-    Raises:
-        InputError: it is none, or has too many digits.
-    """
+    """A decimal number, exactly."""
     found = _NUMBER.fullmatch(text)
     if found is None:
         raise InputError(f"{shown(text)!r} is neither a number nor a variable X_i or Y_j.")
     exponent = (found[1] or "0").lstrip("+-0")
-    if len(text) > LONGEST_NUMBER or len(exponent) > 9 or int(exponent or "0") > LARGEST_EXPONENT:
+    if len(text) > MOST_DIGITS or len(exponent) > 9 or int(exponent or "0") > LARGEST_EXPONENT:
         raise InputError(f"the number {shown(text)} is too large, too small or too long to be read exactly.")
-    return Fraction(text)
+    return short(Fraction(text))
 
 
 def _row(small: Linear, large: Linear, strict: bool) -> Row:

@@ -21,11 +21,7 @@ def implied_task(loss: str) -> Task | None:
 
 
 def resolved(loss: str, data: DataSet) -> str:
-    """The loss that "auto" stands for; others stay.
-
-    Raises:
-        InputError: the targets are not what the loss takes.
-    """
+    """The loss that "auto" stands for; others stay."""
     count = None if data.classes is None else len(data.classes)
     if loss == AUTO:
         return "squared" if count is None else "logistic" if count == 2 else "cross-entropy"
@@ -57,11 +53,7 @@ def _signs(Y: FloatArray) -> FloatArray:
 
 
 def class_weights(data: DataSet, one_hot: FloatArray, weights: FloatArray | None) -> FloatArray:
-    """(c,) weights with which every class counts as much, and all rows together as before; 0 for classes without rows.
-
-    Raises:
-        InputError: the targets are no classes.
-    """
+    """(c,) weights with which every class counts as much, all rows together as before; 0 for classes without rows."""
     if data.classes is None:
         raise InputError(f"--class-weight is about classes, but {data.name} holds numbers; leave it out.")
     sizes = one_hot.sum(axis=0) if weights is None else weights @ one_hot

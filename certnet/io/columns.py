@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from certnet.io.cells import DATE_FORMATS, ISO, date_text, parse_boolean, parse_date, parse_time, time_text
+from certnet.io.cells import BOOLEANS, DATE_FORMATS, ISO, date_text, is_day, parse_date, parse_time, time_text
 from certnet.io.complaints import require_none
 from certnet.io.readings import absent, names, numbers, words
 from certnet.io.tables import Table
@@ -84,8 +84,10 @@ class Column:
         """(n,) numbers, dates in days since 1970-01-01; NaN where missing; and complaints about cells."""
         if self.kind == "number":
             return numbers(table, self.name)
-        form = self.form or ISO
-        parsers = {"boolean": parse_boolean, "time": parse_time, "date": lambda cell: parse_date(cell, form)}
+        # Dates of typed tables come as ISO has them, whatever the text was that the column was learned from.
+        forms = dict.fromkeys((self.form or ISO, ISO))
+        dates = lambda cell: next((day for form in forms if (day := parse_date(cell, form)) is not None), None)  # noqa: E731
+        parsers = {"boolean": lambda cell: BOOLEANS.get(cell.lower()), "time": parse_time, "date": dates}
         return words(table, self.name, self.kind, parsers[self.kind])
 
     def _encode_names(self, table: Table, refuse_missing: bool) -> tuple[FloatArray, list[str], list[str]]:
@@ -129,6 +131,7 @@ class Column:
             and (self.kind == "date") == (self.form in DATE_FORMATS)
             and (self.fill is None or (self.fill in known if by_name else isinstance(self.fill, float)))
             and (by_name or self.fill is not None or not self.indicator)
+            and (self.kind != "date" or (is_day(self.origin) and is_day(self.origin + float(self.fill or 0.0))))
         )
 
     @property
@@ -199,16 +202,12 @@ class Columns:
         """(d,) which features are 0 or 1 by nature; standardisation leaves them alone."""
         return np.array([flag for column in self.columns for flag in column.flags], dtype=bool)
 
-    def encode(self, table: Table) -> FloatArray:
-        """The features (n×d) of a table's rows.
+    def encode(self, table: Table) -> tuple[FloatArray, tuple[str, ...]]:
+        """The features (n×d) of a table's rows, and sentences about what was ignored, unknown or filled in.
 
         Raises:
             InputError: columns that are missing, and cells that cannot be read, all at once.
         """
-        return self.encode_with_notes(table)[0]
-
-    def encode_with_notes(self, table: Table) -> tuple[FloatArray, tuple[str, ...]]:
-        """The features, and sentences about what was ignored, unknown or filled in; errors as ``encode``."""
         lacking = [name for name in self.inputs if name not in table]
         if lacking:
             raise InputError(

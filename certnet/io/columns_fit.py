@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -67,19 +67,14 @@ class Draft:
             target: (n,) number of the class, or the quantity, of every row.
             name: of its column.
             classes: whether these are classes.
-
-        Raises:
-            InputError: no input is left, or categories become too many features.
         """
-        if self.recipe.plain:
-            return Columns.numbers(self.table.names, target=name), ()
         chosen = [
             values[rows] if isinstance(values, np.ndarray) else [values[row] for row in rows] for values in self.values
         ]
-        found, left_out = self._fitted(chosen, self.recipe.features or ())
+        found, left_out = self._fitted(chosen, {*(self.recipe.features or ())})
         if not found:
             # Numbers that are all there is will be meant, whatever they look like.
-            found, left_out = self._fitted(chosen, [column.name for column in self.columns if column.kind == "number"])
+            found, left_out = self._fitted(chosen, {column.name for column in self.columns if column.kind == "number"})
         if not found:
             reasons = listed([f"{column} is left out because {reason}" for column, reason in left_out], width=120)
             said = [
@@ -91,7 +86,7 @@ class Draft:
         fitted = Columns(tuple(found), self.recipe.impute, tuple(left_out), name)
         return fitted, tuple(self._suspicions(fitted, chosen, target[rows], classes))
 
-    def _fitted(self, chosen: Sequence[Values], asked: Sequence[str]) -> tuple[list[Column], list[tuple[str, str]]]:
+    def _fitted(self, chosen: Sequence[Values], asked: Set[str]) -> tuple[list[Column], list[tuple[str, str]]]:
         """The inputs, and names and reasons of the others; those that are asked for stay where they can."""
         found, left_out = [], []
         for column, values, training in zip(self.columns, self.values, chosen, strict=True):
@@ -108,7 +103,7 @@ class Draft:
         self, fitted: Columns, chosen: Sequence[Values], target: FloatArray, classes: bool
     ) -> Iterator[str]:
         """Sentences about inputs that may be none."""
-        inputs = {*fitted.inputs}
+        inputs, asked = {*fitted.inputs}, {*(self.recipe.features or ())}
         for column, values, training in zip(self.columns, self.values, chosen, strict=True):
             if column.name not in inputs:
                 continue
@@ -118,7 +113,7 @@ class Draft:
                     f"Column {column.name!r} gives {fitted.target!r} away: {leak}; if it is known only after that, "
                     "leave it out with --drop."
                 )
-            elif column.name not in (self.recipe.features or ()) and counts_up(values):
+            elif column.name not in asked and counts_up(values):
                 yield (
                     f"Column {column.name!r} counts up by 1 from row to row; if it only numbers the rows, leave it out "
                     "with --drop."
@@ -133,21 +128,18 @@ def draft(table: Table, recipe: Recipe) -> Draft:
     if recipe.columns is not None:
         return Draft(table, recipe, (), (), (), ())
     columns, values, wrong, notes = [], [], [], []
-    advice = "write a number" if recipe.plain else _NUMBERS
     for name in table.names:
-        column = Column(name)
-        if not recipe.plain:
-            column, remarks = kind_of(table, name, recipe)
-            notes += remarks
+        column, remarks = kind_of(table, name, recipe)
+        notes += remarks
         found: Values
         complaints: list[str] = []
         if column.kind == "category":
             found = names(table, name)
             gone = [row for row, value in enumerate(found) if value is None]
         else:
-            found, complaints = numbers(table, name, advice) if column.kind == "number" else column.values(table)
+            found, complaints = numbers(table, name, _NUMBERS) if column.kind == "number" else column.values(table)
             gone = [] if complaints else np.flatnonzero(np.isnan(found)).tolist()
-        if gone and (recipe.plain or recipe.impute == "none"):
+        if gone and recipe.impute == "none":
             complaints = [absent(table, name, gone)]
         columns.append(column)
         values.append(found)

@@ -10,11 +10,7 @@ MOST = 12
 
 
 def require_none(table: str, complaints: Sequence[str]) -> None:
-    """Raise all complaints about a table in one message, each of which is a sentence that names the table.
-
-    Raises:
-        InputError: there are any.
-    """
+    """Raise all complaints about a table in one message, each of which is a sentence that names the table."""
     if len(complaints) == 1:
         raise InputError(complaints[0])
     if complaints:

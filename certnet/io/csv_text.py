@@ -8,7 +8,6 @@ import csv
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from certnet.io.cells import parse_number
 from certnet.io.complaints import name_complaints, require_none
@@ -21,19 +20,10 @@ LARGEST_FILE = 2**29
 """Bytes of a CSV file; its cells take several times as much memory."""
 
 
-class CsvText(NamedTuple):
-    """Names of columns, their stripped cells, the line each row starts at, and whether commas are decimal signs."""
+def read_csv(path: Path) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...], list[int], str, bool, tuple[str, ...]]:
+    """The fields of a ``Table`` after its name.
 
-    header: tuple[str, ...]
-    columns: tuple[tuple[str, ...], ...]
-    lines: list[int]
-    decimal_comma: bool
-    notes: tuple[str, ...]
-
-
-def read_csv(path: Path) -> CsvText:
-    """Read UTF-8 (a byte order mark is fine) or UTF-16 text: comma, semicolon or tab, quoted cells, a header line.
-
+    Text is UTF-8 (a byte order mark is fine) or UTF-16, with comma, semicolon or tab, quoted cells and a header line.
     Blank lines and trailing columns without any content are ignored. A first line ``sep=;`` is obeyed. A first column
     without a name that numbers the rows is left out.
 
@@ -66,7 +56,7 @@ def read_csv(path: Path) -> CsvText:
         header, columns = header[1:], columns[1:]
         notes = (f"The first column of {path.name} has no name and numbers the rows; it is left out.",)
     require_none(path.name, [*name_complaints(path.name, header), *wrong])
-    return CsvText(tuple(header), columns, lines, delimiter != ",", notes)
+    return tuple(header), columns, lines, "line", delimiter != ",", notes
 
 
 def _is_index(cells: tuple[str, ...]) -> bool:

@@ -13,14 +13,12 @@ from certnet.io.float32 import require_plain, require_plain_graph
 from certnet.io.joint import stacked
 from certnet.io.load_network import read_network
 from certnet.io.onnx_graph import decoded, read_onnx
+from certnet.io.onnx_operators import ELEMENTS
 from certnet.io.output import Writer
 from certnet.io.packed import ending, unreadable
 from certnet.io.vnnlib2 import Declaration, Tensor
 from formulations import InputError
 from formulations.network import ReluNetwork
-
-ELEMENTS = {1: "float32", 10: "float16", 11: "float64", 16: "bfloat16"}
-"""Numbers of TensorProto.DataType and what VNN-LIB calls them."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +66,6 @@ def declared_network(path: str, declared: Declaration, *, plain: bool) -> ReluNe
     """The network of a file: inputs in the declared order, then hidden nodes and outputs in that order.
 
     With ``plain`` its file has to be a program that float32 semantics are about.
-
-    Raises:
-        InputError: the file cannot be read, or its tensors have other numbers, types or shapes than those declared.
     """
     if ending(Path(path)) == ".onnx":
         return _of_graph(path, declared, plain)

@@ -31,11 +31,7 @@ _RANGES: dict[str, tuple[Fraction | None, Fraction]] = {
 
 
 def before_ending(formula: list[Clause], ending: str, outputs: int) -> list[Clause]:
-    """A disjunction about outputs after a function, as one about the ``outputs`` before it.
-
-    Raises:
-        InputError: a row that is none about the outputs before it, or too many cases.
-    """
+    """A disjunction about outputs after a function, as one about the ``outputs`` before it."""
     if ending not in (*_RANGES, "ArgMax"):
         raise InputError(f"the network ends in {ending}, after which certnet reads no property; export it without.")
     return either(_clauses_before(formula, ending, outputs))

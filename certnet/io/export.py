@@ -27,6 +27,8 @@ from formulations.network import ReluNetwork
 OPSET = 13
 Kind = Literal["onnx", "torch", "numpy"]
 ENDINGS: dict[Kind, str] = {"onnx": ".onnx", "torch": ".safetensors", "numpy": ".npz"}
+_TENSORS = {"U": "0.weight", "hidden_bias": "0.bias", "V": "2.weight", "output_bias": "2.bias"}
+"""Names of PyTorch's Sequential(Linear, ReLU, Linear); its weights are outputs×inputs."""
 
 
 @dataclass(frozen=True)
@@ -79,21 +81,24 @@ def export(path: Path, network: TwoLayerNetwork, kind: Kind, about: Mapping[str,
     if path.suffix.lower() != ENDINGS[kind]:
         raise InputError(f"--{kind} writes a file that ends in {ENDINGS[kind]}, not {path.name!r}; name it so.")
     dtype = np.dtype(np.float32 if single else np.float64)
+    # Names of files and classes may hold halves of characters, which no file format takes.
+    about = {name: text.encode(errors="replace").decode() for name, text in about.items()}
     notes = {"producer": f"certnet {__version__}", **about}
-    content = {"onnx": onnx_bytes, "torch": _torch_bytes, "numpy": _numpy_bytes}[kind](network, dtype, notes)
+    content = _BYTES[kind](network, dtype, notes)
     X = _points(network).astype(dtype)
-    found = np.asarray({"onnx": _run_onnx, "torch": _run_torch, "numpy": _run_numpy}[kind](content, X), dtype=float)
+    found = _outputs(kind, content, X).astype(float)
     expected, size = network.predict(X.astype(float)), _sizes(network, X.astype(float))
     limit = SETTINGS.single if single else SETTINGS.double
     if not (np.abs(found - expected) <= limit * size).all():
         advice = "leave --float32 out" if single else "keep the network as it is"
-        worst = float(np.nanmax(np.abs(found - expected) / size))
+        with np.errstate(all="ignore"):
+            worst = float(np.nanmax(np.abs(found - expected) / size))
         raise InputError(
             f"In {dtype.name} the exported network differs from this one by {worst:.1e} of its size, because features "
             f"are large for their spread, or not numbers; nothing was written; {advice}."
         )
     write_file(path, content)
-    return Export(path, float(np.abs(found - expected).max()), len(X), _HOW[kind](path.name, dtype.name, network))
+    return Export(path, float(np.abs(found - expected).max()), len(X), _how(kind, path.name, dtype.name, network))
 
 
 @accepts(path=location, network=ReluNetwork)
@@ -107,11 +112,7 @@ def write_onnx(path: str | Path, network: ReluNetwork) -> None:
 
 
 def onnx_bytes(network: TwoLayerNetwork, dtype: Any, metadata: Mapping[str, str]) -> bytes:
-    """The ONNX graph x ↦ V (U (x − offset)/scale + b)₊ + b₂, with input ``x`` (batch×d) and output ``y`` (batch×c).
-
-    Raises:
-        InputError: the ``onnx`` package is missing.
-    """
+    """The ONNX graph x ↦ V (U (x − offset)/scale + b)₊ + b₂, with input ``x`` (batch×d) and output ``y`` (batch×c)."""
     onnx = _onnx()
     helper, own = onnx.helper, _arrays(network, dtype)
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
@@ -159,39 +160,35 @@ def _arrays(network: TwoLayerNetwork, dtype: Any) -> dict[str, Array]:
 
 def _torch_bytes(network: TwoLayerNetwork, dtype: Any, metadata: Mapping[str, str]) -> bytes:
     own = _arrays(network, dtype)
-    tensors = {"0.weight": own["U"].T, "0.bias": own["hidden_bias"], "2.weight": own["V"], "2.bias": own["output_bias"]}
-    tensors |= {name: own[name] for name in ("offset", "scale") if name in own}
-    tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    return save(tensors, metadata=dict(metadata))
+    own["U"] = np.ascontiguousarray(own["U"].T)
+    return save({_TENSORS.get(name, name): array for name, array in own.items()}, metadata=dict(metadata))
 
 
 def _numpy_bytes(network: TwoLayerNetwork, dtype: Any, metadata: Mapping[str, str]) -> bytes:
     stream = io.BytesIO()
-    np.savez(stream, **_arrays(network, dtype), about=np.array(json.dumps(metadata, ensure_ascii=False)))  # type: ignore[arg-type]
+    about = np.array(json.dumps(metadata, ensure_ascii=False))
+    np.savez(stream, **_arrays(network, dtype), about=about)  # type: ignore[arg-type]
     return stream.getvalue()
 
 
-def _run_onnx(content: bytes, X: Array) -> Array:
-    onnx = _onnx()
-    evaluator = importlib.import_module("onnx.reference").ReferenceEvaluator
-    return np.asarray(evaluator(onnx.load_model_from_string(content)).run(None, {"x": X})[0])
+_BYTES = {"onnx": onnx_bytes, "torch": _torch_bytes, "numpy": _numpy_bytes}
 
 
-def _run_torch(content: bytes, X: Array) -> Array:
-    arrays = safetensors("the exported file", content)
-    hidden = _standardised(X, arrays) @ arrays["0.weight"].T + arrays["0.bias"]
-    return np.asarray(np.maximum(hidden, 0) @ arrays["2.weight"].T + arrays["2.bias"])
-
-
-def _run_numpy(content: bytes, X: Array) -> Array:
-    with np.load(io.BytesIO(content)) as arrays:
-        hidden = _standardised(X, arrays) @ arrays["U"] + arrays["hidden_bias"]
-        return np.asarray(np.maximum(hidden, 0) @ arrays["V"].T + arrays["output_bias"])
-
-
-def _standardised(X: Array, arrays: Mapping[str, Array]) -> Array:
+def _outputs(kind: Kind, content: bytes, X: Array) -> Array:
+    """What a file of this content computes of rows X, in its own precision."""
+    if kind == "onnx":
+        evaluator = importlib.import_module("onnx.reference").ReferenceEvaluator
+        return np.asarray(evaluator(_onnx().load_model_from_string(content)).run(None, {"x": X})[0])
+    if kind == "numpy":
+        with np.load(io.BytesIO(content)) as archive:
+            arrays = {**archive}
+    else:
+        tensors = safetensors("the exported file", content)
+        arrays = {name: tensors[_TENSORS.get(name, name)] for name in (*_TENSORS, *tensors.keys() - _TENSORS.values())}
+        arrays["U"] = arrays["U"].T
     X = X - arrays["offset"] if "offset" in arrays else X
-    return X / arrays["scale"] if "scale" in arrays else X
+    X = X / arrays["scale"] if "scale" in arrays else X
+    return np.asarray(np.maximum(X @ arrays["U"] + arrays["hidden_bias"], 0) @ arrays["V"].T + arrays["output_bias"])
 
 
 def _points(network: TwoLayerNetwork) -> FloatArray:
@@ -202,25 +199,31 @@ def _points(network: TwoLayerNetwork) -> FloatArray:
 
 
 def _sizes(network: TwoLayerNetwork, X: FloatArray) -> FloatArray:
-    """The sum of the sizes of all terms of each output, in which rounding is measured; at least 1."""
+    """The sum of the sizes of all terms of each output, in which rounding is measured."""
     own, Z = network.network, np.abs(network.features(X))
     hidden = Z @ np.abs(own.hidden).T + np.abs(own.hidden_bias)
-    return np.asarray(np.maximum(hidden @ np.abs(own.output).T + np.abs(own.output_bias), 1.0))
+    return np.asarray(hidden @ np.abs(own.output).T + np.abs(own.output_bias))
 
 
-def _how_onnx(name: str, dtype: str, network: TwoLayerNetwork) -> tuple[str, ...]:
-    return (
-        "import onnxruntime",
-        f"session = onnxruntime.InferenceSession({name!r})",
-        f'scores = session.run(None, {{"x": X.astype("{dtype}")}})[0]  # X: rows of raw features',
-    )
-
-
-def _how_torch(name: str, dtype: str, network: TwoLayerNetwork) -> tuple[str, ...]:
-    own = network.network
+def _how(kind: Kind, name: str, dtype: str, network: TwoLayerNetwork) -> tuple[str, ...]:
+    """Lines of Python that use the file of this name."""
+    if kind == "onnx":
+        return (
+            "import onnxruntime",
+            f"session = onnxruntime.InferenceSession({name!r})",
+            f'scores = session.run(None, {{"x": X.astype("{dtype}")}})[0]  # X: rows of raw features',
+        )
+    own, part = network.network, ('a["{}"]' if kind == "numpy" else 'state.pop("{}")').format
+    x = "X" if network.offset is None else f"X - {part('offset')}"
+    x = x if network.scale is None else f"({x}) / {part('scale')}"
+    if kind == "numpy":
+        return (
+            "import numpy as np",
+            f"a = np.load({name!r})",
+            f"Z = {x}  # X: rows of raw features",
+            'scores = np.maximum(Z @ a["U"] + a["hidden_bias"], 0) @ a["V"].T + a["output_bias"]',
+        )
     sizes = f"Linear({own.inputs}, {own.width}), ReLU(), Linear({own.width}, {own.outputs})"
-    offset = 'X - state.pop("offset")' if network.offset is not None else "X"
-    x = offset if network.scale is None else f'({offset}) / state.pop("scale")'
     return (
         "from safetensors.torch import load_file",
         "from torch.nn import Linear, ReLU, Sequential",
@@ -230,17 +233,3 @@ def _how_torch(name: str, dtype: str, network: TwoLayerNetwork) -> tuple[str, ..
         "net.load_state_dict(state)",
         "scores = net(Z)",
     )
-
-
-def _how_numpy(name: str, dtype: str, network: TwoLayerNetwork) -> tuple[str, ...]:
-    x = "X" if network.offset is None else 'X - a["offset"]'
-    x = x if network.scale is None else f'({x}) / a["scale"]'
-    return (
-        "import numpy as np",
-        f"a = np.load({name!r})",
-        f"Z = {x}  # X: rows of raw features",
-        'scores = np.maximum(Z @ a["U"] + a["hidden_bias"], 0) @ a["V"].T + a["output_bias"]',
-    )
-
-
-_HOW = {"onnx": _how_onnx, "torch": _how_torch, "numpy": _how_numpy}

@@ -14,21 +14,15 @@ from typing import Any
 
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.onnx_graph import decoded
+from certnet.io.onnx_operators import COPIED, PLACED
 from certnet.io.packed import ending
 from formulations import InputError
 from formulations.network import ReluNetwork
 
 _FLOAT, _INTEGER = 1, 7
 """float32 and int64, as TensorProto numbers them."""
-_MOVES = frozenset(
-    {
-        *("DepthToSpace", "Flatten", "Identity", "Neg", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze"),
-        *("Transpose", "Unsqueeze"),
-    }
-)
-"""Operators that round nothing and copy nothing."""
-_COPIES = frozenset({"Concat", "Expand", "Gather", "GatherElements", "GatherND", "Pad", "Tile"})
-"""Operators that round nothing and may copy entries."""
+_MOVES, _COPIES = PLACED | {"Neg"}, COPIED | {"Pad"}
+"""Operators that round nothing, and of which the latter may copy entries."""
 _PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Mul", "ReduceSum"})
 """Sums of products with weights. Not means and quotients: sums may overflow before they are divided."""
 _SUMS = frozenset({"Add", "Sub"})

@@ -93,11 +93,7 @@ def plain(name: str, value: Any) -> Array:
 
 
 def features(X: Any) -> FloatArray:
-    """The features (n×d); what has more dimensions is flattened row by row.
-
-    Raises:
-        InputError: they are no finite numbers.
-    """
+    """The features (n×d), which have to be finite; what has more dimensions is flattened row by row."""
     array = plain("X", X)
     if array.dtype == object:
         try:
@@ -117,9 +113,6 @@ def targets(loss: str, y: Any, outputs: int, classes: Any = None) -> FloatArray:
         y: labels (n,), or a matrix n×c that is one-hot, of 0 and 1, of −1 and 1, or of numbers, as the loss has it.
         outputs: c, the network's number of outputs. One output stands for two classes.
         classes: the labels of the classes in order; else whole numbers from 0, or what y holds in ascending order.
-
-    Raises:
-        InputError: labels or numbers that do not go with the loss and the outputs.
     """
     kind, array = kind_named(loss), plain("y", y)
     if array.ndim == 2 and array.shape[1] == 1:

@@ -38,9 +38,6 @@ def given_of_sklearn(model: Any, X: Any, y: Any, *, sample_weight: Any = None, g
         X, y: what ``fit`` was given.
         sample_weight: as ``fit`` was given it.
         gamma: a decay in place of the model's.
-
-    Raises:
-        InputError: an estimator of another kind, one that is not fitted, or data that do not fit it.
     """
     model, X, y = _unwrapped(model, X, y)
     network, last = mlp_network(model)

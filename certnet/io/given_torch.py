@@ -9,7 +9,7 @@ import numpy as np
 
 from certnet.io.given import features, plain
 from certnet.io.models import kind_of
-from certnet.io.packed import Array
+from certnet.io.network import assemble
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.network import ReluNetwork
@@ -44,11 +44,7 @@ class TorchNetwork:
 
     @classmethod
     def of(cls, module: Any, X: Any) -> "TorchNetwork":
-        """The network of a module, which is compared with it at the rows of X.
-
-        Raises:
-            InputError: its parameters are not those of two Linear layers, or it computes something else.
-        """
+        """The network of a module, which is compared with it at the rows of X."""
         linears = _two_linears(module)
         drops = any(kind_of(layer).startswith("Dropout") and layer.p > 0 for layer in module.modules())
         for hidden, output in (linears, linears[::-1]):
@@ -64,11 +60,7 @@ class TorchNetwork:
         return self.parameters[1] is not None, self.parameters[3] is not None
 
     def decays(self, optimizer: Any) -> tuple[float, str, str]:
-        """(weight decay, hidden bias, output bias) of a live optimiser for this module.
-
-        Raises:
-            InputError: it does not hold the module's parameters, or decays them in ways that certnet has not.
-        """
+        """(weight decay, hidden bias, output bias) of a live optimiser for this module."""
         held = {id(tensor): group for group in optimizer.param_groups for tensor in group["params"]}
         groups = [None if tensor is None else held.get(id(tensor)) for tensor in self.parameters]
         if any(tensor is not None and one is None for tensor, one in zip(self.parameters, groups, strict=True)):
@@ -105,16 +97,11 @@ def _two_linears(module: Any) -> tuple[Any, Any]:
 
 def _network(hidden: Any, output: Any) -> ReluNetwork | None:
     """The network of two layers in this order, None where they do not fit."""
-    arrays: list[Array | None] = [
-        None if tensor is None else plain("a weight", tensor)
-        for tensor in (hidden.weight, hidden.bias, output.weight, output.bias)
-    ]
-    W1, b1, W2, b2 = arrays
-    assert W1 is not None
-    assert W2 is not None
-    if len(W1) != W2.shape[1]:
+    if hidden.weight.shape[0] != output.weight.shape[1]:
         return None
-    return ReluNetwork(W1, np.zeros(len(W1)) if b1 is None else b1, W2, np.zeros(len(W2)) if b2 is None else b2)
+    tensors = {"U": hidden.weight.T, "V": output.weight, "hidden_bias": hidden.bias, "output_bias": output.bias}
+    parts: dict[str, Any] = {name: plain("a weight", part) for name, part in tensors.items() if part is not None}
+    return assemble("The model", **parts).network
 
 
 def _agrees(module: Any, network: ReluNetwork, X: Any) -> bool:

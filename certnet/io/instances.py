@@ -1,6 +1,7 @@
 """Lists of instances, as VNN-COMP has them: a network, a property of it, and seconds for both."""
 
 import csv
+import glob
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -67,11 +68,8 @@ def read_instances(source: str, network: str | None = None) -> list[Instance]:
     else:
         if network is None:
             raise InputError(f"{source} is no list in CSV; name the network of its properties before --instances.")
-        names = path.rglob("*") if path.is_dir() else _matching(path)
-        try:
-            found = [Instance(network, str(name), Path()) for name in sorted(names) if ending(name) == ".vnnlib"]
-        except ValueError as error:
-            raise InputError(f"{source} is no pattern: {error}.") from None
+        names = path.rglob("*") if path.is_dir() else map(Path, glob.iglob(source, recursive=True))  # noqa: PTH207
+        found = [Instance(network, str(name), Path()) for name in sorted(names) if ending(name) == ".vnnlib"]
     if not found:
         raise InputError(f"There is no instance in {source}; give a list in CSV, or a folder or pattern of properties.")
     if len(found) > MOST:
@@ -80,12 +78,8 @@ def read_instances(source: str, network: str | None = None) -> list[Instance]:
 
 
 def with_expected(instances: list[Instance], path: str) -> list[Instance]:
-    """The instances with the verdicts of a file of lines ``property,verdict``, by the name of the property's file.
-
-    Raises:
-        InputError: the file cannot be read, or is of none of these.
-    """
-    table = {Path(cells[0]).name: _expected(cells[-1]) for _, cells in _lines(Path(path)) if len(cells) > 1}
+    """The instances with the verdicts of a file of lines ``property,verdict``, by the name of the property's file."""
+    table = {Path(cells[0]).name: WORDS.get(cells[-1].lower()) for _, cells in _lines(Path(path)) if len(cells) > 1}
     found = [replace(one, expected=table.get(Path(one.query).name, one.expected)) for one in instances]
     if not any(one.expected for one in found):
         raise InputError(f"{path} expects nothing of these instances; give lines such as prop_1.vnnlib,unsat.")
@@ -100,13 +94,6 @@ def results_csv(category: str, results: Sequence[Mapping[str, Any]]) -> str:
         prepared, seconds = (f"{one[name]:.6f}" for name in ("prepared", "seconds"))
         writer.writerow([category, one["network"], one["property"], prepared, one["result"], seconds])
     return stream.getvalue()
-
-
-def _matching(pattern: Path) -> Iterator[Path]:
-    """Files whose paths match."""
-    parts = pattern.parts
-    first = next((place for place, part in enumerate(parts) if any(sign in part for sign in "*?[")), len(parts))
-    return Path(*parts[:first]).glob(str(Path(*parts[first:]))) if first < len(parts) else iter(())
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -134,8 +121,4 @@ def _instance(path: Path, line: int, cells: list[str]) -> Instance:
             f"{path.name}, line {line}: an instance is network,property,seconds,expected, such as "
             "net.onnx,prop.vnnlib,60,unsat, of which the last two may be missing."
         )
-    return Instance(cells[0], cells[1], path.parent, seconds, _expected(cells[3]) if len(cells) > 3 else None)
-
-
-def _expected(word: str) -> str | None:
-    return WORDS.get(word.lower())
+    return Instance(cells[0], cells[1], path.parent, seconds, WORDS.get(cells[3].lower()) if len(cells) > 3 else None)

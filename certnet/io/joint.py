@@ -14,11 +14,7 @@ MOST_WEIGHTS = 1 << 27
 
 
 def side_by_side(networks: Sequence[ReluNetwork]) -> ReluNetwork:
-    """(x, x′, …) ↦ (f(x), f′(x′), …).
-
-    Raises:
-        InputError: it has too many weights, or one of the networks ends in a function that is not part of it.
-    """
+    """(x, x′, …) ↦ (f(x), f′(x′), …)."""
     if len(networks) == 1:
         return networks[0]
     return _joined(

@@ -54,20 +54,13 @@ def read_source(recipe: Recipe, outputs: Outputs | None = None) -> DataSet:
     """The data of a source as they are; with ``outputs`` labels of a file are those of a network.
 
     Of a table all rows are training rows.
-
-    Raises:
-        InputError: anything about the source that prevents its use.
     """
     data = _read(recipe, outputs)
     return data.with_features(np.arange(len(data.data.Y))) if isinstance(data, Tabular) else data
 
 
 def _read(recipe: Recipe, outputs: Outputs | None) -> DataSet | Tabular:
-    """The data of a source; of a table the features are still to be made.
-
-    Raises:
-        InputError: anything about the source that prevents its use.
-    """
+    """The data of a source; of a table the features are still to be made."""
     from certnet.io.coding import implied_task  # imports SciPy, which not every command needs
 
     kind = source_kind(recipe.source)
@@ -140,11 +133,7 @@ def load(recipe: Recipe, outputs: Outputs | None = None) -> Split:
 
 
 def _leave_out(fields: dict[str, Any], features: str, goals: str, weight: str) -> None:
-    """Leave out the rows of weight 0: a weight says how often a row occurs.
-
-    Raises:
-        InputError: no training row is left.
-    """
+    """Leave out the rows of weight 0, but not all: a weight says how often a row occurs."""
     found = fields[weight]
     if found is None:
         return

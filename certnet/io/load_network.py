@@ -15,8 +15,7 @@ from formulations.network import ReluNetwork
 
 PICKLED = (".pt", ".pth", ".pkl", ".pickle", ".joblib", ".ckpt", ".bin")
 """Endings of files that may run code when they are read."""
-PLAIN = {"U": "U", "V": "V", "b": "hidden_bias", "hidden_bias": "hidden_bias", "output_bias": "output_bias"}
-PLAIN |= {"offset": "offset", "scale": "scale"}
+PLAIN = {"b": "hidden_bias", **{name: name for name in ("U", "V", "hidden_bias", "output_bias", "offset", "scale")}}
 """Arrays of a plain archive, and what they are."""
 ABOUT = "about"
 """Array with the texts that ``certnet export`` adds."""
@@ -113,19 +112,11 @@ _LAST = frozenset({"output", "out", "last", "final", "head", "classifier", "deco
 _RENAME = "save the state of torch.nn.Sequential(Linear, ReLU, Linear), whose weights are 0.weight and 2.weight"
 
 
-def _read_safetensors(path: Path) -> TwoLayerNetwork:
-    """The tensors of a file, as ``state_network`` reads them."""
-    return state_network(path.name, safetensors(path.name, read_bytes(path, LARGEST_FILE)))
-
-
 def state_network(source: str, tensors: Mapping[str, Array]) -> TwoLayerNetwork:
     """The network of two weights ``NAME.weight``, outputs×inputs as PyTorch has them, and their biases ``NAME.bias``.
 
     Which layer comes first follows from the shapes; where both orders fit, from the names (``fc1`` before ``fc2``,
     ``hidden`` before ``output``).
-
-    Raises:
-        InputError: other tensors, in a sentence that begins with ``source``.
     """
     parts: dict[str, Any] = {name: tensors[name] for name in ("offset", "scale") if name in tensors}
     layers = _by_layer(source, {name: tensor for name, tensor in tensors.items() if name not in parts})
@@ -194,5 +185,5 @@ def _tendency(name: str) -> int:
 _READERS: dict[str, Callable[[Path], TwoLayerNetwork]] = {
     ".npz": _read_npz,
     ".onnx": read_onnx,
-    ".safetensors": _read_safetensors,
+    ".safetensors": lambda path: state_network(path.name, safetensors(path.name, read_bytes(path, LARGEST_FILE))),
 }

@@ -7,6 +7,7 @@ import numpy as np
 
 from certnet.io.chain import Chain
 from certnet.io.folding import Rounded, normalised
+from certnet.io.network import TwoLayerNetwork
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.network import ReluNetwork
@@ -29,18 +30,12 @@ def network_from_sklearn(model: Any) -> ReluNetwork:
             f"The model's output activation is {last!r}; certnet verifies outputs without one, and those before the "
             "softmax or logistic function of a classifier."
         )
-    if not (last == "logistic" and network.outputs == 1):
-        return network
-    output, bias = np.vstack([np.zeros_like(network.output), network.output]), np.append(0.0, network.output_bias)
-    return ReluNetwork(network.hidden, network.hidden_bias, output, bias)
+    binary = last == "logistic" and network.outputs == 1
+    return TwoLayerNetwork(network, classes=("0", "1")).with_scores() if binary else network
 
 
 def mlp_network(model: Any) -> tuple[ReluNetwork, str]:
-    """The network before its output activation, with the outputs that the model has, and the name of that activation.
-
-    Raises:
-        InputError: as ``network_from_sklearn``, whatever the output activation.
-    """
+    """The network before its output activation, with the model's outputs, and the name of that activation."""
     weights, biases = getattr(model, "coefs_", None), getattr(model, "intercepts_", None)
     if weights is None or biases is None:
         raise InputError("The model is no fitted MLPClassifier or MLPRegressor; call fit first.")

@@ -16,13 +16,12 @@ from certnet.io.output import writing
 from certnet.io.packed import Array, npz_arrays, unreadable
 from certnet.runtime.display import Result
 from formulations import InputError
-from formulations._validation import FloatArray, IntArray, as_array, as_matrix, shown
+from formulations._validation import FloatArray, IntArray, as_matrix, shown
 from formulations.network import ReluNetwork
 from formulations.rounding import exact_array
 
 if TYPE_CHECKING:
     from certnet.io.columns import Columns
-    from certnet.io.tables import Table
 
 __all__ = ["TwoLayerNetwork"]
 
@@ -30,8 +29,7 @@ FORMAT = "certnet-network"
 VERSION = 2
 LARGEST_FILE = 2**31
 """Bytes of a network's file."""
-_INPUT = ("offset", "scale")
-_MEMBERS = ("U", "V", "hidden_bias", "output_bias", *_INPUT)
+_MEMBERS = ("U", "V", "hidden_bias", "output_bias", "offset", "scale")
 ROUNDED = (
     "The network's weights were computed from the numbers it was given with, such as a standardisation, in float64, "
     "which may round; everything is about the weights that came out, as a certificate holds them."
@@ -94,17 +92,6 @@ class TwoLayerNetwork(Result):
             return self.columns.feature_names
         return tuple(f"x{place + 1}" for place in range(self.network.inputs))
 
-    def encode(self, table: "Table") -> FloatArray:
-        """X (n×d) of a table: by the names of its columns, or where the network has no names all columns in order.
-
-        Raises:
-            InputError: columns that are missing, or cells that cannot be read.
-        """
-        from certnet.io.columns import Columns
-
-        columns = Columns.numbers(table.names) if self.columns is None else self.columns
-        return columns.encode(table)
-
     def to_dict(self) -> dict[str, Any]:
         """Its sizes and names; ``arrays`` has the weights."""
         return {
@@ -117,9 +104,8 @@ class TwoLayerNetwork(Result):
     @property
     def is_binary(self) -> bool:
         """Whether its one output stands for two classes."""
-        if self.classes is None:
-            return self.network.outputs == 1 and self.network.ending == "Sigmoid"
-        return self.network.outputs == 1 and len(self.classes) == 2
+        two = self.network.ending == "Sigmoid" if self.classes is None else len(self.classes) == 2
+        return two and self.network.outputs == 1
 
     @property
     def scores(self) -> int:
@@ -166,17 +152,24 @@ class TwoLayerNetwork(Result):
         Raises:
             InputError: a folded weight overflows, or another number of features or other classes.
         """
-        d = self.network.inputs
         if offset is None and scale is None and self.raw is not None:
-            found = self.raw
-        else:
-            offset = np.zeros(d) if offset is None else offset
-            if len(offset) != d:
-                raise InputError(
-                    f"The network takes {d} features, but the data have {len(offset)}; give the data it was trained on."
-                )
-            found = self._on(offset, np.ones(d) if scale is None else scale)
-        return found if classes is None else _reordered(found, self._order(classes))
+            return self._ordered(self.raw, classes)
+        d = self.network.inputs
+        offset, scale = np.zeros(d) if offset is None else offset, np.ones(d) if scale is None else scale
+        if len(offset) != d:
+            raise InputError(
+                f"The network takes {d} features, but the data have {len(offset)}; give the data it was trained on."
+            )
+        own_offset = np.zeros(d) if self.offset is None else self.offset
+        own_scale = np.ones(d) if self.scale is None else self.scale
+        bare = self.offset is None and self.scale is None
+        if bare or (np.array_equal(own_offset, offset) and np.array_equal(own_scale, scale)):
+            return self._ordered(self.network, classes)
+        gain, shift = Rounded(scale) / Rounded(own_scale), (Rounded(offset) + Rounded(-own_offset)) / Rounded(own_scale)
+        U, bias = folded(Rounded(self.network.hidden.T), Rounded(self.network.hidden_bias), gain, shift)
+        found = ReluNetwork(U.values.T, bias.values, self.network.output, self.network.output_bias)
+        exact = not any(part.off for part in (gain, shift, U, bias))
+        return self._ordered(found.told(self.network.note if exact else ROUNDED, self.network.ending), classes)
 
     def with_scores(self, classes: tuple[str, ...] | None = None) -> ReluNetwork:
         """The network of raw features with an output for each class, in this order: 0 and its own if it is binary."""
@@ -186,35 +179,28 @@ class TwoLayerNetwork(Result):
         output, bias = (np.concatenate([np.zeros_like(part), part]) for part in (found.output, found.output_bias))
         return ReluNetwork(found.hidden, found.hidden_bias, output, bias).as_of(found)
 
-    def _on(self, offset: FloatArray, scale: FloatArray) -> ReluNetwork:
-        own_offset = np.zeros(len(offset)) if self.offset is None else self.offset
-        own_scale = np.ones(len(scale)) if self.scale is None else self.scale
-        bare = self.offset is None and self.scale is None
-        if bare or (np.array_equal(own_offset, offset) and np.array_equal(own_scale, scale)):
-            return self.network
-        gain, shift = Rounded(scale) / Rounded(own_scale), (Rounded(offset) + Rounded(-own_offset)) / Rounded(own_scale)
-        U, bias = folded(Rounded(self.network.hidden.T), Rounded(self.network.hidden_bias), gain, shift)
-        found = ReluNetwork(U.values.T, bias.values, self.network.output, self.network.output_bias)
-        exact = not any(part.off for part in (gain, shift, U, bias))
-        return found.told(self.network.note if exact else ROUNDED, self.network.ending)
-
-    def _order(self, classes: tuple[str, ...]) -> list[int] | None:
-        """Positions of the outputs, in the order of the classes; None where the network names none."""
-        if self.classes is None:
-            return None
+    def _ordered(self, network: ReluNetwork, classes: tuple[str, ...] | None) -> ReluNetwork:
+        """The network with its outputs in the order of the classes, where it names its own."""
+        if self.classes is None or classes in (None, self.classes):
+            return network
         if set(self.classes) != set(classes):
             raise InputError(
                 f"The network knows the classes {', '.join(self.classes)}, but those of the data are "
                 f"{', '.join(classes)}; give the data it was trained on."
             )
-        return [self.classes.index(name) for name in classes]
+        if network.outputs == 1:  # of two classes, the other way round
+            output, bias = -network.output, -network.output_bias
+        else:
+            order = [self.classes.index(name) for name in classes]
+            output, bias = network.output[order], network.output_bias[order]
+        return ReluNetwork(network.hidden, network.hidden_bias, output, bias).as_of(network)
 
     def arrays(self) -> dict[str, Array]:
         """What ``save`` writes, by name; U is d×m."""
         own = self.network
         arrays: dict[str, Any] = {"format": np.array(FORMAT), "version": np.array(VERSION)}
         arrays |= {"U": own.hidden.T, "V": own.output, "hidden_bias": own.hidden_bias, "output_bias": own.output_bias}
-        arrays |= {name: getattr(self, name) for name in _INPUT if getattr(self, name) is not None}
+        arrays |= {name: part for name in ("offset", "scale") if (part := getattr(self, name)) is not None}
         if self.classes is not None:
             arrays["classes"] = np.array(self.classes, dtype=np.str_)
         if self.columns is not None:
@@ -284,7 +270,7 @@ def assemble(
     and b₂ of the network of raw features, with what these are off; ``ending`` is what the file applies to the outputs.
     """
     try:
-        hidden, output = _weights("U", U), _weights("V", V)
+        hidden, output = exact_array("U", U, 2), exact_array("V", V, 2)
         if hidden.shape[1] != output.shape[1]:
             raise InputError(
                 f"U has {hidden.shape[1]} neurons but V has {output.shape[1]}; both need one column per neuron."
@@ -304,32 +290,11 @@ def assemble(
         raise InputError(f"{source}: {error}") from None
 
 
-def _reordered(network: ReluNetwork, order: list[int] | None) -> ReluNetwork:
-    if order is None or order == list(range(len(order))):
-        return network
-    if network.outputs == 1:  # of two classes, the other way round
-        output, bias = -network.output, -network.output_bias
-    else:
-        output, bias = network.output[order], network.output_bias[order]
-    found = ReluNetwork(network.hidden, network.hidden_bias, output, bias)
-    return found.as_of(network)
-
-
 def _columns(source: str, stored: Array) -> "Columns":
     """The columns of the JSON text in a network's file."""
     from certnet.io.columns import Columns
 
     try:
         return Columns.from_json(json.loads(stored.item()))
-    except InputError as error:
-        raise InputError(f"{source}: {error}") from None
     except (ValueError, TypeError, RecursionError):
-        raise InputError(f"{source} is damaged: its columns are no JSON text; save the network again.") from None
-
-
-def _weights(name: str, value: ArrayLike) -> FloatArray:
-    """A finite read-only matrix that may have no columns."""
-    array = as_array(name, value)
-    if array.size:
-        as_matrix(name, array)  # which names the entry that is not finite
-    return exact_array(name, array, 2)
+        raise InputError(f"{source} is damaged: its columns are no recipe of such; save the network again.") from None

@@ -78,7 +78,11 @@ def objective_of(
         given = next((name for name in ("weight_decay", "optimizer", "class_weight") if named[name] is not None), None)
         if given is not None:
             raise InputError(f"{given} is one of PyTorch's terms, which go with torch_loss; with loss name gamma.")
-        return _in_own_terms(read, y, loss, gamma, sample_weight, biases)
+        if gamma is None:
+            raise InputError("Name gamma, the decay in (sum of the loss over rows) + gamma/2·(sum of squared weights).")
+        weights = None if sample_weight is None else plain("sample_weight", sample_weight)
+        program = read.program(y, loss, gamma, weights, biases, ("free", "free"))
+        return Given(read.network, program, "The objective was named in certnet's own terms.", notes=read.notes)
     terms = read_torch_loss(torch_loss, reduction=reduction, class_weight=class_weight)
     return _in_torch_terms(read, y, terms, gamma, weight_decay, optimizer, sample_weight, biases)
 
@@ -99,14 +103,13 @@ class _Read:
     has_biases: tuple[bool, bool]
     module: TorchNetwork | None = None
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences that a user should read."""
+        return () if self.module is None else self.module.notes
+
     def program(
-        self,
-        y: Any,
-        loss: str,
-        gamma: float,
-        omega: Any,
-        biases: Biases,
-        default: tuple[str, str],
+        self, y: Any, loss: str, gamma: float, omega: Any, biases: Biases, default: tuple[str, str]
     ) -> TrainingProgram:
         """The training problem; biases that nobody named are as by default where the network has them."""
         hidden, output = (
@@ -147,15 +150,6 @@ def _read(model: Any, X: Any, *, live: bool) -> _Read:
     return _Read(network, model.features(rows), model.classes, has_biases)
 
 
-def _in_own_terms(read: _Read, y: Any, loss: str, gamma: float | None, sample_weight: Any, biases: Biases) -> Given:
-    if gamma is None:
-        raise InputError("Name gamma, the decay in (sum of the loss over rows) + gamma/2·(sum of squared weights).")
-    weights = None if sample_weight is None else plain("sample_weight", sample_weight)
-    program = read.program(y, loss, gamma, weights, biases, ("free", "free"))
-    notes = () if read.module is None else read.module.notes
-    return Given(read.network, program, "The objective was named in certnet's own terms.", notes=notes)
-
-
 def _in_torch_terms(
     read: _Read,
     y: Any,
@@ -170,7 +164,7 @@ def _in_torch_terms(
     omega, factor = loss.weights(Y, sample_weight), loss.factor(Y)
     weighted = "" if sample_weight is None else " of the rows' losses times their weights"
     theirs, default = f"In PyTorch's terms: {loss}{weighted}", ("penalised", "penalised")
-    notes = () if read.module is None else read.module.notes
+    notes = read.notes
     if gamma is None:
         if optimizer is None or isinstance(optimizer, str):
             require_coupled(optimizer or "sgd")

@@ -8,7 +8,7 @@ needed to put layers together; else they are rounded to float64, and the network
 
 import importlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,29 +17,19 @@ import numpy as np
 
 from certnet.io.chain import Chain
 from certnet.io.network import LARGEST_FILE, TwoLayerNetwork
-from certnet.io.onnx_advice import advice
 from certnet.io.onnx_learned import LABELS
-from certnet.io.onnx_nodes import FLOATS, apply
+from certnet.io.onnx_nodes import apply
+from certnet.io.onnx_operators import ELEMENTS, FOLDED, MOVES, ROUNDED, advice
 from certnet.io.onnx_reference import Node, Opsets
-from certnet.io.onnx_signals import LARGEST_SIGNAL, MOVES, Operand, OtherNodeError, Signal, refuse_within, settled
-from certnet.io.onnx_tensors import Tensors
+from certnet.io.onnx_signals import LARGEST_SIGNAL, Operand, OtherNodeError, Signal, refuse_within, settled
+from certnet.io.onnx_tensors import Tensors, plain
 from certnet.io.packed import Array, read_bytes
 from formulations import InputError
 
-_EXACT = (
-    *("Abs", "And", "Cast", "Ceil", "Clip", "ConstantOfShape", "Equal", "Floor", "Greater", "GreaterOrEqual", "Less"),
-    *("LessOrEqual", "Max", "Min", "Neg", "Not", "Or", "Relu", "Shape", "Sign", "Size", "Where"),
-)
-_ROUNDED = (
-    *("Add", "CumSum", "Div", "Exp", "Gemm", "Log", "MatMul", "Mean", "Mod", "Mul", "Pow", "Range", "Reciprocal"),
-    *("ReduceMean", "ReduceProd", "ReduceSum", "Sqrt", "Sub", "Sum"),
-)
-_FOLDED = frozenset({*MOVES, *_EXACT, *_ROUNDED})
-"""Operators that are evaluated where all they take is constant, in float64."""
 _FROM_WHOLE = ("Cast", "LinearClassifier", "LinearRegressor", "Scaler", "Shape", "Size")
 """Operators that make floating-point numbers, or shapes, of whole numbers."""
-_CONSTANTS = ("value", "value_float", "value_floats", "value_int", "value_ints")
-
+LARGEST_TOTAL = 2**28
+"""Most numbers of all that nodes compute, which is 2 GB."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -64,11 +54,7 @@ def read_onnx(path: Path, *, output: str | None = None, shapes: Shapes | None = 
 
 
 def decoded(path: Path) -> Any:
-    """The ModelProto of a file.
-
-    Raises:
-        InputError: it is no ONNX file, or the onnx package is missing.
-    """
+    """The ModelProto of a file."""
     try:
         onnx = importlib.import_module("onnx")
         decode_error = importlib.import_module("google.protobuf.message").DecodeError
@@ -101,11 +87,6 @@ def _names_are_text(model: Any) -> bool:
     return all(isinstance(name, str) for name in names)
 
 
-def _dimensions(value: Any) -> list[int]:
-    """Of a graph's input, 0 where they are not fixed."""
-    return [max(int(entry.dim_value), 0) for entry in value.type.tensor_type.shape.dim]
-
-
 class _Graph:
     """A graph, how its tensors are decoded, its inputs' shapes if these are known, and the file's name."""
 
@@ -115,7 +96,7 @@ class _Graph:
         self._opsets = Opsets(self.source, model, onnx, self._tensors)
         self._initial = {tensor.name: tensor for tensor in self.graph.initializer}
         self._inputs = [value for value in self.graph.input if value.name not in self._initial]
-        self._rounded = False
+        self._rounded, self._total, self._counted = False, 0, set[int]()
         self._nodes: dict[int, Node] = {}
         self._constants: dict[str, Array] = {}
         names = [*self._initial, *(value.name for value in self._inputs)]
@@ -144,15 +125,15 @@ class _Graph:
                 with suppress(InputError):
                     found.append(self._read(nodes, {value.name: shape}, failures))
             if len(found) > 1:
-                raise self._shapeless(_dimensions(value))
+                raise self._shapeless(value)
             if found:
                 return found[0]
-        raise max(failures, key=lambda failure: failure[0])[1] if failures else self._shapeless([])
+        raise max(failures, key=lambda failure: failure[0])[1] if failures else self._shapeless(value)
 
     def _read(self, nodes: Sequence[Any], shapes: Shapes, failures: list[tuple[int, InputError]]) -> TwoLayerNetwork:
         """The network for inputs of these shapes; a failure is kept with how many values were known before."""
         known: dict[str, Operand] = {}
-        self._rounded = False
+        self._rounded, self._total, self._counted = False, 0, set[int]()
         try:
             known.update(self._signals(shapes))
             for node in nodes:
@@ -165,7 +146,7 @@ class _Graph:
     def _require_floats(self, nodes: Sequence[Any]) -> None:
         """Whole numbers as inputs may be moved and cast alone: their quotients are others, and their sums overflow."""
         types = {value.name: value.type.tensor_type.elem_type for value in self._inputs}
-        whole = {name for name, kind in types.items() if kind not in (0, *FLOATS)}
+        whole = {name for name, kind in types.items() if kind not in (0, *ELEMENTS)}
         for node in nodes:
             if whole.isdisjoint(node.input) or node.op_type in _FROM_WHOLE:
                 continue
@@ -204,10 +185,10 @@ class _Graph:
         Lengths that are not fixed are among those of the constants. Of shapes that come together one alone may fit;
         all else fits a length of 1 by broadcasting, so it comes last.
         """
-        dimensions = _dimensions(value)
+        dimensions = [max(int(entry.dim_value), 0) for entry in value.type.tensor_type.shape.dim]
         if len(dimensions) > 2:
             if not all(dimensions[1:]) or math.prod(dimensions[1:]) > LARGEST_SIGNAL:
-                raise self._shapeless(dimensions)
+                raise self._shapeless(value)
             yield [(1, *dimensions[1:])]
             return
         tensors = [*self.graph.initializer, *(entry.t for node in self.graph.node for entry in node.attribute)]
@@ -221,8 +202,9 @@ class _Graph:
         if length < 2 and not vector:
             yield [(n, 1) for n in ([count] if count else [1, *sorted(constant)])]
 
-    def _shapeless(self, dimensions: Sequence[int]) -> InputError:
-        return InputError(f"{self.source} takes inputs of shape {tuple(dimensions)}; fix all but the first dimension.")
+    def _shapeless(self, value: Any) -> InputError:
+        shape = tuple(max(int(entry.dim_value), 0) for entry in value.type.tensor_type.shape.dim)
+        return InputError(f"{self.source} takes inputs of shape {shape}; fix all but the first dimension.")
 
     def _follow(self, proto: Any, known: dict[str, Operand]) -> None:
         """Add what a node computes of the values that are known."""
@@ -230,18 +212,15 @@ class _Graph:
         if id(proto) not in self._nodes:
             self._nodes[id(proto)] = self._opsets.node(proto)
         node = self._nodes[id(proto)]
-        names = list(proto.input)
-        while names and not names[-1]:
-            names.pop()
-        for name in names:
+        for name in node.inputs:
             if name in self._initial and name not in known:
                 if name not in self._constants:
                     self._constants[name] = self._tensors.array(self._initial[name])
                 known[name] = self._constants[name]
-        absent = next((name for name in names if name and name not in known), None)
+        absent = next((name for name in node.inputs if name and name not in known), None)
         if absent is not None:
             raise InputError(f"{node.label} uses {absent!r}, which nothing computes before; export the network again.")
-        operands = [known[name] if name else None for name in names]
+        operands = [known[name] if name else None for name in node.inputs]
         try:
             with np.errstate(all="ignore"):
                 # What overflows is found when the network is put together.
@@ -251,14 +230,23 @@ class _Graph:
         except InputError as error:
             raise InputError(f"{node.label} {error}.") from None
         known.update(zip(proto.output, results, strict=False))
+        self._require_room(operand for operand in results if operand is not None)
+
+    def _require_room(self, results: Iterable[Array | Signal]) -> None:
+        """Count the numbers of what was computed, all of which stay; arrays that are there already cost nothing."""
+        for result in results:
+            chain = result.chain if isinstance(result, Signal) else None
+            parts = [] if chain is None else [part.values for part in (chain.matrix, *(chain.hidden or ())) if part]
+            for array in (result.places if isinstance(result, Signal) else result, *parts):
+                self._total += 0 if id(array) in self._counted else array.size
+                self._counted.add(id(array))
+        if self._total > LARGEST_TOTAL:
+            raise InputError(f"{self.source} makes more than {LARGEST_TOTAL} numbers, the most that certnet computes.")
 
     def _computed(self, node: Node, operands: list[Operand]) -> Sequence[Operand]:
         if node.kind == "Constant" and node.is_standard:
-            value = next((node.attributes[name] for name in _CONSTANTS if name in node.attributes), None)
-            if value is None:
-                raise InputError("holds no dense numbers")
-            array = np.asarray(value)
-            return [array.astype(np.float64) if array.dtype.kind == "f" else array]
+            # A tensor, or a list of numbers; what else there may be is refused where it is used.
+            return [plain(np.asarray(value), "holds no dense numbers, and") for value in node.attributes.values()]
         signals = [operand for operand in operands if isinstance(operand, Signal)]
         if signals and node.kind in ("Shape", "Size") and node.is_standard:
             if signals[0].ending is not None and signals[0].ending.is_label:
@@ -266,10 +254,10 @@ class _Graph:
             return list(node.run([signals[0].places]))
         if signals:
             return apply(node, operands)
-        if not (node.is_standard and node.kind in _FOLDED):
-            raise InputError(advice(node))
+        if not (node.is_standard and node.kind in FOLDED):
+            raise InputError(advice(node.kind))
         results = node.run([operand for operand in operands if not isinstance(operand, Signal)])
-        self._rounded |= node.kind in _ROUNDED and any(array.dtype.kind == "f" for array in results)
+        self._rounded |= node.kind in ROUNDED and any(array.dtype.kind == "f" for array in results)
         return list(results)
 
     def _result(self, known: dict[str, Operand]) -> TwoLayerNetwork:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from certnet.io.onnx_advice import advice
+from certnet.io.onnx_operators import advice
 from certnet.io.onnx_reference import Node
 from certnet.io.onnx_signals import (
     Ending,
@@ -105,7 +105,7 @@ def _normalizer(node: Node, operands: Sequence[Operand]) -> Operand:
     """Probabilities that sum up to 1 stay as they are."""
     signal = signal_of(operands[0])
     if signal.ending is None or signal.ending.kind != "Softmax" or node.attributes.get("norm") != "L1":
-        raise InputError(advice(node))
+        raise InputError(advice(node.kind))
     return signal
 
 

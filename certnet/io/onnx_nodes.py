@@ -9,12 +9,10 @@ import numpy as np
 
 from certnet.io.chain import LARGEST_MATRIX, Bounds, Chain, beside
 from certnet.io.folding import ONE, Rounded, normalised
-from certnet.io.onnx_advice import advice
 from certnet.io.onnx_learned import LEARNED
+from certnet.io.onnx_operators import ELEMENTS, ENDS, LINEAR, MOVES, advice
 from certnet.io.onnx_reference import Node
 from certnet.io.onnx_signals import (
-    LINEAR,
-    MOVES,
     Ending,
     Operand,
     Operation,
@@ -29,19 +27,14 @@ from certnet.io.onnx_signals import (
     signal_of,
 )
 from formulations import InputError
+from formulations._validation import FloatArray
 
 _NO_BOUNDS = (float(np.finfo(np.float32).max), float(np.finfo(np.float64).max), math.inf)
 """Bounds of Clip, up to the sign, that mean none, as exporters write them."""
-FLOATS = (1, 10, 11, 16)
-"""float32, float16, float64 and bfloat16 as the standard numbers them."""
 
 
 def apply(node: Node, operands: Sequence[Operand]) -> list[Operand]:
-    """What a node computes, of which at least one operand is a signal; complaints go on from its label.
-
-    Raises:
-        InputError: what certnet does not read.
-    """
+    """What a node computes, of which at least one operand is a signal; complaints go on from its label."""
     ended = next((x.ending for x in operands if isinstance(x, Signal) and x.ending is not None), None)
     if ended is not None and node.kind not in _AFTER_THE_END:
         refuse_within(ended, node.kind)
@@ -51,9 +44,18 @@ def apply(node: Node, operands: Sequence[Operand]) -> list[Operand]:
         return [operands[0]]
     operation = (OPERATIONS if node.is_standard else LEARNED).get(node.kind)
     if operation is None:
-        raise InputError(advice(node))
+        raise InputError(advice(node.kind))
     found = operation(node, operands)
     return found if isinstance(found, list) else [found]
+
+
+def _apart(operands: Sequence[Operand]) -> tuple[Signal, FloatArray, bool]:
+    """A signal and a constant, and whether the signal is the first of them."""
+    left, right = operands
+    if isinstance(left, Signal) and isinstance(right, Signal):
+        raise InputError("multiplies or divides computed values, which no ReLU network does")
+    on_left = isinstance(left, Signal)
+    return signal_of(left if on_left else right), numbers_of(right if on_left else left), on_left
 
 
 Combination = Callable[[Bounds, bool], Bounds | Rounded]
@@ -61,12 +63,8 @@ Combination = Callable[[Bounds, bool], Bounds | Rounded]
 
 
 def _elementwise(combined: Combination, node: Node, operands: Sequence[Operand]) -> Operand:
-    """A signal and a constant."""
-    left, right = operands
-    if isinstance(left, Signal) and isinstance(right, Signal):
-        raise InputError("multiplies or divides computed values, which no ReLU network does")
-    on_left = isinstance(left, Signal)
-    signal, values = beside_constant(signal_of(left if on_left else right), numbers_of(right if on_left else left))
+    signal, constant, on_left = _apart(operands)
+    signal, values = beside_constant(signal, constant)
     return replace(signal, chain=signal.chain.affine(combined(values, on_left), 0.0))
 
 
@@ -93,8 +91,8 @@ def _difference(node: Node, operands: Sequence[Operand]) -> Operand:
     left, right = operands
     if isinstance(left, Signal) and isinstance(right, Signal):
         return _combined(left, right, -1.0)
-    on_left = isinstance(left, Signal)
-    signal, values = beside_constant(signal_of(left if on_left else right), numbers_of(right if on_left else left))
+    signal, constant, on_left = _apart(operands)
+    signal, values = beside_constant(signal, constant)
     if signal.ending is None:
         return replace(signal, chain=signal.chain.affine(*((1.0, -values) if on_left else (-1.0, values))))
     if on_left or signal.ending.kind != "Sigmoid" or np.any(values != 1):
@@ -121,11 +119,7 @@ def _combined(left: Signal, right: Signal, sign: float) -> Signal:
 
 
 def _matmul(node: Node, operands: Sequence[Operand]) -> Operand:
-    left, right = operands
-    if isinstance(left, Signal) and isinstance(right, Signal):
-        raise InputError("multiplies two computed values, which no ReLU network does")
-    on_left = isinstance(left, Signal)
-    signal, matrix = signal_of(left if on_left else right), numbers_of(right if on_left else left)
+    signal, matrix, on_left = _apart(operands)
     places = signal.places
     if on_left and (places.ndim > 2 or signal.chain.whole) and matrix.ndim == 2 and signal.size != len(matrix):
         return linear(node, operands)
@@ -222,7 +216,7 @@ def _extreme(sign: float, node: Node, operands: Sequence[Operand]) -> Operand:
 
 def _cast(node: Node, operands: Sequence[Operand]) -> Operand:
     signal = signal_of(operands[0])
-    if node.attributes.get("to") not in FLOATS:
+    if node.attributes.get("to") not in ELEMENTS:
         raise InputError("makes other numbers than floating-point ones of computed values; leave it out")
     return signal
 
@@ -249,7 +243,6 @@ def _end(node: Node, operands: Sequence[Operand]) -> Operand:
     return Signal(signal.chain, places, Ending(node.kind, node.label, node.kind == "ArgMax"))
 
 
-ENDS = ("ArgMax", "LogSoftmax", "Sigmoid", "Softmax", "Tanh")
 OPERATIONS: dict[str, Operation] = {
     **dict.fromkeys(MOVES, moved),
     **dict.fromkeys(LINEAR, linear),

@@ -32,6 +32,7 @@ class Node:
         proto: as the file holds it.
         label: how complaints name it.
         kind: its operator.
+        inputs: names, empty for one that is left out, none of these last.
         attributes: by name, with the opset's defaults; tensors are arrays and texts are strings.
         schema, version: of its operator.
     """
@@ -39,6 +40,7 @@ class Node:
     proto: Any
     label: str
     kind: str
+    inputs: Sequence[str]
     attributes: Mapping[str, Any]
     schema: Any
     version: int
@@ -49,11 +51,7 @@ class Node:
         return self.proto.domain in _STANDARD
 
     def run(self, operands: Sequence[Array | None]) -> list[Array]:
-        """The outputs for these inputs, None where one is left out.
-
-        Raises:
-            InputError: inputs that do not fit, or outputs that would be too large.
-        """
+        """The outputs for these inputs, None where one is left out."""
         import onnx
         from onnx.reference import ReferenceEvaluator
 
@@ -97,11 +95,7 @@ class Node:
 
 
 class Opsets:
-    """The operators that a file may use.
-
-    Raises:
-        InputError: opsets that this reader, or the onnx package that is installed, does not know.
-    """
+    """The operators that a file may use; refused are opsets that this reader or the onnx package does not know."""
 
     def __init__(self, source: str, model: Any, onnx: Any, tensors: Tensors) -> None:
         self._source, self._onnx, self._tensors = source, onnx, tensors
@@ -142,10 +136,9 @@ class Opsets:
         ):
             if not least <= count <= most:
                 raise InputError(f"{label} has {count} {word} where {least} are expected; export the network again.")
-        known = schema.attributes
-        defaults = {name: entry.default_value for name, entry in known.items() if entry.default_value.name}
-        attributes = {name: self._value(entry) for name, entry in defaults.items()}
-        names = [entry.name for entry in proto.attribute]
+        known, names = schema.attributes, [entry.name for entry in proto.attribute]
+        defaults = (entry.default_value for entry in known.values() if entry.default_value.name)
+        attributes = {entry.name: self._value(entry) for entry in defaults}
         for entry in proto.attribute:
             fitting = entry.name in known and entry.type == int(known[entry.name].type) and not entry.ref_attr_name
             if not fitting or names.count(entry.name) > 1:
@@ -156,7 +149,7 @@ class Opsets:
         absent = next((name for name, entry in known.items() if entry.required and name not in names), None)
         if absent is not None:
             raise InputError(f"{label} lacks the attribute {absent!r}; export the network again.")
-        return Node(proto, label, proto.op_type, attributes, schema, version)
+        return Node(proto, label, proto.op_type, inputs, attributes, schema, version)
 
     def _value(self, entry: Any) -> Any:
         value = self._onnx.helper.get_attribute_value(entry)

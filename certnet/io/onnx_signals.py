@@ -14,7 +14,7 @@ import numpy as np
 
 from certnet.io.chain import LARGEST_MATRIX, Bounds, Chain, beside
 from certnet.io.folding import ONE, Rounded
-from certnet.io.onnx_advice import READ
+from certnet.io.onnx_operators import MEANS, READ
 from certnet.io.onnx_reference import LARGEST_RESULT, Node
 from certnet.io.packed import Array
 from formulations import InputError
@@ -25,14 +25,6 @@ LARGEST_SIGNAL = 2**24
 """Most values that a node computes of one data point, or that it has as input."""
 _BATCH = 2**22
 """Entries of the unit vectors that are evaluated at a time."""
-MOVES = (
-    *("Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity", "Reshape"),
-    *("Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"),
-)
-"""Operators that move entries."""
-LINEAR = ("AveragePool", "Conv", "ConvTranspose", "GlobalAveragePool", "Pad", "ReduceMean", "ReduceSum")
-"""Operators that are linear in their first operand."""
-_MEANS = ("AveragePool", "GlobalAveragePool", "ReduceMean")
 
 
 class OtherNodeError(InputError):
@@ -94,7 +86,9 @@ def signal_of(operand: Operand) -> Signal:
 
 def constants(operands: Sequence[Operand]) -> list[Array | None]:
     if any(isinstance(operand, Signal) for operand in operands):
-        raise InputError("takes more than one computed value; certnet reads affine layers with constant weights")
+        raise InputError(
+            "takes several computed values; certnet reads affine layers of constant weights and fixed shapes"
+        )
     return [operand for operand in operands if not isinstance(operand, Signal)]
 
 
@@ -129,10 +123,8 @@ def moved(node: Node, operands: Sequence[Operand]) -> list[Operand]:
     """The operators that only move entries, evaluated on their numbers."""
     if node.kind == "Concat":
         return _concatenated(node, operands)
-    first, rest = signal_of(operands[0]), operands[1:]
-    if any(isinstance(operand, Signal) for operand in rest):
-        raise InputError("takes a computed value as shape or position; export the network with fixed shapes")
-    results = node.run([first.places, *constants(rest)])
+    first = signal_of(operands[0])
+    results = node.run([first.places, *constants(operands[1:])])
     return [settled(first.chain, result, first.ending) for result in results]
 
 
@@ -213,7 +205,7 @@ def linear(node: Node, operands: Sequence[Operand]) -> Operand:
             raise InputError("mixes data points")
         weights[start : start + step] = values.reshape(len(units), -1)
     # Means have weights 1/n, rounded once.
-    inverse = ONE / Rounded(weights[weights != 0]) if node.kind in _MEANS else ONE
+    inverse = ONE / Rounded(weights[weights != 0]) if node.kind in MEANS else ONE
     found = product(signal, weights, zero.shape, 2.0**-52 * np.abs(weights).max() if inverse.off else 0.0)
     if bias is None:
         return found

@@ -28,11 +28,7 @@ class Tensors:
         self._path, self._to_array, self._bytes = path, to_array, 0
 
     def array(self, tensor: Any) -> Array:
-        """The numbers, truth values or texts of a TensorProto.
-
-        Raises:
-            InputError: it is damaged, lies in a file that is missing or elsewhere, or holds other things.
-        """
+        """The numbers, truth values or texts of a TensorProto."""
         name = f"{self._path.name}: the tensor {tensor.name!r}"
         try:
             if any(length < 0 for length in tensor.dims):
@@ -58,18 +54,14 @@ class Tensors:
         file = self._path.parent / place
         try:
             inside = file.resolve().is_relative_to(self._path.parent.resolve()) and not place.is_absolute()
-            if not inside or ".." in place.parts or "\\" in str(place) or not place.parts:
+            if not inside or ".." in place.parts or "\\" in str(place) or not file.is_file():
                 raise InputError(
-                    f"{name} names the file {str(place)[:80]!r}, which does not lie beside the model; export it as a "
-                    "single file."
+                    f"{name} has its numbers in {str(place)[:80]!r}, which is missing or does not lie beside the "
+                    "model; put it there, or export a single file."
                 )
-            if not file.is_file():
-                raise InputError(
-                    f"{name} has its numbers in {str(place)[:80]!r}, which is missing; put that file beside the model."
-                )
-            start = int(entries.get("offset", "0"))
-            length = int(entries.get("length", file.stat().st_size - start))
-            if start < 0 or length < 0 or start + length > file.stat().st_size or self._bytes + length > LARGEST_FILE:
+            size, start = file.stat().st_size, int(entries.get("offset", "0"))
+            length = int(entries.get("length", size - start))
+            if start < 0 or length < 0 or start + length > size or self._bytes + length > LARGEST_FILE:
                 raise ValueError(length)
             with file.open("rb") as stream:
                 stream.seek(start)
@@ -85,11 +77,7 @@ class Tensors:
 
 
 def plain(array: Array, name: str) -> Array:
-    """Floating-point numbers as float64, and all else as it is.
-
-    Raises:
-        InputError: numbers that float64 cannot hold, or complex ones.
-    """
+    """Floating-point numbers as float64, and all else as it is; refused are those that float64 cannot hold."""
     kind = array.dtype.kind
     if array.dtype.name in _WIDENED:
         array, kind = array.astype(np.float32), "f"

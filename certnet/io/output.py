@@ -158,11 +158,7 @@ def output_folder(path: Path, *, files: Sequence[str], command: str | None = Non
 
 
 def require_named(out: str | None, option: str = "--out") -> None:
-    """Refuse a folder without a name.
-
-    Raises:
-        InputError: saying so.
-    """
+    """Refuse a folder without a name."""
     if out is not None and not out.strip():
         raise InputError(f"{option} names no folder; give one, or leave {option} away.")
 
@@ -185,11 +181,7 @@ def json_writer(value: Mapping[str, Any]) -> Writer:
 
 @contextlib.contextmanager
 def writing(path: str | Path) -> Iterator[None]:
-    """Surrounds the writing of a file.
-
-    Raises:
-        InputError: it cannot be written.
-    """
+    """Surrounds the writing of a file, and says so where it cannot be written."""
     try:
         yield
     except OSError as error:
@@ -197,11 +189,7 @@ def writing(path: str | Path) -> Iterator[None]:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file that appears when it is complete; an old one stays until then.
-
-    Raises:
-        InputError: it cannot be written.
-    """
+    """Write a file that appears when it is complete; an old one stays until then."""
     with writing(path):
         write_atomically(path, lambda file: file.write(content))  # type: ignore[arg-type]
 

@@ -13,6 +13,7 @@ from certnet.io.joint import side_by_side
 from certnet.io.load_network import read_network
 from certnet.io.vnnlib import Stated, in_file, read_text, stated
 from certnet.io.vnnlib2 import Declaration, Tensor
+from certnet.runtime.abandon import abandonable
 from formulations import InputError
 from formulations.network import ReluNetwork
 
@@ -42,7 +43,9 @@ class Query(Property):
         return tuple(tensor for network in self.networks for tensor in network.tensors)
 
 
-def read_query(path: str | Path, files: Mapping[str, str] | str, *, semantics: str = REAL) -> Query:
+def read_query(
+    path: str | Path, files: Mapping[str, str] | str, *, semantics: str = REAL, seconds: float | None = None
+) -> Query:
     """Read a property file and the network files that are named for it.
 
     Args:
@@ -50,11 +53,17 @@ def read_query(path: str | Path, files: Mapping[str, str] | str, *, semantics: s
         files: a file for each network that the query declares and does not call equal to another; or the file of the
             only one.
         semantics: "float32" to ask it of every evaluation in float32 where the file does not say so itself.
+        seconds: after which reading is given up.
 
     Raises:
         InputError: files are missing, too many, or not of what the query declares; or an element type for which no
             answer can be guaranteed.
+        OutOfTimeError: it takes longer than these seconds.
     """
+    return abandonable(lambda: _read(path, files, semantics), seconds=seconds)
+
+
+def _read(path: str | Path, files: Mapping[str, str] | str, semantics: str) -> Query:
     text = read_text(path)
     with in_file(path):
         found = stated(text)
@@ -72,17 +81,13 @@ def read_query(path: str | Path, files: Mapping[str, str] | str, *, semantics: s
         semantics = FLOAT32 if FLOAT32 in _elements(found.networks) else semantics
         known: dict[str, ReluNetwork] = {}
         for network in found.networks:
-            source = _source(network, found.networks)
-            known[network.name] = declared_network(files[source], network, plain=semantics == FLOAT32)
+            file = files[network.equal_to or network.name]
+            known[network.name] = declared_network(file, network, plain=semantics == FLOAT32)
         return _query(found, side_by_side([*known.values()]), semantics)
 
 
 def named_files(texts: Sequence[str]) -> dict[str, str] | str:
-    """The files of texts NAME=FILE by these names, or the file that is all there is.
-
-    Raises:
-        InputError: several without names, or a name twice.
-    """
+    """The files of texts NAME=FILE by these names, or the file that is all there is."""
     if len(texts) == 1 and "=" not in texts[0]:
         return texts[0]
     files: dict[str, str] = {}
@@ -118,16 +123,6 @@ def _require_named(networks: tuple[Declaration, ...], files: Mapping[str, str]) 
         equal = next((network.equal_to for network in networks if network.name == extra), None)
         why = "which it does not declare" if equal is None else f"which it calls equal to {equal}"
         raise InputError(f"--network names {extra}, {why}; leave it out.")
-
-
-def _source(network: Declaration, networks: tuple[Declaration, ...]) -> str:
-    """The name of the network whose file is this one's."""
-    by_name = {one.name: one for one in networks}
-    for _ in networks:
-        if network.equal_to is None:
-            return network.name
-        network = by_name[network.equal_to]
-    raise InputError("its networks are called equal in a circle; give one of them a file.")
 
 
 def _elements(networks: tuple[Declaration, ...]) -> set[str]:

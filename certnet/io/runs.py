@@ -166,7 +166,7 @@ def read_runs(path: str | Path) -> tuple[Run, ...]:
     inside = [] if folder is None or not (folder / TABLE).is_file() else _runs_in(folder)
     if not inside:
         return (read_run(path),)
-    return tuple(sorted((read_run(one) for one in inside), key=_decay, reverse=True))
+    return tuple(sorted(map(read_run, inside), key=lambda run: number(run.report.get("gamma")) or 0.0, reverse=True))
 
 
 def runs_here() -> list[str]:
@@ -184,22 +184,14 @@ def find_run(path: str | Path) -> Path | None:
 
 
 def network_of(run: Run) -> TwoLayerNetwork:
-    """The network of a run.
-
-    Raises:
-        InputError: the run has none.
-    """
+    """The network of a run; refused where it has none."""
     if run.network is None:
         raise InputError(f"{run.path} holds the results of certnet {run.command}, no network; name a run of training.")
     return run.network
 
 
 def certificates_in(path: Path) -> list[Path]:
-    """All certificates in a folder and those below, by name.
-
-    Raises:
-        InputError: there is none.
-    """
+    """All certificates in a folder and those below, by name; there has to be one."""
     found = sorted(file for file in path.rglob("*.cert") if file.is_file() and not file.name.startswith("."))
     if not found:
         raise InputError(f"{path} holds no certificate, no file that ends in .cert; name the folder of a run.")
@@ -222,10 +214,6 @@ def _runs_in(folder: Path) -> list[Path]:
 
 def _named(folders: Sequence[Path]) -> str:
     return listed(folders, MOST_NAMED, 200)
-
-
-def _decay(run: Run) -> float:
-    return number(run.report.get("gamma")) or 0.0
 
 
 def _absent(path: str) -> InputError:

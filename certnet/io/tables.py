@@ -84,11 +84,7 @@ class Table:
 
     @classmethod
     def of_frame(cls, frame: Any, name: str = "the data frame") -> "Table":
-        """The columns of a pandas ``DataFrame``; its index is no column. Rows are counted from 0.
-
-        Raises:
-            InputError: names that are repeated or empty, no row, or cells that hold lists and the like.
-        """
+        """The columns of a pandas ``DataFrame``; its index is no column. Rows are counted from 0."""
         names = [str(column).strip() for column in frame.columns]
         _require_size(name, len(frame), len(names))
         columns = (frame.iloc[:, place].tolist() for place in range(len(names)))
@@ -109,10 +105,9 @@ def read_table(path: str | Path) -> Table:
             raise InputError(f"{path.name} is a spreadsheet; export its sheet as 'CSV UTF-8' and name that file.")
         if path.suffix.lower() in PARQUET:
             return _read_parquet(path)
-        text = read_csv(path)
+        return Table(path.name, *read_csv(path))
     except OSError as error:
         raise unreadable(path, error) from None
-    return Table(path.name, text.header, text.columns, text.lines, "line", text.decimal_comma, text.notes)
 
 
 def _read_parquet(path: Path) -> Table:
@@ -150,8 +145,10 @@ def _typed(name: str, names: Sequence[str], columns: Iterable[Iterable[Any]], li
     for column, cells in zip(names, columns, strict=True):
         try:
             texts.append([_text(cell) for cell in cells])
-        except TypeError:
-            wrong.append(f"{name} has cells in column {column!r} that are no text, number or date; drop the column.")
+        except (TypeError, ValueError, OverflowError):
+            wrong.append(
+                f"{name} has cells in column {column!r} that are no text, float64 number or date; drop the column."
+            )
     require_none(name, wrong)
     return Table(name, tuple(names), tuple(texts), lines, "row")
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from certnet.io.cells import EXACT, INFINITE, MISSING, MISSING_NAME, parse_number
+from certnet.io.columns import Columns
 from certnet.io.columns_fit import Draft, draft
 from certnet.io.complaints import require_none
 from certnet.io.dataset import DataSet, Recipe, Task
@@ -34,28 +35,20 @@ class Tabular:
     target: str
 
     def with_features(self, train: IntArray) -> DataSet:
-        """The data with the features of all rows, treated as these training rows say, or as the recipe's columns do.
-
-        Raises:
-            InputError: no input is left, or too many.
-        """
+        """The data with the features of all rows, treated as these training rows say, or as the recipe's columns do."""
         data, columns = self.data, self.draft.recipe.columns
         notes: tuple[str, ...] = ()
         if columns is None:
             goal = data.Y.argmax(axis=1).astype(np.float64) if data.task == "classification" else data.Y[:, 0]
             how = {"classes": data.task == "classification"}
             columns, notes = self.draft.fit(train, goal, self.target, **how)
-        X, remarks = columns.encode_with_notes(self.draft.table)
+        X, remarks = columns.encode(self.draft.table)
         names = columns.feature_names
         return replace(data, X=X, feature_names=names, columns=columns, notes=(*data.notes, *notes, *remarks))
 
 
 def tabular(table: Table, recipe: Recipe, task: Task | None, outputs: Outputs | None) -> Tabular:
-    """What a table holds, by its recipe; all that is wrong with it comes at once.
-
-    Raises:
-        InputError: columns that are not there, cells that cannot be read, targets that are neither.
-    """
+    """What a table holds, by its recipe; all that is wrong with it comes at once."""
     target, weighing, inputs = _roles(table, recipe)
     cells = table.column(target)
     source = f"{table.name}, column {target!r},"
@@ -91,6 +84,8 @@ def tabular(table: Table, recipe: Recipe, task: Task | None, outputs: Outputs | 
     if weighing is not None:
         weights, complaints = _weights(table, weighing)
         wrong += complaints
+    if recipe.plain:
+        recipe = replace(recipe, columns=Columns.numbers(inputs, target=target))
     kept = replace(table, names=tuple(inputs), columns=tuple(table.column(name) for name in inputs), notes=())
     found = draft(kept, recipe)
     require_none(table.name, [*wrong, *found.wrong])
@@ -108,11 +103,7 @@ def tabular(table: Table, recipe: Recipe, task: Task | None, outputs: Outputs | 
 
 
 def _roles(table: Table, recipe: Recipe) -> tuple[str, str | None, list[str]]:
-    """The names of target, weights and inputs.
-
-    Raises:
-        InputError: names that are not there, or have two roles.
-    """
+    """The names of target, weights and inputs."""
     columns = recipe.columns
     named = {
         "--target": [] if recipe.target is None else [recipe.target.strip()],

@@ -122,11 +122,7 @@ class TorchLoss:
 
 
 def torch_loss(loss: Any, *, reduction: str = "mean", class_weight: Any = None) -> TorchLoss:
-    """Read a loss: a name such as "mse", "huber:1.5" or "CrossEntropyLoss", or a live module of ``torch.nn``.
-
-    Raises:
-        InputError: a loss that certnet has not, naming those it has.
-    """
+    """Read a loss: a name such as "mse", "huber:1.5" or "CrossEntropyLoss", or a live module of ``torch.nn``."""
     weight = None if class_weight is None else _positive_vector("class_weight", class_weight)
     if not isinstance(loss, str):
         return _of_module(loss, weight)
@@ -201,11 +197,7 @@ def _positive_vector(name: str, values: Any) -> FloatArray:
 
 
 def require_coupled(optimizer: str) -> None:
-    """Refuse an optimiser whose weight decay belongs to no objective.
-
-    Raises:
-        InputError: saying so, or an unknown name.
-    """
+    """Refuse an optimiser whose weight decay belongs to no objective."""
     name = optimizer.lower()
     if name in _DECOUPLED:
         raise InputError(
@@ -217,11 +209,7 @@ def require_coupled(optimizer: str) -> None:
 
 
 def decay_of(weight_decay: Any) -> float:
-    """λ.
-
-    Raises:
-        InputError: it is missing, or not positive.
-    """
+    """λ."""
     if weight_decay is None or real_number(weight_decay) == 0:
         raise InputError(
             "Without weight decay the objective has no minimiser; name the weight_decay it was trained with, or gamma."

@@ -58,11 +58,7 @@ def in_file(path: str | Path) -> Iterator[None]:
 
 
 def read_text(path: str | Path) -> str:
-    """The text of a property file.
-
-    Raises:
-        InputError: it is missing, too large or no text.
-    """
+    """The text of a property file."""
     source = Path(path)
     try:
         if source.is_dir():
@@ -90,11 +86,7 @@ class Stated:
     networks: tuple[Declaration, ...] = ()
 
     def of(self, network: ReluNetwork | None) -> Property:
-        """What is asked of a network with these inputs and outputs.
-
-        Raises:
-            InputError: it has others, or numbers are out of range.
-        """
+        """What is asked of a network with these inputs and outputs."""
         formula = self.formula
         if network is not None:
             own = 1 if network.ending == "ArgMax" else network.outputs
@@ -109,11 +101,7 @@ class Stated:
 
 
 def stated(text: str) -> Stated:
-    """What a VNN-LIB text states.
-
-    Raises:
-        InputError: it is not of the form that this module describes.
-    """
+    """What a VNN-LIB text states."""
     declared: Declared = {"X": set(), "Y": set()}
     networks: tuple[Declaration, ...] = ()
     formula: list[Clause] = [[]]

@@ -122,18 +122,14 @@ def spelled(networks: Sequence[Declaration], number: int) -> str:
     """An input as its text spells it: X_i where no networks are declared."""
     for tensor in (tensor for network in networks for tensor in network.of("input")):
         if tensor.start <= number < tensor.start + tensor.size:
-            rest, indices = number - tensor.start, []
-            for length in reversed(tensor.shape):
-                rest, index = divmod(rest, length)
-                indices.append(str(index))
-            return f"{tensor.name}[{','.join(reversed(indices))}]" if indices else tensor.name
+            indices = ",".join(map(str, np.unravel_index(number - tensor.start, tensor.shape)))
+            return f"{tensor.name}[{indices}]" if indices else tensor.name
     return f"X_{number}"
 
 
 def without_comments(text: str) -> str:
     """The text with its lines where they were, so that complaints name the right one."""
-    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    return "\n".join(line.split(";", 1)[0] for line in lines)
+    return re.sub(";.*", "", text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def _require_harmless(text: str) -> None:

@@ -19,10 +19,12 @@ from certnet.io.instances import Instance
 from certnet.io.query import Query, read_query
 from certnet.jobs.audit import in_pool
 from certnet.jobs.journal import Journal, pack, recalled
-from certnet.jobs.verify import VerificationResult, as_declared, counterexample_fields, in_float32, verify
+from certnet.jobs.verify import VerificationResult, verify
+from certnet.runtime.abandon import OutOfTimeError
 from certnet.runtime.clock import Clock, Event
 from certnet.runtime.numerics import computing
 from certnet.search.counterexample import confirm_near
+from certnet.search.float32 import in_float32
 from formulations import InputError
 
 FORMAT = "certnet-batch-journal 1"
@@ -141,7 +143,8 @@ def settled(work: Work, until: float) -> tuple[int, Answer, Certificate | None]:
     with computing(), np.errstate(all="ignore"):
         begin = time.perf_counter()
         try:
-            query = read_query(path, network, semantics=work.how["semantics"])
+            most = min(left, math.inf if work.limit is None else work.limit)
+            query = read_query(path, network, semantics=work.how["semantics"], seconds=most)
             digest = _digest(query, Path(path))
             prepared = time.perf_counter() - begin
             most = min(left - prepared, math.inf if work.limit is None else work.limit)
@@ -153,6 +156,8 @@ def settled(work: Work, until: float) -> tuple[int, Answer, Certificate | None]:
             provenance = {"network": Path(network).name, "property": Path(path).name}
             how = {**work.how, "semantics": query.semantics, "provenance": provenance}
             found = verify(query.network, query.cases, time_limit=deadline.limit, **how)
+        except OutOfTimeError:
+            return work.number, Answer("timeout", "reading its files took all of its time", limit=most), None
         except (InputError, OSError) as error:
             return work.number, Answer(ERROR, str(error)), None
         except Exception as error:  # noqa: BLE001 - it becomes a sentence, and decides nothing
@@ -164,7 +169,7 @@ def settled(work: Work, until: float) -> tuple[int, Answer, Certificate | None]:
 def _answer(query: Query, found: VerificationResult, **more: Any) -> Answer:
     unsafe = found.counterexample
     if unsafe is not None:
-        shown = counterexample_fields(as_declared(query, unsafe))
+        shown = unsafe.as_declared(query).to_dict()
         more |= {"counterexample": shown, "x": tuple(unsafe.x.tolist()), "case": unsafe.case}
     return Answer(found.status, found.reason, seconds=found.seconds, **more)
 
@@ -197,7 +202,7 @@ def _confirmed(query: Query, work: Work, digest: str, deadline: Deadline) -> Ans
         unsafe = confirm_near(query.network, cases[answer.case], np.array([answer.x]), answer.case)
         if unsafe is None:
             return None
-        return replace(answer, counterexample=counterexample_fields(as_declared(query, unsafe)))
+        return replace(answer, counterexample=unsafe.as_declared(query).to_dict())
     proofs = recalled(work.certificate, work.claim.proof)
     if proofs is None or len(proofs) != len(query.cases):
         return None

@@ -42,6 +42,8 @@ class Settings:
     """Share of the time left for the bound without products. Not measured."""
     leaf_seconds: float = 0.05
     """The least that repairing and checking a leaf takes. Measured: 0.07 at order 67."""
+    safety: float = 1.3
+    """How much longer than expected rounds of a search and proofs may take. Not measured."""
     last_share: float = 0.02
     """Share of the limit that is kept for the last lines of a job. Not measured."""
     last_seconds: float = 0.2
@@ -60,6 +62,7 @@ class JobClock(Clock):
         space: the lifted space, whose size decides what is affordable; None before presolving.
         saving: gives the seconds that the last checkpoint will take.
         proving: seconds that the last proof without products took.
+        proving_leaf: the same of a leaf of a tree, 0 as long as none was proved.
         kept: seconds that the stage that runs has to leave to others.
     """
 
@@ -69,7 +72,7 @@ class JobClock(Clock):
         super().__init__(time_limit, progress)
         self.space = space
         self.saving: Callable[[], float] = lambda: 0.0
-        self.proving = self.kept = 0.0
+        self.proving = self.proving_leaf = self.kept = 0.0
 
     def available(self) -> float | None:
         """Seconds until the stages have to be over; what follows is putting the best together."""
@@ -126,6 +129,10 @@ class JobClock(Clock):
         """Seconds of an eigendecomposition of this order."""
         return self._measured * (order / self._space.face_order) ** 3
 
+    def leaf(self, order: int) -> float:
+        """Seconds that repairing and checking a leaf takes, whose slack has this order."""
+        return self.proving_leaf or SETTINGS.leaf_seconds + LEAF * self.step(order)
+
     def pace(self, order: int) -> Callable[[int], bool]:
         """A rule for searches: after a round with so many leaves, whether another one, and the proofs of the leaves
         that it leads to, would come too late. ``order`` is that of their slacks.
@@ -140,8 +147,8 @@ class JobClock(Clock):
             if left is None or len(seen) < 2:
                 return False
             (before, fewer), grown = seen[-2], leaves / max(seen[-2][1], 1)
-            proofs = leaves * grown * (SETTINGS.leaf_seconds + LEAF * self.step(order))
-            return leaves > fewer and not (now - before) * grown + proofs <= left
+            expected = (now - before) * grown + leaves * grown * self.leaf(order)
+            return leaves > fewer and not SETTINGS.safety * expected <= left
 
         return is_over
 

@@ -13,11 +13,12 @@ from certnet.jobs.best import Proof
 from certnet.jobs.job import Job, run
 from certnet.jobs.narrowing import without_costly
 from certnet.jobs.stages import train_network
+from certnet.jobs.watching import Watch
 from certnet.search.certificate import certify_search
 from certnet.search.circuits import solve_with_circuits
 from certnet.search.cone_closing import SubdivisionSearch
 from certnet.search.merged import merged_search
-from certnet.search.price import SearchProgress, SearchSummary, bound_from_price
+from certnet.search.price import SearchSummary, bound_from_price
 from certnet.training.polish import offered_dual
 from certnet.training.trainer import FitResult, fit
 
@@ -147,14 +148,8 @@ def _split_signs(job: Job) -> Closed:
     program, gap = presolved.program, SETTINGS.gap_share * closing.gap
     too_large = program.gamma * (1.0 + PAYS) if closing.train else np.inf
 
-    is_over = job.clock.pace(program.space.face_order)
-
-    def show(progress: SearchProgress) -> bool:
-        job.tell("branching", bound=progress.lower_bound, iteration=progress.nodes)
-        job.saver.look(
-            dict if named else lambda: {"search": {**progress.state(), **job.narrowed}, "stage": "branching"}
-        )
-        return is_over(progress.open)
+    keep = None if named else lambda state: {**state, **job.narrowed}
+    watch = Watch(job, "branching", presolved, keep, proves=not named)
 
     while True:
         W = presolved.apply_dual(offered_dual(presolved.rows, (network.U, network.V))).W
@@ -176,7 +171,7 @@ def _split_signs(job: Job) -> Closed:
             time_limit=None if seconds is None else max(seconds, 1e-3),
             workers=closing.workers,
             scheduler=closing.scheduler,
-            callback=show,
+            callback=watch,
             too_large=too_large,
             resume=resume,
             root=relaxed,

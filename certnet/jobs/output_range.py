@@ -18,13 +18,13 @@ from certificates import Certificate, Robustness, Verdict
 from certificates.failure import Deadline
 from certificates.findings import figures, finite
 from certnet.jobs.radius import between
-from certnet.jobs.verify import exact_fields, verify
+from certnet.jobs.verify import verify
 from certnet.runtime.clock import Clock, Event
 from certnet.runtime.display import Result
 from certnet.runtime.public import public
 from certnet.runtime.wording import down, up
 from certnet.search.attack import attack, attack_all
-from certnet.search.counterexample import exact_outputs
+from certnet.search.counterexample import exact_fields, exact_outputs
 from certnet.search.margin_proofs import SAFETY, margin_sizes
 from certnet.search.regions import exact_point, pull_inside
 from formulations import InputError

@@ -15,7 +15,7 @@ from certificates import Certificate, Verdict
 from certificates.certificate import REAL
 from certificates.failure import Deadline
 from certificates.findings import finite
-from certnet.jobs.verify import counterexample_fields, verify
+from certnet.jobs.verify import verify
 from certnet.runtime.clock import Clock
 from certnet.runtime.display import Result
 from certnet.runtime.public import public
@@ -75,7 +75,7 @@ class CertifiedRadius(Result):
             "result": "radius",
             "certified_radius": self.certified,
             "attacked_radius": finite(self.attacked),
-            "counterexample": counterexample_fields(self.counterexample),
+            "counterexample": self.counterexample and self.counterexample.to_dict(),
             **super().to_dict(),
         }
 
@@ -99,7 +99,6 @@ def certified_radius(
     tolerance: float = 1e-3,
     semantics: str = REAL,
     time_limit: float | None = None,
-    circuits: bool = False,
     random_state: int = 0,
     provenance: Mapping[str, Any] | None = None,
 ) -> CertifiedRadius:
@@ -114,7 +113,6 @@ def certified_radius(
         tolerance: relative difference of the two radii at which to stop.
         semantics: as for ``verify``; the attacked radius is that of a float32 input then.
         time_limit: seconds for all radii together, or None.
-        circuits: as for ``verify``.
         random_state: seed of the attacks.
         provenance: JSON object that travels with the certificate, beside the norm and the radius.
 
@@ -124,7 +122,7 @@ def certified_radius(
     as_positive("largest", largest)
     as_positive("tolerance", tolerance)
     clock = Clock(time_limit)
-    bracket = Bracket(network, x, label, norm, random_state, provenance or {}, circuits, semantics, tuple(tied), moving)
+    bracket = Bracket(network, x, label, norm, random_state, provenance or {}, semantics, tuple(tied), moving)
     is_open = bracket.search(largest, tolerance, Deadline.after(time_limit))
     proof = bracket.certificates.get(bracket.low)
     return CertifiedRadius(bracket.low, bracket.high, proof, bracket.counterexample, is_open, clock.seconds)
@@ -147,7 +145,6 @@ class Bracket:
     norm: str
     random_state: int
     provenance: Mapping[str, Any]
-    circuits: bool = False
     semantics: str = REAL
     tied: Sequence[int] = ()
     moving: Sequence[int] | None = None
@@ -179,7 +176,6 @@ class Bracket:
             self.cases(radius),
             time_limit=time_limit,
             semantics=self.semantics,
-            circuits=self.circuits,
             random_state=self.random_state,
             provenance={**self.provenance, "norm": self.norm, "radius": radius},
         )

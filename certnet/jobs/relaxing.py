@@ -25,7 +25,6 @@ from certnet.solvers.grouped import grouped_admm, grouping
 from certnet.solvers.interface import SolverOptions, WarmStart
 from certnet.solvers.registry import choose_solver
 from certnet.solvers.session import is_due
-from certnet.solvers.warm_start import PAYS as WARM_STARTED
 from certnet.solvers.warm_start import from_certificate
 from formulations import Dual, Primal
 from formulations.groups import GroupedDual
@@ -229,7 +228,7 @@ def relax_in_groups(job: Job) -> None:
     result = grouped_admm(
         presolved.program,
         groups,
-        SolverOptions(time_limit=left, tolerance=job.tolerance, callback=watch, seed=job.random_state),
+        SolverOptions(time_limit=left, tolerance=job.tolerance, callback=watch),
         (scaling.apply_z(network.U), scaling.apply_v(network.V)),
         dual,
     )
@@ -276,7 +275,7 @@ def relax(job: Job) -> None:
         solver=job.solver,
         seconds=job.clock.relaxation(job.trained if job.given is None else None),
         tolerance=job.tolerance,
-        warm_start=start if job.solver in WARM_STARTED else None,
+        warm_start=start,
         enough=job.enough if job.closing is None else SETTINGS.relaxation_gap * job.enough,
     )
     if job.given is not None:
@@ -311,7 +310,6 @@ def solve_relaxation(
         tolerance=tolerance,
         callback=watch,
         warm_start=warm_start,
-        seed=job.random_state,
         device=job.device,
     )
     if result.status is SolveStatus.FAILED:

@@ -1,13 +1,12 @@
 """The stages that jobs share, but for the relaxation: networks, cheap bounds, proofs, and the end."""
 
-import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from certificates.failure import Deadline
 from certificates.making import certify as certify_duals
 from certificates.making.assemble import replace_network
 from certificates.making.repair import RepairedDual
@@ -146,7 +145,7 @@ def bound_without_products(job: Job) -> None:
     found = shor_bound(
         job.presolved,
         networks=[job.network, *([] if job.given is None else [(job.best.network.U, job.best.network.V)])],
-        deadline=math.inf if limit is None else time.monotonic() + limit,
+        deadline=Deadline.after(limit),
         random_state=job.random_state,
         callback=job.best.take_dual,
     )

@@ -32,7 +32,7 @@ from certnet.runtime.public import public
 from certnet.solvers import SolverResult, SolveStatus
 from certnet.solvers.interface import WarmStart
 from certnet.solvers.registry import AUTO, choose_solver, get_solver
-from certnet.solvers.warm_start import PAYS, from_certificate
+from certnet.solvers.warm_start import from_certificate
 from certnet.tightness.complete_positivity import check_completely_positive
 from certnet.tightness.feasible import relaxation_value
 from certnet.tightness.rank import extract_points, infeasibility, spectrum
@@ -147,8 +147,7 @@ def _relax(found: SimpleNamespace, job: Job) -> None:
     """
     program, limit = job.presolved.program, job.clock.share(SETTINGS.relaxation)
     name = choose_solver(program, limit).solver if job.solver == AUTO else job.solver
-    start = from_certificate(job.presolved, found.certificate) if name in PAYS else None
-    result = _solve(found, job, name, limit, start)
+    result = _solve(found, job, name, limit, from_certificate(job.presolved, found.certificate))
     if name != SHARPENER and result.primal is not None:
         sharpened = _solve(found, job, SHARPENER, job.clock.share(SETTINGS.sharpening), (result.primal, result.dual))
         ended = sharpened.status is SolveStatus.CONVERGED

@@ -6,26 +6,23 @@ neurons and the passes through the network; they differ in weights alone.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from certificates import Certificate, Report, Robustness, Verdict, check
+from certificates import Certificate, Robustness, Verdict, check
 from certificates.certificate import FLOAT32, REAL, CaseProof
-from certificates.failure import Deadline, ProofFailure
-from certificates.findings import finite
-from certificates.float32 import lowered, output_errors, row_errors
+from certificates.failure import Deadline
 from certificates.robustness import preactivation_bounds
-from certnet.io.endings import after_ending
 from certnet.io.split_tree import SplitTree
+from certnet.jobs.verification_result import VerificationResult
 from certnet.runtime.clock import Clock, Event
-from certnet.runtime.display import Result
 from certnet.runtime.wording import down, up
 from certnet.search.attack import attack_all
 from certnet.search.counterexample import Counterexample, confirm_near, decided_classes
+from certnet.search.float32 import Bounds, in_float32
 from certnet.search.linear import Nodes, crown
 from certnet.search.margin_proofs import ROUNDING, case_proof, linear_leaf, linear_margins, margin_sizes
 from formulations import InputError
@@ -35,11 +32,7 @@ from formulations.margin import MarginProblem, reduce_cases
 from formulations.network import ReluNetwork
 from formulations.properties import keeps_class
 from formulations.robustness import InputRegion, UnsafeCase, require_fitting
-from formulations.rounding import nearest
 from formulations.signs import FREE
-
-if TYPE_CHECKING:
-    from certnet.io.query import Query
 
 __all__ = ["VerificationResult", "verify"]
 
@@ -58,98 +51,11 @@ class Settings:
 
 
 SETTINGS = Settings()
-Bounds = tuple[FloatArray, FloatArray]
 UNSAFE = {
     REAL: "in exact arithmetic: its margin is",
     FLOAT32: "however it is evaluated in float32: its margin is at most",
 }
 """What is said of a counterexample, before its margin."""
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class VerificationResult(Result):
-    """What is known about a property.
-
-    Attributes:
-        verdict: PROVED (no unsafe input), REFUTED (an unsafe input), or UNKNOWN.
-        reason: one sentence.
-        lower_bound: the least bound on ``max_r (H f(x) + h)_r`` over all cases; proved where PROVED, else in floating
-            point, and −inf where none was computed. In float32 it is the least over all evaluations, E less.
-        attacked: the least such value at an input that was met, in floating point; in float32 less E as well.
-        nodes: linear and semidefinite bounds computed.
-        seconds: wall time.
-        certificate, report: the proof and what the checker found, where PROVED.
-        counterexample: the unsafe input, where REFUTED.
-        timed_out: whether the time limit ended the search.
-        semantics, rounding: "real" or "float32", and the largest E, by how much float32 may change an output row.
-    """
-
-    COMMAND = "verify"
-
-    verdict: Verdict
-    reason: str
-    lower_bound: float
-    attacked: float
-    nodes: tuple[int, int]
-    seconds: float
-    certificate: Certificate | None = None
-    report: Report | None = None
-    counterexample: Counterexample | None = None
-    timed_out: bool = False
-    semantics: str = REAL
-    rounding: float = 0.0
-
-    @property
-    def status(self) -> str:
-        """The word of VNN-COMP: unsat, sat, timeout or unknown."""
-        if self.verdict is Verdict.UNKNOWN:
-            return "timeout" if self.timed_out else "unknown"
-        return "unsat" if self.verdict is Verdict.PROVED else "sat"
-
-    def to_dict(self) -> dict[str, Any]:
-        """What JSON says of it."""
-        report = self.report
-        return {
-            "verdict": str(self.verdict),
-            "reason": self.reason,
-            "result": self.status,
-            "lower_bound": finite(self.lower_bound),
-            "attacked": finite(self.attacked),
-            "counterexample": counterexample_fields(self.counterexample),
-            "bounds": dict(zip(("linear", "semidefinite"), self.nodes, strict=True)),
-            "leaves": report and {"linear": report.linear_leaves, "semidefinite": report.semidefinite_leaves},
-            "arithmetic": report and report.arithmetic,
-            "semantics": self.semantics,
-            "rounding": self.rounding,
-            "seconds": self.seconds,
-        }
-
-
-def counterexample_fields(found: Counterexample | None) -> dict[str, Any] | None:
-    """What JSON says of an unsafe input: numbers that are float64 as such, others as fractions in text."""
-    if found is None:
-        return None
-    x = exact_fields(found.x if found.exact is None else found.exact)
-    return {"x": x, "y": found.y.tolist(), "case": found.case, "margin": found.margin}
-
-
-def exact_fields(x: FloatArray | Sequence[Fraction]) -> list[float | str]:
-    """What JSON says of an input."""
-    return x.tolist() if isinstance(x, np.ndarray) else [float_or(value, str(value)) for value in x]
-
-
-def as_declared(query: "Query", found: Counterexample) -> Counterexample:
-    """The counterexample in the inputs and outputs that the query declares."""
-    places, exact = list(query.places), found.exact
-    exact = None if exact is None else tuple(exact[place] for place in places)
-    outputs = after_ending(query.network.ending, found.y[: query.scores])
-    return replace(found, x=found.x[places], y=outputs[: query.outputs], exact=exact)
-
-
-def float_or(value: Fraction, otherwise: str) -> float | str:
-    """A number that is a float64, or else a text for it."""
-    near = nearest(value)
-    return near if math.isfinite(near) and Fraction(near) == value else otherwise
 
 
 @accepts(
@@ -166,7 +72,6 @@ def verify(
     *,
     semantics: str = REAL,
     time_limit: float | None = None,
-    circuits: bool = False,
     random_state: int = 0,
     tree: SplitTree | None = None,
     provenance: Mapping[str, Any] | None = None,
@@ -180,7 +85,6 @@ def verify(
         semantics: "real"; or "float32" to decide for all float32 inputs and all their evaluations in float32, in any
             order of summation, with or without fused multiply-add. Then what lies within rounding is UNKNOWN.
         time_limit: seconds, or None; the check of a finished proof has a tenth and a second more.
-        circuits: let the semidefinite search use circuit inequalities, which rarely pays.
         random_state: seed of the attack.
         tree: splits that another verifier found, with which the search of a case begins where bounds of the whole
             region do not decide it. Leaves that have no proof are split further.
@@ -200,7 +104,7 @@ def verify(
     with np.errstate(all="ignore"):
         # Overflow ends as a bound that is no number, which decides nothing.
         work = _Verification(network, cases, clock, semantics, tree, random_state)
-        return work.run(circuits, dict(provenance or {}))
+        return work.run(dict(provenance or {}))
 
 
 class _Verification:
@@ -221,10 +125,11 @@ class _Verification:
         self.cases = cases if semantics == REAL else in_float32(network, cases, self._bounds)
         errors = [case.rounding for case in self.cases if case.rounding is not None]
         self.rounding = max((float(error.max()) for error in errors), default=0.0)
-        self.attacked = self.lower_bound = math.inf
+        self.attacked = math.inf
         self.nodes = np.zeros(2, dtype=np.int64)
-        self.timed_out, self.bounded = False, 0
+        self.timed_out = False
         self.proofs: dict[int, CaseProof] = {}
+        self.lower: dict[int, float] = {}
         self.sizes: dict[int, float] = {}
 
     @cached_property
@@ -232,10 +137,9 @@ class _Verification:
         """Made where something is left to attack, as NumPy's random numbers are imported for it."""
         return np.random.default_rng(self._seed)
 
-    def run(self, circuits: bool, provenance: dict[str, Any]) -> VerificationResult:
+    def run(self, provenance: dict[str, Any]) -> VerificationResult:
         """All regions first, with CROWN and an attack; then the open cases, the one nearest to being unsafe first."""
         deadline = Deadline.after(self.clock.left())
-        work = SETTINGS.attack_work
         open_: list[tuple[int, MarginProblem, float]] = []
         for numbers in _by_region(self.cases):
             if self.sizes and deadline.passed:
@@ -248,7 +152,9 @@ class _Verification:
             found = attack_all(
                 self.network,
                 [self.cases[number] for number, _ in left],
-                starts=int(np.clip(work // max(self.network.hidden.size * len(left), 1), *SETTINGS.starts)),
+                starts=int(
+                    np.clip(SETTINGS.attack_work // max(self.network.hidden.size * len(left), 1), *SETTINGS.starts)
+                ),
                 rng=self.rng,
                 deadline=deadline,
                 until=-SETTINGS.clear * max(float(np.abs(problem.linear).max(initial=0.0)) for _, problem in left)
@@ -262,9 +168,21 @@ class _Verification:
                 if counterexample is not None:
                     return self._refuted(counterexample)
                 open_.append((number, problem, one.margin))
+        open_.sort(key=lambda item: item[2])
+        refuted = self._searched(open_, deadline)
+        found_ = refuted or self._concluded(provenance)
+        if found_.verdict is Verdict.UNKNOWN and found_.report is not None and not deadline.passed:
+            # The checker has refused a leaf: once more, with each asked about at once.
+            found_ = self._searched(open_, deadline, asks=True) or self._concluded(provenance)
+        return found_
+
+    def _searched(
+        self, open_: Sequence[tuple[int, MarginProblem, float]], deadline: Deadline, *, asks: bool = False
+    ) -> VerificationResult | None:
+        """Search the cases that are left, with the least margins that were met; a result where one is unsafe."""
         if open_:
-            from certnet.search.margin import CaseSearch  # brings the relaxation, which most boxes do without
-        for number, problem, attacked in sorted(open_, key=lambda item: item[2]):
+            from certnet.search.margin import CaseSearch  # brings the semidefinite bound, which most boxes do without
+        for number, problem, attacked in open_:
             outcome = CaseSearch(
                 self.network,
                 problem,
@@ -274,7 +192,7 @@ class _Verification:
                 deadline=deadline,
                 rng=self.rng,
                 splits=None if self.tree is None else self.tree.of(number),
-                circuits=circuits,
+                asks=asks,
                 watch=lambda waiting, worst: self._tell(f"{waiting} parts are open", worst),
             ).run()
             self._add(number, outcome.proof, outcome.lower_bound)
@@ -285,7 +203,7 @@ class _Verification:
                 return self._refuted(outcome.counterexample)
             if outcome.timed_out:
                 break
-        return self._concluded(provenance)
+        return None
 
     def _bounds(self, region: InputRegion) -> Bounds:
         """Of the pre-activations on the region of some cases."""
@@ -304,8 +222,7 @@ class _Verification:
     def _add(self, number: int, proof: CaseProof | None, lower_bound: float) -> None:
         if proof is not None:
             self.proofs[number] = proof
-        self.bounded += 1
-        self.lower_bound = min(self.lower_bound, lower_bound)
+        self.lower[number] = lower_bound
 
     def _crowned(self, numbers: Sequence[int]) -> list[tuple[int, MarginProblem]]:
         """Prove what CROWN proves of the cases of one region, all at once; returns the others."""
@@ -345,7 +262,7 @@ class _Verification:
             Verdict.REFUTED,
             f"an input{which} is unsafe, {UNSAFE[self.semantics]} {counterexample.margin:.6g}"
             + ("" if counterexample.is_single else "; no vector of float32 numbers near it is known to be"),
-            self.lower_bound if math.isfinite(self.lower_bound) else -math.inf,
+            min(self.lower.values(), default=-math.inf),
             counterexample=counterexample,
         )
 
@@ -371,7 +288,7 @@ class _Verification:
                 found = {"certificate": certificate, "report": report}
                 return self._result(Verdict.PROVED, report.reason, report.margin, **found)
             reason = f"the checker did not accept the proof: {report.reason}"
-        bound = self.lower_bound if self.bounded == len(self.cases) else -math.inf
+        bound = min(self.lower.values()) if len(self.lower) == len(self.cases) else -math.inf
         return self._result(Verdict.UNKNOWN, reason, bound, report=report, timed_out=self.timed_out)
 
     def _result(self, verdict: Verdict, reason: str, lower_bound: float, **found: Any) -> VerificationResult:
@@ -388,33 +305,6 @@ def misclassified(network: ReluNetwork, x: FloatArray, label: int, semantics: st
     point = x.astype(np.float32).astype(np.float64)
     cases = keeps_class(network, InputRegion(point, point), label)
     return verify(network, cases, semantics=semantics).verdict is Verdict.REFUTED
-
-
-def in_float32(
-    network: ReluNetwork, cases: Sequence[UnsafeCase], bounds: Callable[[InputRegion], Bounds] | None = None
-) -> list[UnsafeCase]:
-    """The cases of real numbers that are proved in place of these, with E taken off.
-
-    Args:
-        network, cases: what is asked.
-        bounds: gives those of the pre-activations, where they are known.
-
-    Raises:
-        InputError: float32 does not evaluate the network, or might overflow.
-    """
-    known: dict[int, FloatArray] = {}
-    found = []
-    for case in cases:
-        key, region = id(case.region), case.region
-        try:
-            if key not in known:
-                highest = (preactivation_bounds(network, region) if bounds is None else bounds(region))[1]
-                known[key] = output_errors(network, region, highest)
-            errors = row_errors(case, known[key])
-            found.append(replace(lowered(case, errors), stated=case.rows, rounding=errors))
-        except ProofFailure as failure:
-            raise InputError(f"{failure}; leave --semantics float32 out, or give float32 weights.") from None
-    return found
 
 
 def _by_region(cases: Sequence[UnsafeCase]) -> list[list[int]]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
 from typing import Any
 
+from certificates.report import SMALLEST
 from certnet.runtime.fields import number
 from formulations.text import printable as printable
 
@@ -17,7 +18,7 @@ OF_NUMBERS = {"r2": "R²", "mean_squared_error": "mean squared error", "mean_abs
 DIGITS, MOST_DIGITS = 6, 17
 WIDTH = 40
 """Characters of a text of a file in a sentence."""
-_UP, _DOWN = Context(prec=40, rounding=ROUND_CEILING), Context(prec=40, rounding=ROUND_FLOOR)
+_UP = Context(prec=40, rounding=ROUND_CEILING)
 
 
 def down(value: float | None, digits: int = DIGITS) -> str:
@@ -93,7 +94,7 @@ def bounds(report: Mapping[str, Any]) -> tuple[str, str, str]:
     digits = DIGITS if not gap else min(max(DIGITS, math.ceil(-math.log10(abs(gap))) + 3), MOST_DIGITS)
     above, below = up(objective, digits), down(bound, digits)
     if gap is not None and NONE not in (above, below) and Decimal(above):
-        gap = _UP.subtract(Decimal(1), _DOWN.divide(Decimal(below), Decimal(above)))
+        gap = _UP.divide(_UP.subtract(Decimal(above), Decimal(below)), max(Decimal(above), Decimal(SMALLEST)))
     return above, below, percent(gap)
 
 

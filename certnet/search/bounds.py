@@ -133,7 +133,7 @@ def bound_node(
     assert result.primal is not None  # the interior point always has both
     assert result.dual is not None
     # The interior point's dual is feasible up to rounding, which the final repair charges.
-    h_squared = -form.to_original(result.statistics["dual_value"])
+    h_squared = -form.to_original(result.dual_value)
     N = result.dual.N / program.gamma
     return NodeBound.of(node, W, result.primal.S, N, h_squared=h_squared, steps=result.iterations)
 

@@ -120,7 +120,7 @@ def solve_with_circuits(
         primal, dual = result.primal, result.dual
         assert primal is not None  # the interior point always has both
         assert dual is not None
-        bound = program.to_original(result.statistics["dual_value"])
+        bound = program.to_original(result.dual_value)
         done.append(CircuitRound(len(circuits), bound))
         if best is None or bound >= best.lower_bound:
             best = CircuitResult(presolved, circuits, result, bound, ())

@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,17 @@ from certificates.arithmetic.machine import MachineFailure, require_machine
 from certificates.failure import ProofFailure
 from certificates.float32 import output_errors
 from certificates.robustness import preactivation_bounds
-from certnet.search.exactly import evaluated_exactly
+from certnet.io.endings import after_ending
+from certnet.search.float32 import evaluated_exactly
 from certnet.search.regions import exact_point, pull_inside
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase
 from formulations.rounding import nearest
+
+if TYPE_CHECKING:
+    from certnet.io.query import Query
 
 __all__ = ["Counterexample"]
 
@@ -47,11 +51,34 @@ class Counterexample:
     margin: float
     exact: tuple[Fraction, ...] | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """What JSON says of it."""
+        x = exact_fields(self.x if self.exact is None else self.exact)
+        return {"x": x, "y": self.y.tolist(), "case": self.case, "margin": self.margin}
+
+    def as_declared(self, query: "Query") -> "Counterexample":
+        """The same in the inputs and outputs that the query declares."""
+        places, exact = list(query.places), self.exact
+        exact = None if exact is None else tuple(exact[place] for place in places)
+        outputs = after_ending(query.network.ending, self.y[: query.scores])
+        return replace(self, x=self.x[places], y=outputs[: query.outputs], exact=exact)
+
     @property
     def is_single(self) -> bool:
         """Whether x holds float32 numbers, and is exact."""
         with np.errstate(over="ignore"):
             return self.exact is None and bool((self.x.astype(np.float32) == self.x).all())
+
+
+def exact_fields(x: FloatArray | Sequence[Fraction]) -> list[float | str]:
+    """What JSON says of an input: numbers that are float64 as such, others as fractions in text."""
+    return x.tolist() if isinstance(x, np.ndarray) else [float_or(value, str(value)) for value in x]
+
+
+def float_or(value: Fraction, otherwise: str) -> float | str:
+    """A number that is a float64, or else a text for it."""
+    near = nearest(value)
+    return near if math.isfinite(near) and Fraction(near) == value else otherwise
 
 
 def exact_outputs(network: ReluNetwork, x: FloatArray | Sequence[Fraction]) -> list[Fraction]:

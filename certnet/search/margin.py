@@ -1,9 +1,7 @@
 """Branch and bound on the signs of neurons for one case: a tree of proved leaves, or an unsafe input, or neither.
 
 First the triangle relaxation alone, many nodes at once: a node takes a millisecond or two in a batch. Where that is not
-enough the search begins anew with a semidefinite bound at each node that the linear one does not prove: the one with
-eliminated inputs, which is cheap; and where some nodes do not suffice either, the whole relaxation, which takes seconds
-and is not for large networks. Those go on with the former.
+enough the search begins anew with a semidefinite bound at each node that the linear one does not prove.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,6 +16,7 @@ from certnet.search.attack import attack
 from certnet.search.best_first import best_first
 from certnet.search.counterexample import Counterexample, confirm_near
 from certnet.search.eliminated import eliminated_bound
+from certnet.search.eliminated_form import Known
 from certnet.search.linear import LinearBounds
 from certnet.search.margin_proofs import (
     ROUNDING,
@@ -28,7 +27,6 @@ from certnet.search.margin_proofs import (
     semidefinite_margin,
 )
 from certnet.search.margin_rows import from_program, linear_bounds
-from certnet.search.semidefinite import NO_PRODUCTS, affordable, relax, semidefinite_bound, separated
 from certnet.search.signs import SIDES, Branching
 from certnet.search.tree import Vertex, plant, proof_tree
 from formulations import FREE
@@ -40,15 +38,9 @@ LARGEST = 1e100
 """Size of a number from which products come near overflow."""
 LARGEST_BATCH, BATCH_WORK = 256, 100_000_000
 """Nodes that are bounded together at most, and multiplications of a step for all of them."""
-ATTEMPTS, CLOSING = 5, 0.3
-"""Semidefinite bounds of one node at most, each with more products, and part of a negative value that may be left after
-them if still more are to be added."""
 RESTARTS = 8
-LINEAR_NODES, LINEAR_WORK = 600, 3_000_000
-"""Nodes of the linear search before the semidefinite one begins, and N d times that number at most."""
-ELIMINATED_NODES = 400
-"""Nodes of the search with eliminated inputs before the one with the whole relaxation begins. Measured: the hardest of
-the safeNLP boxes, stretched by half, takes 312 of them and 15 CPU s; the whole relaxation of its root alone, 29."""
+LINEAR_NODES, LINEAR_WORK = 600, 400_000_000
+"""Nodes of the linear search before the semidefinite one begins, and that number times N d min(N, d) at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,9 +73,7 @@ class _Node(Vertex):
     margin: float = -np.inf
     value: float = -np.inf
     score: float = 0.0
-    relaxed: float = -np.inf
-    products: IntArray | None = None
-    logarithms: tuple[FloatArray, FloatArray] | None = None
+    known: Known | None = None
 
 
 class CaseSearch:
@@ -96,7 +86,8 @@ class CaseSearch:
         rng: for attacks.
         size: of the margin's terms, from ``margin_sizes``; computed where it is not given.
         splits: a tree to begin with, as ``plant`` takes it; None begins with the whole region.
-        circuits: add those that the semidefinite relaxation of the root violates; they hold in every node.
+        asks: whether the checker's arithmetic is asked about each semidefinite leaf. It accepts them as a rule, and has
+            to look at them in the end anyway.
         watch: is told between batches how many nodes wait, and the least bound of them.
     """
 
@@ -111,33 +102,33 @@ class CaseSearch:
         rng: np.random.Generator,
         size: float | None = None,
         splits: Sequence[int] | None = None,
-        circuits: bool = False,
+        asks: bool = False,
         watch: Callable[[int, float], None] | None = None,
     ) -> None:
-        self.circuits, self.watch, self.splits = circuits, watch, splits
+        self.asks, self.watch, self.splits = asks, watch, splits
         self.network, self.problem, self.number = network, problem, number
         self.attacked, self.deadline, self.rng = attacked, deadline, rng
         self.counterexample: Counterexample | None = None
         self.linear_nodes = self.semidefinite_nodes = self.count = 0
         self.most: float = np.inf
         self.timed_out = self.stuck = False
-        self.tighten: Callable[[_Node], None] | None = None
+        self.semidefinite = False
         self.lower_bound = -np.inf
         self.size = margin_sizes(network, [problem.case])[0] if size is None else size
         self.branching = Branching(problem)
         N, d = problem.neurons, problem.case.region.inputs
-        work = BATCH_WORK // max(N * d * min(N, d), 1)
-        self.largest_batch = int(np.clip(work, 2, LARGEST_BATCH))
+        self.work = max(N * d * min(N, d), 1)
+        self.largest_batch = int(np.clip(BATCH_WORK // self.work, 2, LARGEST_BATCH))
 
     def run(self) -> CaseOutcome:
         """Search until the case is decided, the time is over, or no node can be split."""
         p, proof = self.problem, None
         # Beyond that no bound is worth its time.
         if all(bool((np.abs(array) < LARGEST).all()) for array in (p.generators, p.bounds, p.weights, p.linear)):
-            for tighten, most in self._stages():
-                proof = self.prove(tighten, most=most)
-                if proof is not None or self.counterexample or self.timed_out or self.stuck:
-                    break
+            nodes = LINEAR_WORK / self.work
+            proof = self.prove(most=float(np.clip(nodes, 1, LINEAR_NODES)))
+            if not (proof is not None or self.counterexample or self.timed_out or self.stuck):
+                proof = self.prove(semidefinite=True)
         return CaseOutcome(
             proof=proof,
             counterexample=self.counterexample,
@@ -147,29 +138,14 @@ class CaseSearch:
             timed_out=self.timed_out,
         )
 
-    def _stages(self) -> list[tuple[Callable[[_Node], None] | None, float]]:
-        """What bounds nodes besides the linear relaxation in one search after the other, and their nodes at most."""
-        problem, stages = self.problem, []
-        if not problem.case.region.has_ball:
-            stages.append((self.eliminated, float(ELIMINATED_NODES)))
-        if affordable(problem):
-            stages.append((self.whole, np.inf))
-        if not stages:
-            return [(None, np.inf)]
-        stages[-1] = (stages[-1][0], np.inf)
-        nodes = LINEAR_WORK / max(problem.neurons * problem.case.region.inputs, 1)
-        return [(None, float(np.clip(nodes, 1, LINEAR_NODES))), *stages]
-
-    def prove(self, tighten: Callable[[_Node], None] | None = None, *, most: float = np.inf) -> CaseProof | None:
+    def prove(self, *, semidefinite: bool = False, most: float = np.inf) -> CaseProof | None:
         """One search with at most so many nodes; its proof if all leaves have one.
 
         Args:
-            tighten: what bounds a node that the linear relaxation does not prove.
+            semidefinite: whether nodes that the linear relaxation does not prove get a semidefinite bound.
             most: nodes.
         """
-        self.tighten, self.most, self.count = tighten, most, 0
-        if tighten == self.whole and self.circuits:
-            self.problem = self._with_circuits()
+        self.semidefinite, self.most, self.count = semidefinite, most, 0
         root = _Node.root(self.problem.neurons)
         if self.splits is not None:
             self._begin(root, self.splits)
@@ -192,14 +168,6 @@ class CaseSearch:
                 self.bound(leaves[first : first + self.largest_batch])
         self.count, self.timed_out = 0, self.timed_out or self.deadline.passed
 
-    def _with_circuits(self) -> MarginProblem:
-        """The problem with the circuits that its relaxation violates."""
-        free = np.full(self.problem.neurons, FREE, dtype=np.int64)
-        mu = linear_bounds(self.problem, free[None], deadline=self.deadline).mu[0]
-        found = relax(self.problem, free, mu, time_limit=self.deadline.limit, products=NO_PRODUCTS)
-        self.semidefinite_nodes += 1
-        return separated(self.problem, found)
-
     def is_over(self, worst: float, waiting: int) -> bool:
         """Whether the case is refuted, or time, nodes or neurons to split on are used up."""
         if self.watch is not None:
@@ -214,7 +182,7 @@ class CaseSearch:
 
     def together(self, waiting: int) -> int:
         """Semidefinite bounds cost too much for nodes that might not be split."""
-        return 1 if self.tighten is not None else int(np.clip(waiting // 2, 1, self.largest_batch // 2))
+        return 1 if self.semidefinite else int(np.clip(waiting // 2, 1, self.largest_batch // 2))
 
     def bound(self, vertices: list[_Node]) -> None:
         """Bound nodes: each gets a proof, or a neuron to split on, or neither where none is left."""
@@ -237,7 +205,7 @@ class CaseSearch:
         proved = margins > 0
         for number, node in enumerate(vertices):
             node.mu, node.value = bounds.mu[number], float(bounds.value[number])
-            if node.parent is not None and self.tighten is None:
+            if node.parent is not None and not self.semidefinite:
                 neuron = node.parent.neuron
                 self.branching.learn(neuron, int(node.signs[neuron]), node.parent.score, node.parent.value, node.value)
             if proved[number]:
@@ -245,7 +213,7 @@ class CaseSearch:
                 node.key = np.inf
         if proved.all() or self._refuted_from(bounds.x[~proved]):
             return
-        if self.tighten is None and vertices[0].parent is None:
+        if not self.semidefinite and vertices[0].parent is None:
             self._try_root(vertices[0], bounds)
             neurons = self.branching.choose(signs, bounds.mu, bounds.scores)
         for number in np.flatnonzero(~proved).tolist():
@@ -253,64 +221,30 @@ class CaseSearch:
             node.neuron, node.key = int(neurons[number]), node.value
             if node.neuron >= 0:
                 node.score = float(bounds.scores[number, node.neuron])
-            if self.tighten is not None:
-                self.tighten(node)
+            if self.semidefinite:
+                self._tighten(node)
                 self.timed_out = self.deadline.passed
                 if self.timed_out or self.counterexample is not None:
                     return
             # The linear relaxation has no gap there, and another one proves no more.
             self.stuck = self.stuck or (node.proof is None and node.neuron < 0)
 
-    def eliminated(self, node: _Node) -> None:
+    def _tighten(self, node: _Node) -> None:
         """Bound a node with eliminated inputs."""
         assert node.mu is not None
-        known = None if node.parent is None else node.parent.logarithms
+        known = None if node.parent is None else node.parent.known
         found = eliminated_bound(self.problem, node.signs, node.mu, node.value, known=known, deadline=self.deadline)
         self.semidefinite_nodes += 1
-        node.relaxed, node.logarithms = found.value, found.logarithms
-        if found.leaf is not None:
-            self._claim(node, found.leaf, found.margin)
-        elif self._refuted_from(found.x[None]):
-            return
-        if node.proof is None:
+        node.known, margin = found.known, found.margin
+        if found.leaf is not None and self.asks:
+            margin = semidefinite_margin(
+                self.network, self.problem, node.signs, found.leaf, node.mu, margin, self.deadline
+            )
+        if found.leaf is not None and margin > 0:
+            node.proof, node.margin, node.key = found.leaf, margin, np.inf
+        elif found.leaf is not None or not self._refuted_from(found.x[None]):
             node.key = max(node.value, found.value)
             node.neuron = int(self.branching.largest(node.signs[None], node.mu[None], found.scores[None])[0])
-
-    def _claim(self, node: _Node, leaf: LeafProof, margin: float) -> None:
-        """Give a node its proof if the checker's arithmetic accepts it."""
-        assert node.mu is not None
-        node.margin = semidefinite_margin(self.network, self.problem, node.signs, leaf, node.mu, margin, self.deadline)
-        if node.margin > 0:
-            node.proof, node.key = leaf, np.inf
-
-    def whole(self, node: _Node) -> None:
-        """Bound a node, and again with the products it missed while that closes most of what is left.
-
-        The root, which has no products of a parent, is bounded twice in any case.
-        """
-        assert node.mu is not None
-        before = -np.inf
-        if node.parent is not None:
-            before, node.products = node.parent.relaxed, node.parent.products
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                worth = node.relaxed > CLOSING * before or (attempt == 1 and node.parent is None)
-                if self.deadline.passed or not worth:
-                    break
-                before = node.relaxed
-            found = semidefinite_bound(
-                self.problem, node.signs, node.mu, time_limit=self.deadline.limit, products=node.products
-            )
-            self.semidefinite_nodes += 1
-            node.products, node.relaxed = found.products, found.value
-            if found.leaf is not None:
-                self._claim(node, found.leaf, found.margin)
-                if node.proof is not None:
-                    return
-                break
-            if self._refuted_from(found.x[None]):
-                return
-        node.neuron = int(self.branching.largest(node.signs[None], node.mu[None], found.scores[None])[0])
 
     def _margins(self, signs: IntArray, bounds: LinearBounds) -> FloatArray:
         return linear_margins(self.network, self.problem, signs, bounds, self.size)

@@ -8,7 +8,6 @@ import numpy as np
 from certificates.certificate import CaseProof
 from certificates.failure import NO_DEADLINE, Deadline
 from certificates.linear_leaves import LinearLeaves, OpenCase
-from certificates.making.circuits import as_proof
 from certificates.making.margins import leaf_is_proved
 from certificates.making.tree import LeafProof, Node, build
 from certificates.proof import Triangles
@@ -27,18 +26,16 @@ CLAIMED = ((1.0, False), (0.2, False), (1e-3, False), (1.0, True))
 LARGEST = float(np.finfo(np.float64).max)
 
 
-def _multipliers(problem: MarginProblem, bounds: LinearBounds) -> FloatArray:
+def _multipliers(bounds: LinearBounds) -> FloatArray:
     """(B, positions) of every inequality; the other factor is t."""
-    count = len(bounds.value)
-    nothing = np.zeros((count, problem.triangle_start - problem.circuit_start))
-    t = np.zeros((count, BOX_ROWS))
-    return np.hstack([bounds.on_alpha, bounds.on_beta, t, bounds.on_sides, nothing, bounds.on_triangle])
+    t = np.zeros((len(bounds.value), BOX_ROWS))
+    return np.hstack([bounds.on_alpha, bounds.on_beta, t, bounds.on_sides, bounds.on_triangle])
 
 
 def linear_leaf(problem: MarginProblem, bounds: LinearBounds, node: int = 0) -> LeafProof:
     """The leaf that the linear bound of one node proves: every pair has the factor t."""
     N = problem.neurons
-    values = _multipliers(problem, bounds)[node]
+    values = _multipliers(bounds)[node]
     others = np.flatnonzero(values > 0)
     t = np.full(len(others), 2 * N)
     pairs = np.stack([np.minimum(t, others), np.maximum(t, others)], axis=1).astype(np.int64)
@@ -69,7 +66,7 @@ def linear_margins(
         size: that of the case, from ``margin_sizes``.
     """
     margins = bounds.value - SAFETY * size
-    weights = _multipliers(problem, bounds)
+    weights = _multipliers(bounds)
     finite = np.isfinite(size) & np.isfinite(weights).all(axis=1) & np.isfinite(bounds.mu).all(axis=1)
     doubtful = np.flatnonzero(finite & ~(margins > 0) & (bounds.value > -ROUNDING * size))
     if len(doubtful):
@@ -108,8 +105,7 @@ def case_proof(problem: MarginProblem, root: Node, mu: list[FloatArray], margin:
     N, d = problem.neurons, problem.case.region.inputs
     triangles = _triangles(problem)
     quadratics = 1 if problem.case.region.has_ball else 0
-    circuits = None if problem.circuits is None else as_proof(problem.circuits)
-    proof = build(root, N, circuits=circuits, triangles=triangles, rows=1 + 2 * d, quadratics=quadratics)
+    proof = build(root, N, triangles=triangles, rows=1 + 2 * d, quadratics=quadratics)
     return CaseProof(problem.stable, np.stack(mu), margin, proof, problem.case.rounding)
 
 

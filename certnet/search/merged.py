@@ -17,7 +17,8 @@ from formulations import Presolved
 from formulations._validation import FloatArray
 
 SWITCH = 0.02
-"""Relative gap at which W becomes fixed: on Gaussian data (n = 24, d = 6) a free W is ahead until about there."""
+"""Relative gap at which W becomes fixed. Measured: on Gaussian data (n = 24, d = 6, γ = 1, squared loss) 0.07 % are
+shown after 15 CPU seconds, and with W free to the end 0.18 % after 45."""
 LARGEST = 3000
 """Most entries of W and t for which W is free: a Schur complement of this order is solved at every step."""
 SAME_W = 1e-12

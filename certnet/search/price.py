@@ -52,7 +52,7 @@ class SearchSummary:
 
 @dataclass(frozen=True)
 class SearchProgress:
-    """A look at the search; ``state`` copies what a later one needs to go on.
+    """A look at the search; ``state`` copies what a later one needs to go on, ``result`` is what it has so far.
 
     ``lower_bound`` on the optimum, in original units, is proved up to rounding.
     """
@@ -62,6 +62,7 @@ class SearchProgress:
     lower_bound: float
     seconds: float
     state: Callable[[], State]
+    result: Callable[[], "SearchResult"]
 
 
 Look = Callable[[SearchProgress], bool | None]
@@ -229,7 +230,8 @@ class _Price:
         if self.callback is None:
             return False
         bound = bound_from_price(self.program, self.W, self.unit * float(np.sqrt(-worst)))
-        return bool(self.callback(SearchProgress(self.budget.used, waiting, bound, self.budget.spent, self._state)))
+        progress = SearchProgress(self.budget.used, waiting, bound, self.budget.spent, self._state, self.result)
+        return bool(self.callback(progress))
 
     def together(self, waiting: int) -> int:
         """As many as keep all workers busy."""
@@ -251,7 +253,7 @@ class _Price:
         if prices[at] > self.best:
             self.best, self.direction = float(prices[at]), (1 - 2 * at) * z / size
 
-    def result(self, *, interrupted: bool) -> SearchResult:
+    def result(self, *, interrupted: bool = False) -> SearchResult:
         """The tree as it stands."""
         leaves, least = list(self.root.leaves), self._least()
         worst = max(leaf.h_squared for leaf in leaves)

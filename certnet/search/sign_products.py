@@ -70,7 +70,7 @@ def solve(
         v: (N,) weights of one function, some of which may be 0; not used for several.
         unit: about the constant.
         time_limit: seconds, or None.
-        seed: of the search for a half-space and of the solver.
+        seed: of the search for a half-space.
     """
     (N, d), r = gradients.U.shape, gradients.B.shape[1]
     order = (N if r == 1 else 2 * N) + d
@@ -97,7 +97,7 @@ def solve(
         # The solver's own limit ends a round early where the next is estimated to be too long; this one is exact.
         return time_limit is not None and time.perf_counter() - start > time_limit
 
-    options = SolverOptions(tolerance=TOLERANCE[min(r, 2)], seed=seed, callback=late)
+    options = SolverOptions(tolerance=TOLERANCE[min(r, 2)], callback=late)
     dual = interior_point(program, options, max_products=MOST_PRODUCTS).uninterrupted().dual
     return None if dual is None else SignProducts(program, size, unit, power, e, dual)
 

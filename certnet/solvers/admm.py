@@ -292,7 +292,6 @@ class Run:
             seconds=self.session.seconds(),
             primal_residual=at.primal_residual,
             dual_residual=at.dual_residual,
-            statistics={"rank": float(at.rank), "penalty": at.penalty},
         )
 
 

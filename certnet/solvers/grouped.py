@@ -112,7 +112,6 @@ class _Run(Run):
         return self.session.show(
             Progress(
                 iteration=self.iterations,
-                seconds=self.session.seconds(),
                 objective=np.inf,
                 primal_residual=self.at.primal_residual,
                 dual_residual=self.at.dual_residual,

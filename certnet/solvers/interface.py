@@ -1,9 +1,9 @@
 """What every solver takes and gives back. Nothing in a result is a bound: repair and checker make bounds."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,6 @@ class Progress:
     """
 
     iteration: int
-    seconds: float
     objective: float
     primal_residual: float
     dual_residual: float
@@ -74,7 +73,6 @@ class SolverOptions:
     max_iterations: int | None = None
     callback: Callback | None = None
     warm_start: WarmStart | None = None
-    seed: int = 0
     device: str = "cpu"
 
 
@@ -88,6 +86,7 @@ class SolverResult:
         status, message: how it ended, and the solver's own words.
         solver, version: what really ran.
         primal_residual, dual_residual: relative, infinite when undefined.
+        dual_value: of the dual, in the program's own scale, from solvers that keep a feasible one; NaN from others.
     """
 
     primal: Primal | None
@@ -101,7 +100,7 @@ class SolverResult:
     seconds: float
     primal_residual: float = float("inf")
     dual_residual: float = float("inf")
-    statistics: dict[str, float] = field(default_factory=dict)
+    dual_value: float = float("nan")
 
     def uninterrupted(self) -> "SolverResult":
         """This result, for callers that do not look at the status.
@@ -114,7 +113,5 @@ class SolverResult:
         return self
 
 
-class Solver(Protocol):
-    """A solver behind ``certnet.solve``: solves the DNN relaxation and returns the last iterates, whatever happened."""
-
-    def __call__(self, program: Program, options: SolverOptions) -> SolverResult: ...
+Solver = Callable[[Program, SolverOptions], SolverResult]
+"""A solver behind ``certnet.solve``: solves the DNN relaxation and returns the last iterates, whatever happened."""

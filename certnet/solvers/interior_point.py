@@ -247,10 +247,5 @@ class _Solve:
             seconds=self.session.seconds(),
             primal_residual=seen.primal_residual,
             dual_residual=seen.dual_residual,
-            statistics={
-                "rounds": float(rounds.rounds),
-                "products": float(len(at.p)),
-                "gap": seen.gap,
-                "dual_value": self.session.value,
-            },
+            dual_value=self.session.value,
         )

@@ -1,21 +1,14 @@
 """Clarabel, SCS and MOSEK on the relaxation that ``formulations.modeling`` states in CVXPY.
 
-CVXPY writes the program down in the form of each solver and reads the multipliers back. Clarabel and SCS are called
-here, on what CVXPY has written, since CVXPY keeps no iterate of a solve that was interrupted and cannot call back.
-
-What was found about Ctrl-C. Clarabel 0.11 releases the interpreter lock and looks at no signals, so a solve in the main
-thread holds KeyboardInterrupt back until it is done. It is therefore run in a thread of its own and asked to end
-through its termination callback, which is called once an iteration; versions without one, and MOSEK, are left behind.
-SCS 3.3 takes SIGINT over while it runs, looks at it once an iteration, prints one line and returns NaN for all iterates
-with status −5; no KeyboardInterrupt is raised. At a limit it may also declare the program infeasible and return NaN for
-x. It is therefore run in stretches of some hundred iterations, each warm-started: the iterate of the last complete
-stretch is what an interrupted solve hands over, and the callback is called in between.
+CVXPY writes the program down in the form of each solver, calls it, and reads the multipliers back, also those of a
+solve that ended early. None of the three hears of Ctrl-C in good order then: Clarabel 0.11 and MOSEK release the lock
+of the interpreter and look at no signals, SCS 3.3 takes SIGINT over while it runs, prints one line and returns NaN. So
+each runs in a thread of its own, which is left behind at Ctrl-C.
 """
 
 import ctypes
 import importlib.util
 import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -30,12 +23,8 @@ from certnet.runtime.numerics import failure
 from certnet.solvers.interface import SolverOptions, SolverResult, SolveStatus
 from certnet.solvers.session import Session
 from formulations import Dual, InputError, Primal, Program
-from formulations._validation import FloatArray
 from formulations.modeling.compiled import Compiled
 
-STRETCH = 500
-"""SCS adapts its step only every 100 iterations and within one stretch, so shorter ones converge worse."""
-MAX_ITERATIONS = 100_000
 LARGEST_CLARABEL = 30_000
 """Clarabel factors a dense block of this order; beyond it that needs more than some 10 GB."""
 TITLES = {"clarabel": "Clarabel", "scs": "SCS", "mosek": "MOSEK"}
@@ -46,18 +35,8 @@ NOT_LICENSED = (
     "a folder mosek below your home folder, or name it in MOSEKLM_LICENSE_FILE."
 )
 
-_CLARABEL = {
-    "Solved": SolveStatus.CONVERGED,
-    "AlmostSolved": SolveStatus.INACCURATE,
-    "InsufficientProgress": SolveStatus.INACCURATE,
-    "MaxIterations": SolveStatus.ITERATION_LIMIT,
-    "MaxTime": SolveStatus.TIME_LIMIT,
-    "CallbackTerminated": SolveStatus.INTERRUPTED,
-}
-_SCS = {1: SolveStatus.CONVERGED, -3: SolveStatus.FAILED, -4: SolveStatus.FAILED, -5: SolveStatus.INTERRUPTED}
-
-Ended = tuple[SolveStatus, str]
-"""How a solve ended, and the solver's own words."""
+Ended = tuple[SolveStatus | None, str, int]
+"""How a solve ended (None where it stopped before it was done), the solver's own words, and its iterations."""
 
 
 def unavailable(name: str) -> str | None:
@@ -86,7 +65,7 @@ def _solve(name: str, program: Program, options: SolverOptions) -> SolverResult:
     Raises:
         InputError: the program is too large for this solver, or to be written down.
     """
-    session, order, compiled = Session(program, options), program.space.face_order, None
+    session, order, compiled, iterations = Session(program, options), program.space.face_order, None, 0
     if name == "clarabel" and not (order * (order + 1) // 2 <= LARGEST_CLARABEL):
         raise InputError(
             f"a program of order {order} needs more memory than Clarabel can use; "
@@ -94,7 +73,7 @@ def _solve(name: str, program: Program, options: SolverOptions) -> SolverResult:
         )
     try:
         compiled = Compiled(program, name.upper())
-        status, words = RUNS[name](compiled, options, session)
+        status, words, iterations = _run(name, compiled, options, session)
     except KeyboardInterrupt:
         status, words = SolveStatus.INTERRUPTED, "interrupted before the solver handed over an iterate"
     except BaseException as error:
@@ -118,7 +97,7 @@ def _solve(name: str, program: Program, options: SolverOptions) -> SolverResult:
         message=message,
         solver=name,
         version=version(name) or "unknown",
-        iterations=0 if compiled is None else compiled.iterations,
+        iterations=iterations,
         seconds=session.seconds(),
         primal_residual=residuals[0],
         dual_residual=residuals[1],
@@ -143,132 +122,70 @@ def _residuals(program: Program, primal: Primal, dual: Dual) -> tuple[float, flo
     )
 
 
-def _left(session: Session) -> float | None:
-    """Seconds that the solver may take."""
-    return None if np.isinf(session.deadline.moment) else max(session.deadline.left, 1e-3)
+def _clarabel_options(options: SolverOptions, left: float | None) -> dict[str, Any]:
+    """Accurate for small programs (order N+k+c up to about 100); time grows with the sixth power of the order."""
+    tolerances = dict.fromkeys(("tol_gap_abs", "tol_gap_rel", "tol_feas"), options.tolerance)
+    # Every block is dense, so there is nothing to decompose.
+    return {**tolerances, "chordal_decomposition_enable": False, "max_iter": options.max_iterations, "time_limit": left}
 
 
-def _run_clarabel(compiled: Compiled, options: SolverOptions, session: Session) -> Ended:
-    """Accurate for small programs (order N+k+c up to about 100); time grows with the sixth power of the order.
-
-    The information of its termination callback has no iterates, so callbacks are ignored, and so are warm starts.
-    """
-    stop = threading.Event()
-
-    def work() -> Ended:
-        import clarabel
-
-        settings = clarabel.DefaultSettings()
-        settings.verbose = False
-        settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = options.tolerance
-        # Every block is dense, so there is nothing to decompose.
-        settings.chordal_decomposition_enable = False
-        settings.max_iter = options.max_iterations or settings.max_iter
-        settings.time_limit = _left(session) or settings.time_limit
-        P, c, A, b = compiled.matrices()
-        zero, nonnegative, order = compiled.cones()
-        second_order, exponential = compiled.other_cones()
-        cones = [clarabel.ZeroConeT(zero), clarabel.NonnegativeConeT(nonnegative)]
-        cones += [clarabel.SecondOrderConeT(size) for size in second_order]
-        cones += [clarabel.PSDTriangleConeT(order), *(clarabel.ExponentialConeT() for _ in range(exponential))]
-        solver = clarabel.DefaultSolver(P, c, A, b, cones, settings)
-        if hasattr(solver, "set_termination_callback"):
-            solver.set_termination_callback(lambda _: stop.is_set())
-        solution = solver.solve()
-        compiled.iterations = int(solution.iterations)
-        # Called solved, so that CVXPY reads the iterates whatever happened.
-        fields = {field: getattr(solution, field) for field in ("x", "z", "obj_val", "solve_time", "iterations")}
-        compiled.keep(SimpleNamespace(**fields, status="Solved"))
-        return _CLARABEL.get(str(solution.status), SolveStatus.FAILED), str(solution.status)
-
-    return abandonable(work, interrupt=stop.set)
+def _read_clarabel(compiled: Compiled, answer: Any) -> Ended:
+    fields = {field: getattr(answer, field) for field in ("x", "z", "obj_val", "solve_time", "iterations")}
+    # Called solved, so that CVXPY reads the iterates whatever happened.
+    compiled.keep(SimpleNamespace(**fields, status="Solved"))
+    word = str(answer.status)
+    ended = {"Solved": SolveStatus.CONVERGED, "NumericalError": SolveStatus.FAILED}.get(word)
+    return ended, word, int(answer.iterations)
 
 
-def _run_mosek(compiled: Compiled, options: SolverOptions, session: Session) -> Ended:
-    """Accurate; needs a licence. Warm starts and callbacks are not used, and Ctrl-C leaves it behind."""
+def _scs_options(options: SolverOptions, left: float | None) -> dict[str, Any]:
+    """Scales further than Clarabel, at low accuracy; its objective is no bound (it may lie on either side)."""
+    tolerances = {"eps_abs": options.tolerance, "eps_rel": options.tolerance}
+    # The program is feasible and bounded; what looks otherwise is too early a verdict.
+    return {**tolerances, "eps_infeas": 1e-15, "max_iters": options.max_iterations, "time_limit_secs": left}
+
+
+def _read_scs(compiled: Compiled, answer: Any) -> Ended:
+    info = answer["info"]
+    compiled.keep({**answer, "info": {**info, "status_val": 1}})
+    known = {1: SolveStatus.CONVERGED, -3: SolveStatus.FAILED, -4: SolveStatus.FAILED, -5: SolveStatus.INTERRUPTED}
+    return known.get(info["status_val"]), str(info["status"]), max(int(info["iter"]), 0)
+
+
+def _mosek_options(options: SolverOptions, left: float | None) -> dict[str, Any]:
+    """Accurate; needs a licence."""
     names = [f"MSK_DPAR_INTPNT_CO_TOL_{name}" for name in ("REL_GAP", "PFEAS", "DFEAS")]
-    parameters: dict[str, float] = dict.fromkeys(names, options.tolerance)
-    if options.max_iterations is not None:
-        parameters["MSK_IPAR_INTPNT_MAX_ITERATIONS"] = options.max_iterations
-    if left := _left(session):
-        parameters["MSK_DPAR_OPTIMIZER_MAX_TIME"] = left
-    wishes = {"mosek_params": parameters, "accept_unknown": True}
-
-    def work() -> Ended:
-        solution = compiled.keep(compiled.chain.solve_via_data(compiled.problem, compiled.data, solver_opts=wishes))
-        compiled.iterations, word = int(solution.attr.get("num_iters") or 0), str(solution.status)
-        if word == "optimal":
-            return SolveStatus.CONVERGED, word
-        if session.out_of_time():
-            return SolveStatus.TIME_LIMIT, word
-        limited = options.max_iterations is not None and compiled.iterations >= options.max_iterations
-        return SolveStatus.ITERATION_LIMIT if limited else SolveStatus.INACCURATE, word
-
-    # Nothing tells MOSEK to stop through CVXPY.
-    return abandonable(work, interrupt=lambda: None)
+    limits = {"MSK_IPAR_INTPNT_MAX_ITERATIONS": options.max_iterations, "MSK_DPAR_OPTIMIZER_MAX_TIME": left}
+    return {"mosek_params": _given(dict.fromkeys(names, options.tolerance) | limits), "accept_unknown": True}
 
 
-def _run_scs(compiled: Compiled, options: SolverOptions, session: Session) -> Ended:
-    """Scales further than Clarabel, at low accuracy; its objective is no bound (it may lie on either side).
+def _read_mosek(compiled: Compiled, answer: Any) -> Ended:
+    solution = compiled.keep(answer)
+    word = str(solution.status)
+    return SolveStatus.CONVERGED if word == "optimal" else None, word, int(solution.attr.get("num_iters") or 0)
 
-    Stretch after stretch, until SCS is done, a limit is reached, or somebody asks to stop.
-    """
-    import scs
 
-    matrices = dict(zip(("P", "c", "A", "b"), compiled.matrices(), strict=True))
-    zero, nonnegative, order = compiled.cones()
-    second_order, exponential = compiled.other_cones()
-    cones = {"z": zero, "l": nonnegative, "q": second_order, "s": [order], "ep": exponential}
-    settings = {"verbose": False, "eps_abs": options.tolerance, "eps_rel": options.tolerance}
-    last = _keep(compiled, compiled.start(*options.warm_start)) if options.warm_start else {}
-    limit = MAX_ITERATIONS if options.max_iterations is None else options.max_iterations
-    length, spent, built, workspace = STRETCH, 0.0, 0, None
-    while True:
-        wanted, left = max(min(length, limit - compiled.iterations), 1), _left(session)
-        if workspace is None or wanted != built or not (left is None or left >= 2.0 * spent):
-            timed = settings if left is None else {**settings, "time_limit_secs": left}
-            workspace, built = scs.SCS(matrices, cones, max_iters=wanted, **timed), wanted
-        begin = session.seconds()
-        with _c_output_to_stderr():
-            answer = workspace.solve(warm_start=bool(last), **last)
-        spent, info = session.seconds() - begin, answer["info"]
-        # A stretch that failed reports −1; one that goes on counts for at least one, so that the limit is reached.
-        compiled.iterations += max(int(info["iter"]), 0 if info["status_val"] in _SCS else 1)
-        iterate = _keep(compiled, {part: answer[part] for part in ("x", "y", "s")})
-        last = iterate or last
-        status = _SCS.get(info["status_val"])
-        if status is None and ("time_limit" in info["status"] or session.out_of_time()):
-            status = SolveStatus.TIME_LIMIT
-        if status is None and compiled.iterations >= limit:
+def _given(wishes: dict[str, Any]) -> dict[str, Any]:
+    """Those that are not None."""
+    return {name: wish for name, wish in wishes.items() if wish is not None}
+
+
+def _run(name: str, compiled: Compiled, options: SolverOptions, session: Session) -> tuple[SolveStatus, str, int]:
+    """How the solve ended, the solver's own words, and its iterations. Callbacks and warm starts are not used."""
+    wishes, read = WAYS[name]
+    given = _given(wishes(options, session.deadline.limit))
+    call = partial(compiled.chain.solve_via_data, compiled.problem, compiled.data, solver_opts=given)
+    with _c_output_to_stderr():
+        # Nothing tells them to stop through CVXPY.
+        answer = abandonable(call, interrupt=lambda: None, patience=0.0)
+    status, words, iterations = read(compiled, answer)
+    if status is None:
+        status = SolveStatus.INACCURATE
+        if "iter" in words.lower() or iterations >= (options.max_iterations or np.inf):
             status = SolveStatus.ITERATION_LIMIT
-        if status is None and last:
-            status = session.report(
-                iteration=compiled.iterations,
-                objective=float(info["pobj"]),
-                primal_residual=float(info["res_pri"]),
-                dual_residual=float(info["res_dual"]),
-                rank=order,
-                dual=lambda: cast(Dual, compiled.recover()[1]),
-            )
-        if status is not None:
-            return status, str(info["status"])
-        if not iterate:
-            # It took the program for infeasible too early: begin this stretch again, and let it run longer.
-            workspace, length = None, 2 * length
-
-
-def _keep(compiled: Compiled, iterate: dict[str, FloatArray]) -> dict[str, FloatArray]:
-    """Keep x, y, s where a further stretch can start there and return them, or nothing.
-
-    Before the first of them a ray is kept, of which x or y may be finite.
-    """
-    usable = all(np.isfinite(part).all() for part in iterate.values())
-    if usable or compiled.solution is None:
-        # Called solved, as above.
-        compiled.keep(
-            {**iterate, "info": dict.fromkeys(("solve_time", "setup_time", "iter", "pobj"), 0) | {"status_val": 1}}
-        )
-    return iterate if usable else {}
+        elif session.out_of_time():
+            status = SolveStatus.TIME_LIMIT
+    return status, words, iterations
 
 
 @contextmanager
@@ -291,9 +208,11 @@ def _c_output_to_stderr() -> Iterator[None]:
         os.close(saved)
 
 
-RUNS: dict[str, Callable[[Compiled, SolverOptions, Session], Ended]] = {
-    "clarabel": _run_clarabel,
-    "scs": _run_scs,
-    "mosek": _run_mosek,
+WAYS: dict[str, tuple[Callable[[SolverOptions, float | None], dict[str, Any]], Callable[[Compiled, Any], Ended]]] = {
+    "clarabel": (_clarabel_options, _read_clarabel),
+    "scs": (_scs_options, _read_scs),
+    "mosek": (_mosek_options, _read_mosek),
 }
-clarabel, scs, mosek = (cast(Any, partial(_solve, name)) for name in RUNS)
+"""What each is told within the seconds left, and how its answer is kept and read."""
+
+clarabel, scs, mosek = (cast(Any, partial(_solve, name)) for name in WAYS)

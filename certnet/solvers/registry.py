@@ -9,7 +9,7 @@ from certnet.solvers.cost import round_seconds
 from certnet.solvers.interface import Callback, Solver, SolverOptions, SolverResult, WarmStart
 from certnet.solvers.warm_start import usable
 from formulations import InputError, Program
-from formulations.arguments import accepts, count, seconds
+from formulations.arguments import accepts, seconds
 
 AUTO = "auto"
 AUTO_LIMIT = 3000
@@ -90,7 +90,7 @@ def choose_solver(program: Program, time_limit: float | None = None) -> Choice:
 
 
 @np.errstate(all="ignore")
-@accepts(program=Program, time_limit=seconds, seed=count)
+@accepts(program=Program, time_limit=seconds)
 def solve(
     program: Program,
     solver: str = AUTO,
@@ -100,7 +100,6 @@ def solve(
     max_iterations: int | None = None,
     callback: Callback | None = None,
     warm_start: WarmStart | None = None,
-    seed: int = 0,
     device: str = "cpu",
 ) -> SolverResult:
     """Solve the DNN relaxation of ``program`` with the solver of this name; the result says which one ran.
@@ -112,10 +111,9 @@ def solve(
         time_limit: seconds, or None.
         tolerance: relative residual at which to stop.
         max_iterations: or None for the solver's own default.
-        callback: called now and then; a true value stops the solve. Clarabel and MOSEK ignore it.
-        warm_start: iterates of a similar program, or of an earlier solve of the same (``Progress.iterate``). Clarabel
-            and MOSEK ignore it.
-        seed: for solvers that draw random numbers.
+        callback: called now and then; a true value stops the solve. Solvers of other packages ignore it.
+        warm_start: iterates of a similar program, or of an earlier solve of the same (``Progress.iterate``). Solvers of
+            other packages ignore it.
         device: "cpu" or "cuda", where the matrices of the ADMM live; other solvers ignore it.
 
     Raises:
@@ -134,4 +132,4 @@ def solve(
     if program.loss is None and name not in NATIVE:
         raise InputError(f"solver '{name}' cannot bound a form; choose one of {', '.join(NATIVE)}.")
     start = usable(program, warm_start)
-    return chosen(program, SolverOptions(time_limit, tolerance, max_iterations, callback, start, seed, device))
+    return chosen(program, SolverOptions(time_limit, tolerance, max_iterations, callback, start, device))

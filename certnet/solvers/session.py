@@ -104,7 +104,6 @@ class Session:
         if dual is not None and is_due(self._reports):
             self.offer_repaired(dual())
         progress = Progress(
-            seconds=self.seconds(),
             objective=self._program.to_original(objective),
             dual=self.copy_dual,
             lower_bound=self._program.to_original(self.value),

@@ -12,16 +12,15 @@ other the W of the given networks are all there is: the inner minimum has no clo
 """
 
 import contextlib
-import math
-import time
 from collections.abc import Callable, Iterable
 
 import numpy as np
-from scipy.optimize import minimize
 
+from certificates.failure import NO_DEADLINE, Deadline
 from certificates.making.assemble import residual_dual
 from certificates.making.repair import RepairedDual, repair_without_products
 from certificates.making.shor_bound import Factor
+from certnet.solvers.lbfgs import lbfgs
 from formulations import Presolved, Program
 from formulations._validation import FloatArray
 
@@ -41,7 +40,7 @@ def shor_bound(
     presolved: Presolved,
     *,
     networks: Iterable[Network] = (),
-    deadline: float = math.inf,
+    deadline: Deadline = NO_DEADLINE,
     random_state: int = 0,
     callback: Callable[[RepairedDual], None] | None = None,
 ) -> RepairedDual:
@@ -53,7 +52,7 @@ def shor_bound(
     Args:
         presolved: of the training problem.
         networks: (U, V) with weights d×m and c×m; their residuals are candidates, and R starts at the best.
-        deadline: moment on the clock of ``time.monotonic`` after which no iteration begins; a bound comes out anyway.
+        deadline: no iteration begins after it; a bound comes out anyway.
         random_state: seed of the first R.
         callback: called with each better dual, so that an interruption loses none.
     """
@@ -70,14 +69,10 @@ def shor_bound(
     return run.best
 
 
-class _Enough(Exception):  # noqa: N818 - the end of a descent
-    """Deadline or accuracy reached."""
-
-
 class _Descent:
     """L-BFGS over R (k+c, rank), with bounds computed on the way."""
 
-    def __init__(self, presolved: Presolved, deadline: float, callback: Callable[[RepairedDual], None]) -> None:
+    def __init__(self, presolved: Presolved, deadline: Deadline, callback: Callable[[RepairedDual], None]) -> None:
         self.presolved, self.deadline, self.callback = presolved, deadline, callback
         program = presolved.program
         self.program: Program = program
@@ -100,8 +95,6 @@ class _Descent:
         merged = presolved.rows.program
         self.best = repair_without_products(merged, np.zeros(merged.shape))
         self.iteration, self.next_look = 0, float(FIRST_LOOK)
-        self.least = math.inf
-        self.at: tuple[FloatArray, FloatArray] | None = None  # R and W there
 
     def balanced_size(self, R: FloatArray) -> float:
         """A factor at which the moments have about the size that fits the targets."""
@@ -128,46 +121,33 @@ class _Descent:
 
     def descend(self, starts: list[FloatArray]) -> None:
         """Minimise from the best R until the deadline, and offer the duals on the way."""
-        if time.monotonic() >= self.deadline:
+        if self.deadline.passed:
             return
-        with contextlib.suppress(_Enough, np.linalg.LinAlgError):
-            for start in starts:
-                self._evaluate(start)
-            if self.at is None:
-                return
-            minimize(
-                self._evaluate,
-                self.at[0].ravel(),
-                jac=True,
-                method="L-BFGS-B",
-                callback=self._watch,
-                options={"maxiter": ITERATIONS, "maxfun": 2 * ITERATIONS, "ftol": 1e-10, "gtol": 1e-12, "maxcor": 20},
+        with contextlib.suppress(np.linalg.LinAlgError):
+            values = [self.point(start)[0] for start in starts]
+            found = lbfgs(
+                lambda R: self.point(R)[:2],
+                starts[int(np.argmin(np.nan_to_num(values, nan=np.inf)))],
+                max_iterations=ITERATIONS,
+                least_change=1e-10,
+                deadline=self.deadline,
+                watch=self._watch,
             )
-        self._look()
+            self._look(found)
 
-    def _evaluate(self, flat: FloatArray) -> tuple[float, FloatArray]:
-        if self.at is not None and time.monotonic() >= self.deadline:
-            raise _Enough
-        R = flat.reshape(self.k + self.c, self.rank).copy()
-        value, gradient, W = self.point(R)
-        if np.isfinite(value) and value <= self.least:
-            self.least, self.at = value, (R, W)
-        return value, gradient.ravel()
-
-    def _watch(self, flat: FloatArray) -> None:
+    def _watch(self, R: FloatArray) -> bool:
         self.iteration += 1
-        if self.iteration >= self.next_look:
-            self.next_look *= GROWTH
-            if self._look():
-                raise _Enough
+        if self.iteration < self.next_look:
+            return False
+        self.next_look *= GROWTH
+        return self._look(R)
 
-    def _look(self) -> bool:
-        """Offer the dual of the best point; true when its bound is near enough to the value."""
-        if self.at is None:
-            return True
-        (R, W), scaling, merged = self.at, self.presolved.scaling, self.presolved.rows.program
+    def _look(self, R: FloatArray) -> bool:
+        """Offer the dual of a point; true when its bound is near enough to the value."""
+        scaling, merged = self.presolved.scaling, self.presolved.rows.program
+        value, _, W = self.point(R)
         self.offer(scaling.unit * W, [(scaling.z @ R[: self.k], R[self.k :])])
-        value = self.program.to_original(self.least + self.spread) - merged.constant
+        value = self.program.to_original(value + self.spread) - merged.constant
         return self.best.lower_bound - merged.constant >= (1.0 - ENOUGH) * value
 
     def point(self, R: FloatArray) -> tuple[float, FloatArray, FloatArray]:

@@ -16,10 +16,6 @@ from formulations._validation import FloatArray
 from formulations.groups import GroupedDual
 from formulations.program import NO_PRODUCTS
 
-PAYS = frozenset({"admm", "interior-point"})
-"""Solvers that gain by a start at a neighbouring γ. SCS at its usual tolerance takes such a start for a solution: its
-repaired bound on random0 at γ = 0.01 falls from 0.38 to 0.04."""
-
 EXPONENT = 0.5
 """Growth of the dual with γ that a start assumes, see ``dual_factor``."""
 
@@ -49,7 +45,8 @@ def certified_dual(merged: MergedRows, certificate: Certificate) -> Dual:
     are kept, and of a subdivision or a proof without products W alone. Rows that it leaves out have the multiplier 0.
     """
     neurons, source = merged.program.space.neurons, certificate.source
-    place = merged.rows.generator[source]
+    at = merged.positions(source)
+    place = at[: len(source)]
     proof, W = certificate.proof, merged.merge_W(certificate.W)
     if isinstance(proof, Subdivision) or not len(proof.pairs) or not np.array_equal(merged.rows.source[place], source):
         return Dual(W, NO_PRODUCTS)
@@ -62,10 +59,9 @@ def certified_dual(merged: MergedRows, certificate: Certificate) -> Dual:
         except InputError:
             # A proof in groups that certnet did not make; its W is a start all the same.
             return Dual(W, NO_PRODUCTS)
-    own = slice(0, int(proof.pair_offset[1]))
-    pairs, values = proof.pairs[own], proof.multipliers[own]
+    pairs, values = proof.products(0)
     plain = (pairs < 2 * len(source)).all(axis=1)
-    (p, q), values = np.concatenate([place, neurons + place])[pairs[plain].T], values[plain]
+    (p, q), values = at[pairs[plain].T], values[plain]
     N, t = np.zeros((2 * neurons, 2 * neurons)), np.zeros(neurons)
     t[place] = proof.complementarity[0]
     N[p, q] += 0.5 * values

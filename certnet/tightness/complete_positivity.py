@@ -11,7 +11,6 @@ when the residual is at most a tolerance, REFUTED when the distance exceeds one.
 """
 
 import math
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,6 +20,7 @@ import numpy as np
 
 from certificates import Verdict
 from certificates.arithmetic import Enclosure
+from certificates.failure import Deadline
 from certnet.tightness.factorisation import alternate, improve, norm_ratio, relative_residual, square_root
 from certnet.tightness.separation import Separator, circuit_separator, deeper, horn_separator, residual_separator
 from formulations import InputError
@@ -131,7 +131,8 @@ def check_completely_positive(
     e = int(np.frexp(np.abs(P).max())[1]) // 2
     e = e if np.array_equal(np.ldexp(np.ldexp(P, -2 * e), 2 * e), P) else 0
     P, least = np.ldexp(P, -2 * e), tolerance if least_distance is None else max(least_distance, tolerance)
-    begin, rng = time.monotonic(), np.random.default_rng(random_state)
+    circuits_end, end = (Deadline.after(part * time_limit) for part in (SETTINGS.circuit_share, 1.0))
+    rng = np.random.default_rng(random_state)
     best = Neighbour(math.inf, "")
     separator: Separator | None = None
 
@@ -144,11 +145,10 @@ def check_completely_positive(
     if is_open():
         best = min([best, *_by_support(P, tolerance)])
     if is_open() and generators is not None:
-        deadline = begin + SETTINGS.circuit_share * time_limit
-        separator = circuit_separator(generators, P, deadline=deadline, enough=10 * least)
+        separator = circuit_separator(generators, P, deadline=circuits_end, enough=10 * least)
     if is_open():
         separator = deeper(separator, horn_separator(P))
-    factors = _factors(P, rng, begin + time_limit)
+    factors = _factors(P, rng, end)
     while is_open() and (found := next(factors, None)) is not None:
         best = min(best, found)
     if is_open() and best.factor is not None:
@@ -202,7 +202,7 @@ def _by_support(P: FloatArray, tolerance: float) -> Iterator[Neighbour]:
             yield Neighbour(norm_ratio(change * (1.0 + 1e-15), P), how)
 
 
-def _factors(P: FloatArray, rng: np.random.Generator, deadline: float) -> Iterator[Neighbour]:
+def _factors(P: FloatArray, rng: np.random.Generator, deadline: Deadline) -> Iterator[Neighbour]:
     """Alternating projections with more and more columns, each improved by descent."""
     R = square_root(P)
     if R.shape[1] == 0:
@@ -214,7 +214,7 @@ def _factors(P: FloatArray, rng: np.random.Generator, deadline: float) -> Iterat
     rank = R.shape[1]
     # A second start with as many columns pays: the first may end in a corner of a set that is not convex.
     for columns in sorted([rank, rank, rank + 1, rank + 3, 2 * rank, 2 * rank, 3 * rank]):
-        if columns > SETTINGS.largest_factor or time.monotonic() > deadline:
+        if columns > SETTINGS.largest_factor or deadline.passed:
             return
         B = improve(P, alternate(R, columns, nearest=positive_part, rng=rng, deadline=deadline), deadline=deadline)
         yield Neighbour(relative_residual(P, B), f"a nonnegative factor of {columns} columns", B)

@@ -7,15 +7,16 @@ ends with is improved by L-BFGS on ``¼‖BBᵀ − P‖²``. A run that fails p
 """
 
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
 
 from certificates.arithmetic import Enclosure
 from certificates.arithmetic.floating import inflate, sum_of_products
+from certificates.failure import NO_DEADLINE, Deadline
+from certnet.solvers.lbfgs import lbfgs
 from formulations._validation import FloatArray
 
 
@@ -25,8 +26,6 @@ class Settings:
 
     iterations: int = 2000
     """Projections of one run. Not measured."""
-    polish_iterations: int = 2000
-    """Steps of L-BFGS. Not measured."""
     settled: float = 1e-13
     """Relative distance at which a run has arrived. Not measured."""
     rank_floor: float = 1e-12
@@ -34,6 +33,9 @@ class Settings:
 
 
 SETTINGS = Settings()
+
+STOP: Mapping[str, Any] = {"max_iterations": 2000, "least_change": 0.0, "least_slope": 1e-14}
+"""When L-BFGS ends."""
 
 
 def square_root(P: FloatArray) -> FloatArray:
@@ -49,7 +51,7 @@ def alternate(
     *,
     nearest: Callable[[FloatArray], FloatArray],
     rng: np.random.Generator,
-    deadline: float = math.inf,
+    deadline: Deadline = NO_DEADLINE,
 ) -> FloatArray:
     """The last matrix of ``columns`` columns in the cone whose product with its transpose should be near RRᵀ.
 
@@ -58,7 +60,7 @@ def alternate(
         columns: at least r.
         nearest: maps the columns of a matrix into the cone.
         rng: draws the first orthogonal matrix.
-        deadline: value of ``time.monotonic()`` after which the current matrix is returned.
+        deadline: the current matrix is returned after it.
     """
     r = R.shape[1]
     padded = np.hstack([R, np.zeros((len(R), columns - r))])
@@ -72,24 +74,24 @@ def alternate(
         distance = float(np.linalg.norm(inside - product)) / size
         if distance < smallest:
             best, smallest = inside, distance
-        if not (distance > SETTINGS.settled) or time.monotonic() > deadline:
+        if not (distance > SETTINGS.settled) or deadline.passed:
             break
         left, _, right = np.linalg.svd(Q + inverse @ (inside - product))
         Q = left @ right
     return best
 
 
-def improve(P: FloatArray, B: FloatArray, *, deadline: float = math.inf) -> FloatArray:
+def improve(P: FloatArray, B: FloatArray, *, deadline: Deadline = NO_DEADLINE) -> FloatArray:
     """A nonnegative B whose product is nearer to P; never worse."""
 
     def evaluate(X: FloatArray) -> tuple[float, FloatArray]:
         error = X @ X.T - P
         return 0.25 * float(np.sum(error**2)), error @ X
 
-    return _minimise(evaluate, B, bounds=[(0.0, None)] * B.size, deadline=deadline)
+    return lbfgs(evaluate, B, nonnegative=True, deadline=deadline, **STOP)
 
 
-def improve_points(A: FloatArray, P: FloatArray, Z: FloatArray, *, deadline: float = math.inf) -> FloatArray:
+def improve_points(A: FloatArray, P: FloatArray, Z: FloatArray, *, deadline: Deadline = NO_DEADLINE) -> FloatArray:
     """Points Z (k×m) for which Σ φ(z)φ(z)ᵀ, φ = ((Az)₊, (−Az)₊), is nearer to P; never worse."""
     n = len(A)
 
@@ -101,36 +103,7 @@ def improve_points(A: FloatArray, P: FloatArray, Z: FloatArray, *, deadline: flo
         change = A.T @ np.where(product > 0, slope[:n], np.where(product < 0, -slope[n:], 0.0))
         return 0.25 * float(np.sum(error**2)), change
 
-    return _minimise(evaluate, Z, bounds=None, deadline=deadline)
-
-
-def _minimise(
-    evaluate: Callable[[FloatArray], tuple[float, FloatArray]],
-    start: FloatArray,
-    *,
-    bounds: list[tuple[float, float | None]] | None,
-    deadline: float,
-) -> FloatArray:
-    """L-BFGS from ``start``, which is returned if nothing better was found."""
-
-    def flat(point: FloatArray) -> tuple[float, FloatArray]:
-        value, gradient = evaluate(point.reshape(start.shape))
-        return value, gradient.ravel()
-
-    def stop(_: FloatArray) -> None:
-        if time.monotonic() > deadline:
-            raise StopIteration
-
-    options = {
-        "maxiter": SETTINGS.polish_iterations,
-        "maxfun": 2 * SETTINGS.polish_iterations,
-        "maxcor": 30,
-        "ftol": 0.0,
-        "gtol": 1e-14,
-    }
-    answer = minimize(flat, start.ravel(), jac=True, method="L-BFGS-B", bounds=bounds, callback=stop, options=options)
-    found = np.asarray(answer.x, dtype=np.float64).reshape(start.shape)
-    return found if np.isfinite(found).all() and evaluate(found)[0] <= evaluate(start)[0] else start
+    return lbfgs(evaluate, Z, deadline=deadline, **STOP)
 
 
 def relative_residual(P: FloatArray, B: FloatArray) -> float:

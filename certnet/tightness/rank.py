@@ -6,11 +6,11 @@ in the middle of the optimal face, so a high rank alone speaks for nothing.
 """
 
 import math
-import time
 from dataclasses import dataclass
 
 import numpy as np
 
+from certificates.failure import Deadline
 from certnet.tightness.factorisation import alternate, improve_points, relative_residual, square_root
 from formulations import InputError, LiftedSpace
 from formulations._validation import FloatArray, as_matrix
@@ -126,7 +126,7 @@ def extract_points(
         raise InputError(f"G has shape {G.shape}, but the space without outputs has order {space.order}.")
     G = 0.5 * (G + G.T)
     P, A = G[space.phi, space.phi], space.generators
-    deadline, rng = time.monotonic() + time_limit, np.random.default_rng(random_state)
+    deadline, rng = Deadline.after(time_limit), np.random.default_rng(random_state)
 
     def points(Z: FloatArray) -> Points:
         phi = space.lift(Z)[space.phi]
@@ -144,7 +144,7 @@ def extract_points(
     R = R[:, size > RANK_TOLERANCE * size.max(initial=0.0)]
     rank = R.shape[1]
     for count in sorted({rank, rank + 1, rank + 3, 2 * rank}) if rank else ():
-        if best.residual <= SETTINGS.good_enough or time.monotonic() > deadline or count > SETTINGS.largest_count:
+        if best.residual <= SETTINGS.good_enough or deadline.passed or count > SETTINGS.largest_count:
             break
         found = alternate(R, count, nearest=lambda columns: space.lift(columns[space.z]), rng=rng, deadline=deadline)
         best = better(improve_points(A, P, found[space.z], deadline=deadline))

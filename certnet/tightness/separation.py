@@ -12,7 +12,6 @@ If ⟨M, P⟩ < 0, every completely positive matrix is at least ``−⟨M, P⟩/
 """
 
 import math
-import time
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -23,7 +22,7 @@ import numpy as np
 from certificates import Verdict
 from certificates.arithmetic.floating import sum_of_products
 from certificates.combination import nonnegative_combination
-from certificates.failure import ProofFailure
+from certificates.failure import NO_DEADLINE, Deadline, ProofFailure
 from certnet.tightness.copositivity import check_copositive
 from certnet.tightness.orthant import Exact, rationals
 from formulations._validation import FloatArray, IntArray
@@ -203,13 +202,15 @@ Inequality = tuple[IntArray, Exact]
 """Positions in φ and rational coefficients of an ℓ."""
 
 
-def circuit_separator(A: FloatArray, P: FloatArray, *, deadline: float, enough: float = math.inf) -> Separator | None:
+def circuit_separator(
+    A: FloatArray, P: FloatArray, *, deadline: Deadline = NO_DEADLINE, enough: float = math.inf
+) -> Separator | None:
     """The deepest violated product of a sign with a circuit, or of two circuits, that linear programs find.
 
     Args:
         A: (N, k) generators, no two of them parallel.
         P: (2N, 2N) the (α, β) block.
-        deadline: value of ``time.monotonic()`` after which the best so far is returned.
+        deadline: the best so far is returned after it.
         enough: distance at which to stop.
     """
     rows, best = signed_rows(A), None
@@ -227,7 +228,7 @@ def circuit_separator(A: FloatArray, P: FloatArray, *, deadline: float, enough: 
         )
         before, across = best, moments[: len(rows)] / np.sqrt(np.maximum(np.diag(moments), 1e-300))
         for k, support in found:
-            if time.monotonic() > deadline:
+            if deadline.passed:
                 return best
             try:
                 c = nonnegative_combination(rows[list(support)], rows[k].tolist(), "a circuit")

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import minimize
 
 from certificates.failure import Deadline
+from certnet.solvers.lbfgs import lbfgs
 from certnet.training.pricing import HELD
 from formulations._validation import FloatArray, IntArray
 from formulations.loss import FREE_BIAS, Loss
@@ -33,10 +33,6 @@ class Settings:
 
 
 SETTINGS = Settings()
-
-
-class _LateError(Exception):
-    """The deadline has passed."""
 
 
 class Descent:
@@ -77,24 +73,8 @@ class Descent:
 
     def run(self, *, max_iterations: int, deadline: Deadline) -> tuple[FloatArray, FloatArray]:
         """(U, V) that L-BFGS reaches."""
-        best: tuple[float, FloatArray] = np.inf, np.zeros(0)
-
-        def evaluate(point: FloatArray) -> tuple[float, FloatArray]:
-            nonlocal best
-            # One iteration may take many evaluations, so the clock is looked at before each.
-            if len(best[1]) and deadline.passed:
-                raise _LateError
-            value, slope = self.evaluate(point)
-            if not value >= best[0]:
-                best = value, point.copy()
-            return value, slope
-
-        options = {"maxiter": max_iterations, "maxfun": 2 * max_iterations, "maxcor": 30, "ftol": 1e-15, "gtol": 1e-12}
-        try:
-            found = minimize(evaluate, self.start, jac=True, method="L-BFGS-B", options=options).x
-        except _LateError:
-            found = best[1]
-        hidden, output, _ = self.weights(found if np.isfinite(found).all() else self.start)
+        found = lbfgs(self.evaluate, self.start, max_iterations=max_iterations, deadline=deadline)
+        hidden, output, _ = self.weights(found)
         return np.asarray(self.T @ hidden), output
 
     def weights(self, point: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:

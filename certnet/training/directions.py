@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from certificates.failure import NO_DEADLINE, Deadline
-from certnet.training.pricing import Pricing, distinct, draw_starts, price, price_planar, values
+from certnet.training.pricing import Pricing, climbed, distinct, draw_starts, price_planar, ranked, values
 from certnet.training.pricing import normalised as unit_columns
 from formulations._validation import FloatArray
 from formulations.training import TrainingProgram
@@ -77,34 +77,38 @@ def largest_prices(
     max_steps: int = 100,
     deadline: Deadline = NO_DEADLINE,
 ) -> Pricing:
-    """Directions of length 1 with a large price ‖Wᵀ(Xz)₊‖, best first; see ``pricing.price`` for the arguments.
+    """Directions of length 1 with a large price ‖Wᵀ(Xz)₊‖, best first.
 
     Args:
         program: the training problem.
         W: (n, c) dual candidate; where the hidden bias is free its columns sum to 0.
-        starts: (d, s) directions of any length, or None.
-        samples, random_state, max_steps, deadline: of the climb.
+        starts: (d, s) directions of any length, or None; every one of them is climbed.
+        samples: number of further starts.
+        random_state: seed or generator.
+        max_steps, deadline: see ``pricing.climbed``.
     """
-    generator = np.random.default_rng(random_state)
-
-    def climbed(X: FloatArray, starts: FloatArray | None, samples: int) -> Pricing:
-        return price(X, W, starts, samples=samples, random_state=generator, max_steps=max_steps, deadline=deadline)
-
-    if not len(program.ball):
-        if program.shape[1] == 2:
-            return price_planar(program.X, W)
-        return climbed(program.X, starts, samples)
-    given = np.zeros((program.shape[1], 0)) if starts is None else starts
-    if program.shape[1] == 2:
-        every = _on_kinks(program, np.array([[1.0, -1.0]]))
+    is_planar, has_region = program.shape[1] == 2, len(program.ball) > 0
+    if is_planar and not has_region:
+        return price_planar(program.X, W)
+    if is_planar:
+        feature = program.X[:, 0]  # both directions with every row on its kink
+        every = np.vstack([np.repeat([1.0, -1.0], len(feature)), np.concatenate([-feature, feature])])
         value = values(program.X, W, every)
         order = np.argsort(-value, kind="stable")[: SETTINGS.most_kinks]
-        return _positive(distinct(every[:, order], value[order]))
-    pool = [normalised(program, given), drawn(program, W, samples, generator)]
+        return ranked(program.X, W, every[:, order])
+    given = normalised(program, np.zeros((program.shape[1], 0)) if starts is None else starts)
+    pool = [given, drawn(program, W, samples, np.random.default_rng(random_state))]
+    if not has_region:
+        begin = np.hstack(pool)
+        # The best of the draw, which come first in it.
+        far = np.zeros(begin.shape[1], dtype=bool)
+        far[given.shape[1] : given.shape[1] + (samples + 1) // 2] = True
+        return climbed(program.X, W, begin, far=far, max_steps=max_steps, deadline=deadline)
     begin = np.hstack([best_kink(program, W, part) for part in pool])
     X, into, back = _sphere(program)
-    reached = np.hstack([begin, normalised(program, back @ climbed(X, into @ begin, 0).directions)])
-    return _positive(distinct(reached, values(program.X, W, reached)))
+    found = climbed(X, W, unit_columns(into @ begin), max_steps=max_steps, deadline=deadline)
+    reached = np.hstack([begin, normalised(program, back @ found.directions)])
+    return ranked(program.X, W, reached)
 
 
 def climb(program: TrainingProgram, W: FloatArray, points: FloatArray, *, deadline: Deadline = NO_DEADLINE) -> Pricing:
@@ -155,12 +159,6 @@ def best_kink(program: TrainingProgram, W: FloatArray, Z: FloatArray) -> FloatAr
     return np.vstack([U, bias])
 
 
-def _on_kinks(program: TrainingProgram, U: FloatArray) -> FloatArray:
-    """Every u of U (d−1 × m) with every data row on its kink: d × nm."""
-    products = program.X[:, :-1] @ U
-    return np.vstack([np.repeat(U, len(products), axis=1), -products.T.ravel()[None]])
-
-
 def _sphere(program: TrainingProgram) -> tuple[FloatArray, FloatArray, FloatArray]:
     """(X', A, A⁻¹) with Xz = X'(Az), where ‖Az‖² is the form of the module's text."""
     theta, d = SETTINGS.share, program.shape[1]
@@ -173,7 +171,3 @@ def _sphere(program: TrainingProgram) -> tuple[FloatArray, FloatArray, FloatArra
     back[-1] = np.append(-centre / small, 1.0 / large)
     X = np.hstack([(program.X[:, :-1] - centre) / small, np.full((len(program.X), 1), 1.0 / large)])
     return X, into, back
-
-
-def _positive(pricing: Pricing) -> Pricing:
-    return Pricing(pricing.directions[:, pricing.values > 0], pricing.values[pricing.values > 0])

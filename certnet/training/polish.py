@@ -39,6 +39,8 @@ class Settings:
     """The greatest such accuracy. Not measured."""
     centre_tolerance: float = 1e-4
     """Accuracy of the dual about which a loss with kinks is smoothed for a descent. Not measured."""
+    beyond_newton: float = 10.0
+    """Multiple of Newton's step up to which neurons that join are tried. Not measured."""
     smoothing: float = 1e-2
     """ε of the proximal point step in which a loss with kinks is descended, over the targets' spread. Not measured."""
 
@@ -161,7 +163,7 @@ def joined(program: TrainingProgram, U: FloatArray, V: FloatArray, fresh: FloatA
     towards = H.T @ program.loss.dual(fitted, a)
     size = np.linalg.norm(towards, axis=1)
     H, towards, fresh = H[:, size > 0], towards[size > 0] / size[size > 0, None], fresh[:, size > 0]
-    change, cost = H @ towards, program.gamma * fresh.shape[1]
+    change, cost, slope = H @ towards, program.gamma * fresh.shape[1], float(size.sum())
     here = program.loss.value(fitted, a)
 
     def value(weight: float) -> float:
@@ -169,8 +171,11 @@ def joined(program: TrainingProgram, U: FloatArray, V: FloatArray, fresh: FloatA
 
     if not (cost > 0 and here > 0):
         return U, V
-    # More than what is lost now no better network costs.
-    found = minimize_scalar(value, bounds=(0.0, here / cost), method="bounded", options={"xatol": 1e-3 * here / cost})
+    # More than what is lost now no better network costs, nor does it go far beyond Newton's step.
+    diagonal, row = program.loss.curvature(fitted + a)
+    bend = float(np.sum(diagonal * change**2) - np.sum(np.sum(row * change, axis=1) ** 2))
+    most = min(here / cost, SETTINGS.beyond_newton * slope / max(bend, 1e-300))
+    found = minimize_scalar(value, bounds=(0.0, most), method="bounded", options={"xatol": 1e-3 * most})
     if not found.fun < here:
         return U, V
     root = np.sqrt(found.x)

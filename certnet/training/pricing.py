@@ -84,51 +84,37 @@ def distinct(U: FloatArray, value: FloatArray, *, tolerance: float = SAME_DIRECT
     return Pricing(U[:, kept], value[kept])
 
 
-def price(
+def climbed(
     X: FloatArray,
     W: FloatArray,
-    starts: FloatArray | None = None,
+    starts: FloatArray,
     *,
-    samples: int = 100,
-    random_state: int | np.random.Generator = 0,
+    far: NDArray[np.bool_] | None = None,
     max_steps: int = 100,
     deadline: Deadline = NO_DEADLINE,
 ) -> Pricing:
-    """Climb to local maximisers of ‖Wᵀ(Xu)₊‖, ‖u‖ = 1, from given and from drawn starts.
+    """The distinct local maximisers of ‖Wᵀ(Xu)₊‖, ‖u‖ = 1, that climbs reach; none is worse than its start.
 
     Args:
         X: (n, d) data.
         W: (n, c) dual candidate, usually a residual.
-        starts: (d, s) directions of any length, or None; every one of them is climbed.
-        samples: number of further starts, picked among Gaussian directions, whitened ones and ±x_i: half by value.
-        random_state: seed or generator.
+        starts: (d, s) unit directions.
+        far: (s,) starts that look at whole circles; the others stop at the first maximum, which keeps them apart.
         max_steps: circles searched from each start.
         deadline: the points reached so far are returned after it.
-
-    Returns:
-        The distinct points reached; none is worse than its start.
     """
-    X, W = np.asarray(X, dtype=np.float64), np.asarray(W, dtype=np.float64)
-    generator = np.random.default_rng(random_state)
-    d = X.shape[1]
-    given = np.zeros((d, 0)) if starts is None else normalised(np.asarray(starts, dtype=np.float64))
-    drawn = draw_starts(X, W, samples, generator) if samples else np.zeros((d, 0))
-    U = np.hstack([given, drawn])
-    if d == 1 or U.shape[1] == 0:
-        return _positive(X, W, U)
+    if len(starts) == 1 or starts.shape[1] == 0:
+        return ranked(X, W, starts)
     unit_rows = _unit_rows(X, W)
     block = max(1, SETTINGS.batch // max(X.shape[0] * (W.shape[1] + 3), 1))
-    # The best of the draw look at whole circles; the others stop at the first maximum, which keeps them apart.
-    far = np.zeros(U.shape[1], dtype=bool)
-    far[given.shape[1] : given.shape[1] + (drawn.shape[1] + 1) // 2] = True
-    climbed = U.copy()
+    far = np.zeros(starts.shape[1], dtype=bool) if far is None else far
+    reached = starts.copy()
     for whole in (True, False):
         group = np.flatnonzero(far == whole)
         for part in (group[k : k + block] for k in range(0, len(group), block)):
-            ascent = _Ascent(*unit_rows, U[:, part].T, whole=whole)
-            climbed[:, part] = ascent.run(max_steps=max_steps, deadline=deadline).T
-    U = np.where(values(X, W, climbed) >= values(X, W, U), climbed, U)
-    return _positive(X, W, U)
+            ascent = _Ascent(*unit_rows, starts[:, part].T, whole=whole)
+            reached[:, part] = ascent.run(max_steps=max_steps, deadline=deadline).T
+    return ranked(X, W, np.where(values(X, W, reached) >= values(X, W, starts), reached, starts))
 
 
 def candidates_from_moment(
@@ -137,19 +123,16 @@ def candidates_from_moment(
     *,
     samples: int = 200,
     random_state: int | np.random.Generator = 0,
-    factor: FloatArray | None = None,
 ) -> FloatArray:
     """Unit directions (d×k) that the relaxation suggests.
 
-    In this order: the columns of a factor if the caller has one, the eigenvectors of G_uu with both signs, samples
-    u ~ N(0, G_uu), and the data rows with both signs. All are columns of one matrix; feed them to ``group_lasso``.
+    In this order: the eigenvectors of G_uu with both signs, samples u ~ N(0, G_uu), and the data rows with both signs.
 
     Args:
         G_uu: (d, d) moment matrix of the hidden weights; its negative eigenvalues count as 0.
         X: (n, d) data.
         samples: number of Gaussian samples.
         random_state: seed or generator.
-        factor: (d, r) the u-rows of R in G = RRᵀ, or None.
 
     Raises:
         InputError: shapes that disagree or entries that are not finite.
@@ -164,8 +147,7 @@ def candidates_from_moment(
     vectors = vectors[:, positive][:, ::-1]
     root = vectors * np.sqrt(eigenvalues[positive][::-1])
     drawn = root @ np.random.default_rng(random_state).standard_normal((root.shape[1], samples))
-    columns = [] if factor is None else [as_matrix("factor", factor, rows=d)]
-    return normalised(np.hstack([*columns, vectors, -vectors, drawn, data.T, -data.T]))
+    return normalised(np.hstack([vectors, -vectors, drawn, data.T, -data.T]))
 
 
 def _unit_rows(X: FloatArray, W: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -180,7 +162,10 @@ def _unit_rows(X: FloatArray, W: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def draw_starts(X: FloatArray, W: FloatArray, samples: int, generator: np.random.Generator) -> FloatArray:
-    """Starts for pricing (d×samples): half the best of a larger draw by value, half of the rest at random."""
+    """Starts for pricing (d×samples), of Gaussian directions, whitened ones and ±x_i.
+
+    Half are the best by value of a larger draw, and come first; half are drawn from the rest.
+    """
     n, d = X.shape
     draw = max(min(4 * samples, SETTINGS.drawn // max(n, 1)), samples, 64)
     _, singular, Vt = np.linalg.svd(X, full_matrices=False)
@@ -223,11 +208,11 @@ def price_planar(X: FloatArray, W: FloatArray) -> Pricing:
     slope = 2 * b * np.cos(2 * breaks) - (a - e) * np.sin(2 * breaks)
     before = 2 * np.roll(b, 1) * np.cos(2 * breaks) - np.roll(a - e, 1) * np.sin(2 * breaks)
     theta = np.concatenate([inside[inside <= end], breaks[(before >= 0) & (slope <= 0)]])
-    return _positive(X, W, np.vstack([np.cos(theta), np.sin(theta)]))
+    return ranked(X, W, np.vstack([np.cos(theta), np.sin(theta)]))
 
 
-def _positive(X: FloatArray, W: FloatArray, U: FloatArray) -> Pricing:
-    """The distinct columns of U at which the value is positive."""
+def ranked(X: FloatArray, W: FloatArray, U: FloatArray) -> Pricing:
+    """The distinct unit columns of U at which the value is positive."""
     value = values(X, W, U)
     return distinct(U[:, value > 0], value[value > 0])
 

@@ -130,7 +130,6 @@ class FitResult:
         seconds: effort.
         price_ratio: max ‖Rᵀ(Xu)₊‖/γ found for the dual W of the network, at the last round; infinite if unknown.
         converged: the ratio is at most 1 + tolerance.
-        timed_out: the time limit ended the fit.
         interrupted: Ctrl-C ended the fit.
         W: (n, c) the dual of the last round where the loss has kinks: ∇ℓ alone does not tell it there. None otherwise.
     """
@@ -142,7 +141,6 @@ class FitResult:
     seconds: float = 0.0
     price_ratio: float = float("inf")
     converged: bool = False
-    timed_out: bool = False
     interrupted: bool = False
     W: FloatArray | None = None
 
@@ -153,7 +151,7 @@ class FitResult:
 
 
 @np.errstate(all="ignore")
-@accepts(program=TrainingProgram, time_limit=seconds, random_state=count, max_width=count)
+@accepts(program=TrainingProgram, time_limit=seconds, random_state=count)
 def fit(
     program: TrainingProgram,
     *,
@@ -161,13 +159,12 @@ def fit(
     start: Network | None = None,
     random_state: int = 0,
     time_limit: float | None = None,
-    max_width: int | None = None,
     max_rounds: int = SETTINGS.max_rounds,
     tolerance: float = 1e-6,
     callback: Callable[[Round], bool | None] | None = None,
     better: Better | None = None,
 ) -> FitResult:
-    """Train a network of any width, or of at most ``max_width``.
+    """Train a network of any width.
 
     Args:
         program: the training problem.
@@ -175,7 +172,6 @@ def fit(
         start: U (d×m) and V (c×m) of a network to go on from, or None; the result is no worse.
         random_state: seed; the result depends on it and on the input alone, unless time runs out.
         time_limit: seconds, or None.
-        max_width: largest number of neurons, or None.
         max_rounds: most rounds of column generation.
         tolerance: stop once no direction is found with ‖Rᵀ(Xu)₊‖ > γ(1 + tolerance).
         callback: called after every round; a true return value stops.
@@ -189,8 +185,6 @@ def fit(
     """
     program.require_size()
     tolerance = as_positive("tolerance", tolerance)
-    if max_width is not None and max_width < 0:
-        raise InputError(f"max_width must be 0 or more, not {max_width}.")
     if time_limit is not None and not time_limit >= 0:
         raise InputError(f"time_limit must be 0 or more seconds, not {time_limit}.")
     directions = np.zeros((program.shape[1], 0))
@@ -203,12 +197,12 @@ def fit(
     except KeyboardInterrupt:
         interrupted = True
     try:
-        search.finish(max_width)
+        search.finish()
     except KeyboardInterrupt:
         if interrupted:
             raise
         interrupted = True
-    return search.result(max_width, interrupted=interrupted)
+    return search.result(interrupted=interrupted)
 
 
 class _ColumnGeneration:
@@ -235,7 +229,7 @@ class _ColumnGeneration:
         self.start = None if start is None else (self.coordinates.inward(start[0]), start[1])
         self.history: list[Round] = []
         self.price_ratio = float("inf")
-        self.converged = self.timed_out = False
+        self.converged = False
 
     def offer(self, network: Network) -> None:
         """Keep a network that is better than the best so far."""
@@ -246,9 +240,8 @@ class _ColumnGeneration:
                 self.better((self.coordinates.outward(network[0]), network[1]), value)
 
     def late(self) -> bool:
-        """True after the deadline, from when on nothing long may begin."""
-        self.timed_out = self.deadline.passed
-        return self.timed_out
+        """Whether nothing long may begin any more."""
+        return self.deadline.passed
 
     def run(
         self,
@@ -332,7 +325,7 @@ class _ColumnGeneration:
         affordable = int(min((s.quick_work / n) ** (1 / 2), (s.quick_work / EIGENVALUES) ** (1 / 3)))
         second = [max(min(s.quick_neurons_per_row * n, affordable), s.quick_width)] if rank > 2 else []
         for number, width in enumerate((s.quick_width, *second)):
-            if number and self.late():
+            if number and self.deadline.passed:
                 return
             starts = drawn(self.program, self.program.dual(*self.zero), width, np.random.default_rng(0))
             U = self._of_unit_activation(np.hstack([candidates, starts])[:, :width], SMALLEST)
@@ -386,15 +379,13 @@ class _ColumnGeneration:
             deadline=Deadline.after(s.pricing_share * self.deadline.left),
         )
 
-    def finish(self, max_width: int | None) -> None:
-        """Prune, merge, and respect the width."""
+    def finish(self) -> None:
+        """Prune, merge, and come down to the critical width."""
         self._prefer(merge(self.program, *self.network))
         self._prefer(prune(self.program, *self.network, tolerance=1e-9))
         n, _, c = self.program.shape
         if self.network[0].shape[1] > n * c + 1:
             self._prefer(reduce_width(self.program, *self.network))
-        if max_width is not None and self.network[0].shape[1] > max_width:
-            self.network = self._narrow(max_width)
 
     def _prefer(self, network: Network) -> None:
         """Take a narrower network of the same objective, up to rounding."""
@@ -402,21 +393,9 @@ class _ColumnGeneration:
         if value <= self.objective * (1 + EQUAL):
             self.network, self.objective = network, value
 
-    def _narrow(self, width: int) -> Network:
-        """Drop the neurons that contribute least, in halves, and polish the rest after each."""
-        U, V = self.network
-        while U.shape[1] > width:
-            share = np.linalg.norm(np.maximum(self.program.X @ U, 0.0), axis=0) * np.linalg.norm(V, axis=0)
-            kept = np.sort(np.argsort(-share, kind="stable")[: max(width, U.shape[1] // 2)])
-            U, V = polish(self.program, *refit(self.program, U[:, kept], V[:, kept]), deadline=self.deadline)
-        return (U, V) if self.program.objective(U, V) <= self.program.objective(*self.zero) else self.zero
-
-    def result(self, max_width: int | None, *, interrupted: bool) -> FitResult:
+    def result(self, *, interrupted: bool) -> FitResult:
         """The best network in the coordinates of the caller."""
         U, V = self.coordinates.outward(self.network[0]), self.network[1]
-        if max_width is not None and U.shape[1] > max_width:
-            # Only an interruption during finish leads here.
-            U, V = U[:, :0], V[:, :0]
         return FitResult(
             U=U,
             V=V,
@@ -425,7 +404,6 @@ class _ColumnGeneration:
             seconds=time.perf_counter() - self.started,
             price_ratio=self.price_ratio,
             converged=self.converged,
-            timed_out=self.timed_out,
             interrupted=interrupted,
             W=self.W,
         )

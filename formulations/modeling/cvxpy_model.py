@@ -55,13 +55,6 @@ class CvxpyHandles:
         N[i, i + len(i)] = -free
         return Primal(np.asarray(self.S.value), self.outputs), Dual(W, N + N.T)
 
-    def multipliers(self, dual: Dual) -> tuple[FloatArray, FloatArray]:
-        """Inverse of ``recover`` for the dual: the values of (loss, complementarity), and those of nonnegativity."""
-        i = np.arange(len(dual.N) // 2)
-        p, q = self.pairs
-        halved = dual.N[p, q] * np.where(p == q, 0.5, 1.0)
-        return np.concatenate([-dual.W.ravel(order="F"), -dual.N[i, i + len(i)]]), halved
-
 
 def _pairs(space: LiftedSpace) -> tuple[IntArray, IntArray]:
     """The entries of the upper triangle of G_φφ, without the diagonal of G_αβ."""

@@ -5,18 +5,16 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 
 from certificates.making.repair import repair
-from certnet.solvers import Progress, SolverResult, SolveStatus, session, solve
+from certnet.solvers import Progress, SolverResult, SolveStatus, solve
 from certnet.solvers.registry import AUTO, choose_solver, get_solver
 from formulations import Dual, LiftedSpace, Loss, MergedRows, Presolved, Program, TrainingProgram, presolve
 from formulations.modeling import CvxpyHandles, cvxpy_model
@@ -25,7 +23,7 @@ from tests.benchmarks._problems import load_problem
 from tests.benchmarks._records import Job, Measurement, Point
 
 RUNGS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8)
-"""Tolerances at which Clarabel is run, one after the other."""
+"""Tolerances at which a wrapped solver is run, one after the other."""
 """The default of SCS, absolute and relative."""
 EXTERNAL = ("scs", "clarabel")
 SETTLED = 1e-2
@@ -57,48 +55,18 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
-class Uncharged:
-    """Seconds that the solver did not spend itself."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def repair(self, program: Program, dual: Dual) -> Any:
-        """``certificates.making.repair`` with its time taken down."""
-        begin = time.perf_counter()
-        try:
-            return repair(program, dual)
-        finally:
-            self.seconds += time.perf_counter() - begin
-
-
-@contextmanager
-def uncharged_repairs() -> Iterator[Uncharged]:
-    """Every report of a wrapped solver is repaired, and the clock stands still meanwhile.
-
-    certnet repairs its wrapped solvers' duals for the callback, on a sparse schedule and on their time. Neither is fair
-    to a solver that does not repair.
-    """
-    clock = Uncharged()
-    with (
-        mock.patch.object(session, "repair", clock.repair),
-        mock.patch.object(session, "is_due", return_value=True),
-    ):
-        yield clock
-
-
 class Recorder:
     """Callback of a solve: one point for each look that shows something new."""
 
-    def __init__(self, charged_before: float, clock: Uncharged, enough: float | None = None) -> None:
+    def __init__(self, charged_before: float, enough: float | None = None) -> None:
         self.trace: list[Point] = []
         self.last: Progress | None = None
-        self._clock, self._enough = clock, enough
+        self._enough = enough
         self._begin = time.perf_counter() - charged_before
 
     def seconds(self) -> float:
         """Charged so far."""
-        return time.perf_counter() - self._begin - self._clock.seconds
+        return time.perf_counter() - self._begin
 
     def __call__(self, progress: Progress) -> bool:
         self.last = progress
@@ -141,39 +109,31 @@ def _prepare(job: Job) -> _Prepared:
 
 
 def _reduced(job: Job) -> Measurement:
-    """A solver of certnet, or a wrapped one that calls back, on the presolved program."""
+    """A solver of certnet on the presolved program."""
     prepared = _prepare(job)
     program = prepared.presolved.program
     _load(job, program)
     start = peak_memory()
     options: dict[str, Any] = {"time_limit": job.time_limit, "tolerance": job.tolerance}
-    if job.method in EXTERNAL:
-        with uncharged_repairs() as clock:
-            recorder = Recorder(prepared.seconds, clock, job.enough)
-            result = solve(program, job.method, callback=recorder, **options)
-    else:
-        clock = Uncharged()
-        recorder = Recorder(prepared.seconds, clock, job.enough)
-        result = solve(program, job.method, callback=recorder, **options)
+    recorder = Recorder(prepared.seconds, job.enough)
+    result = solve(program, job.method, callback=recorder, **options)
     solved = recorder.seconds()
     bound = prepared.bound(result.dual)
     repaired = recorder.seconds()
-    seconds = solved if job.method in EXTERNAL else repaired
     objective = float(program.to_original(result.objective))
     shown = prepared.bound(recorder.last.dual()) if recorder.last else -math.inf
     claimed = recorder.trace[-1].bound if recorder.trace else -math.inf
-    recorder.add(seconds, result.iterations, bound, objective)
+    recorder.add(repaired, result.iterations, bound, objective)
     return _measurement(
         job,
         result,
-        seconds=seconds,
+        seconds=repaired,
         bound=max(bound, shown),
         objective=objective,
         start_mib=start,
         trace=tuple(recorder.trace),
         details=(
             ("presolve_seconds", prepared.seconds),
-            ("uncharged_seconds", clock.seconds),
             ("last_repair_seconds", repaired - solved),
             # Bounds of the trace were made in the solver's coordinates; this is the last of them made anew.
             ("trace_bound", claimed),
@@ -203,8 +163,8 @@ def _measurement(job: Job, result: SolverResult, **fields: Any) -> Measurement:
     )
 
 
-def _clarabel(job: Job) -> Measurement:
-    """Clarabel shows no iterates, so it is run at each tolerance of ``RUNGS`` until one takes too long."""
+def _wrapped(job: Job) -> Measurement:
+    """A wrapped solver shows no iterates, so it is run at each tolerance of ``RUNGS`` until one takes too long."""
     prepared = _prepare(job)
     program = prepared.presolved.program
     _load(job, program)
@@ -212,7 +172,7 @@ def _clarabel(job: Job) -> Measurement:
     trace: list[Point] = []
     total = 0.0
     for tolerance in RUNGS:
-        result = solve(program, "clarabel", time_limit=job.time_limit, tolerance=tolerance)
+        result = solve(program, job.method, time_limit=job.time_limit, tolerance=tolerance)
         seconds, total = prepared.seconds + result.seconds, total + result.seconds
         bound = prepared.bound(result.dual)
         trace.append(Point(seconds, result.iterations, bound, float(program.to_original(result.objective))))
@@ -285,19 +245,12 @@ def merge_dual(merged: MergedRows, dual: Dual) -> Dual:
 
 def _paper(job: Job) -> Measurement:
     """One call of SCS with its default settings on the paper's own formulation, to its own end or the time limit."""
-    import scs
-
     original = load_problem(job.problem, job.gamma).program
     data = Compiled(paper_program(original), "SCS", unreduced)
-    zero, nonnegative, order = data.cones()
-    matrices = dict(zip(("P", "c", "A", "b"), data.matrices(), strict=True))
-    cone = {"z": zero, "l": nonnegative, "s": [order]}
     start = peak_memory()
     begin = time.perf_counter()
-    solver = scs.SCS(
-        matrices, cone, verbose=False, eps_abs=job.tolerance, eps_rel=job.tolerance, time_limit_secs=job.time_limit
-    )
-    answer = solver.solve()
+    wishes = {"eps_abs": job.tolerance, "eps_rel": job.tolerance, "time_limit_secs": job.time_limit}
+    answer = data.chain.solve_via_data(data.problem, data.data, solver_opts=wishes)
     seconds = time.perf_counter() - begin
     return _paper_measurement(job, original, data, answer, seconds=seconds, start_mib=start)
 
@@ -310,7 +263,7 @@ def _paper_measurement(
     info = answer["info"]
     data.keep({**answer, "info": {**info, "status_val": 1}})
     primal, dual = data.recover()
-    _, c, _, b = data.matrices()
+    c, b = data.data["c"], data.data["b"]
     bound, smallest = -math.inf, math.nan
     presolved = presolve(original)
     if dual is not None and presolved is not None:
@@ -335,7 +288,7 @@ def _paper_measurement(
         start_mib=start_mib,
         coarse=True,
         trace=(Point(seconds, iterations, bound, objective),),
-        details=(("order", float(data.cones()[2])), ("scs_primal_residual", float(info["res_pri"]))),
+        details=(("order", float(data.data["dims"].psd[0])), ("scs_primal_residual", float(info["res_pri"]))),
     )
 
 
@@ -366,8 +319,8 @@ METHODS: dict[str, Callable[[Job], Measurement]] = {
     "auto": _reduced,
     "interior-point": _reduced,
     "admm": _reduced,
-    "scs": _reduced,
-    "clarabel": _clarabel,
+    "scs": _wrapped,
+    "clarabel": _wrapped,
     "scs-paper": _paper,
     "admm-iteration": _admm_iteration,
 }

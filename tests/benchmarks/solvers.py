@@ -3,9 +3,8 @@
 Methods, each measured in a process of its own, one after the other, with one BLAS thread unless --threads says more:
 
 * ``auto``, ``interior-point``, ``admm``: certnet's own solvers on the presolved, facially reduced program.
-* ``scs``, ``clarabel``: the wrapped solvers on the same program. SCS runs in stretches of 500 iterations, which is how
-  finely its times are known. Clarabel shows no iterates: it is run at tolerances from 1e-1 to 1e-8, and a point of its
-  trace is the end of one such run, with its time alone.
+* ``scs``, ``clarabel``: the wrapped solvers on the same program. They show no iterates: they are run at tolerances from
+  1e-1 to 1e-8, and a point of the trace is the end of one such run, with its time alone.
 * ``scs-paper``: one call of SCS with its default settings (eps_abs = eps_rel = 1e-4, at most 100,000 iterations) on the
   formulation of the paper (``_methods.unreduced``) over the data as they are, until it ends or --scs-limit
   has passed. At 1e-4 SCS calls iris solved far from the optimum; a smaller --scs-tolerance tells what an accurate
@@ -13,7 +12,7 @@ Methods, each measured in a process of its own, one after the other, with one BL
 
 Times until an accuracy are those until the bound, repaired by ``making.repair``, is within 10, 1 and 0.1 % of the
 relaxation's optimum. certnet's solvers are charged for presolve and for every repair; the wrapped ones for presolve and
-writing the conic form, not for repairs, but the time limit runs on meanwhile; ``scs-paper`` for SCS alone. The optimum
+writing the conic form, not for repairs; ``scs-paper`` for SCS alone. The optimum
 is the value in ``_problems.REFERENCE``, or the best repaired bound of the run when that is larger (no bound exceeds the
 optimum). While it runs, the interior point counts a strictly feasible dual without repair; the last one is repaired.
 Without a reference the optimum is the objective of one of certnet's solvers that meets the best bound.

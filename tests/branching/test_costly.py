@@ -32,7 +32,7 @@ def job():
     program = separable(20, 5, 0.1)
     found = begin(JobClock(None, None), program, fit(program), closing=closing_of("global", 1e-3, 7, 1, None))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(narrowing, "SETTINGS", replace(narrowing.SETTINGS, lost=0.03, fewer=1.0))
+        patch.setattr(narrowing, "SETTINGS", replace(narrowing.SETTINGS, lost=0.03, fewer=1.0, least=0))
         patch.setattr(type(found), "cuts_cones", False)
         branch_on_costly(found)
     return found

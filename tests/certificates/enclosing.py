@@ -20,7 +20,7 @@ def exact_product(A: np.ndarray, B: np.ndarray) -> Table:
 
 def encloses(matrix: Matrix, exact: Table) -> bool:
     if isinstance(matrix, RationalMatrix):
-        return matrix.rows() == exact
+        return matrix.lower.tolist() == exact
     if isinstance(matrix, BallMatrix):
         high, low, rad = map(fractions, (matrix.high, matrix.low, matrix.rad))
         middle = [[a + b for a, b in zip(*rows, strict=True)] for rows in zip(high, low, strict=True)]

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 import certificates.cone_bound as cone_bound
 import certificates.subdivision as subdivision
 from certificates.arithmetic.floating import Enclosure
-from certificates.cone_bound import PiecewiseLinear
 from tests.strategies import SEEDS, rng
 
 Exact = list[list[Fraction]]
@@ -105,7 +104,7 @@ def test_the_matrix_of_a_leaf_is_below_the_exact_one(
     B = (1e-3 * np.eye(d) if shape == "across" else random.standard_normal((d, d))) * scale
     metric, true_metric = enclosing(random, B.T @ B, units)
     rad = metric.rad + 2.0**-1022  # as the product of enclosures has it
-    test = cone_bound.LeafTest(PiecewiseLinear(rows, weights, linear, Enclosure(metric.mid, rad)))
+    test = cone_bound.LeafTest(rows, weights, linear, Enclosure(metric.mid, rad))
     cone, true_cone = cut_cone(random, d, depth)
     seen: dict[str, np.ndarray] = {}
 

@@ -1,7 +1,5 @@
 """The proof object: every part that it may use is justified, and what it proves is true at every point."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,6 +18,7 @@ from tests.certificates.proofs import (
     full_tree,
     integers,
     simple,
+    single,
     tree_certificate,
     with_circuits,
     with_products,
@@ -238,21 +237,23 @@ def test_absurd_sizes_are_refused() -> None:
 @settings(max_examples=25, deadline=None)
 @given(SEEDS, st.integers(1, 3), st.integers(0, 3), st.integers(0, 2))
 def test_terms_against_the_sum_of_their_products(seed: int, neurons: int, rows: int, further: int) -> None:
-    """Of signs, rows of the region and further inequalities, squares among them."""
+    """Of signs, rows of the region and further inequalities, squares among them; and a quadratic of the region."""
     random, k = rng(seed), 2
     linear, others = random.integers(-3, 4, (rows, k)), random.integers(-3, 4, (further, 2 * neurons + k))
     region = np.hstack([np.zeros((rows, 2 * neurons)), linear])
     every = np.vstack([np.eye(2 * neurons, 2 * neurons + k), region, others]).astype(np.float64)
     pairs = np.argwhere(np.triu(random.random((len(every), len(every))) < 0.4))
     weights, t = random.integers(1, 9, len(pairs)).astype(np.float64), random.integers(-9, 9, (1, neurons)) / 2
-    offset = np.array([0, len(pairs)])
-    proof = SimpleNamespace(pair_offset=offset, pairs=pairs, multipliers=weights, complementarity=t, sigma=t[:, :0])
-    cone = Cone(np.ones((neurons, k)), linear.astype(np.float64))
+    quadratic, sigma = random.integers(-3, 4, (k, k)), random.integers(0, 3, (1, 1)) / 2
+    quadratic = (quadratic + quadratic.T).astype(np.float64)
+    proof = replace(single(pairs, weights, t[0]), sigma=sigma)
+    cone = Cone(np.ones((neurons, k)), linear.astype(np.float64), (quadratic,))
     products = np.zeros((len(every), len(every)))
     products[tuple(pairs.T)] = weights
     true = every.T @ products @ every
     true[np.arange(neurons), neurons + np.arange(neurons)] += t[0]
     true = 0.5 * (true + true.T)
+    true[2 * neurons :, 2 * neurons :] += sigma * quadratic
     for matrix in (RationalMatrix, Enclosure):
         found = nonnegative_terms(cone, proof, 0, matrix.exact(every[2 * neurons :]), matrix)
         assert (found.arrays[0].astype(np.float64) == true).all()

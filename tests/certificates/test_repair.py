@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from certificates import Verdict, check
 from certificates.making import certify, residual_dual
 from certificates.making.assemble import assemble
-from certificates.making.form_bound import complementary, minimise, shifted_bound
+from certificates.making.form_bound import shifted_bound
 from certificates.making.repair import project, repair
+from certificates.making.shifted import complementary
 from certnet.solvers import solve
 from formulations import Dual, InputError, TrainingProgram, merge_rows, presolve
 from tests.strategies import SEEDS, networks, programs, rng
@@ -176,7 +177,7 @@ def test_the_factor_never_costs_anything(program: TrainingProgram, seed: int, ki
     form = merged.program.pricing(W)
     multipliers = form.lift_inequalities(N) + complementary(t, form.space.order)
     plain = shifted_bound(form.space, multipliers - form.form, form.metric)
-    _, h_squared = minimise(plain, float(plain.values[-1]), float(np.abs(plain.values).max()))
+    _, h_squared = plain.best()
     repaired = repair(merged.program, Dual(W, (N + complementary(t, len(N))) / merged.program.gamma))
     if repaired.scale > 0:
         assert repaired.h_bar**2 <= h_squared * (1 + 1e-6)

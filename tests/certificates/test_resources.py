@@ -114,6 +114,19 @@ def test_each_arithmetic_knows_its_memory(how: str, monkeypatch: pytest.MonkeyPa
     assert (report.verdict, "memory" in report.reason) == (Verdict.UNKNOWN, True)
 
 
+def test_rows_too_long_to_be_compared_in_time_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a row nobody looks at the clock."""
+
+    def too_late(*_: object) -> bool:
+        raise AssertionError("two rows are compared")
+
+    monkeypatch.setattr("certificates.training.are_parallel", too_late)
+    report = check(training(n=1, d=200_000, generators=1), time_limit=1.0)
+    assert (report.verdict, "200001 numbers stand in a row" in report.reason) == (Verdict.UNKNOWN, True)
+    report = check(slope(200_000, 1, 1))
+    assert (report.verdict, "200001 numbers stand in a row" in report.reason) == (Verdict.UNKNOWN, True)
+
+
 def test_running_out_of_memory_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise MemoryError

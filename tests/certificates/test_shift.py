@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certificates.making.form_bound import ShiftedBound, complementary, shifted_bound
+from certificates.making.form_bound import shifted_bound
 from certificates.making.repair import project
+from certificates.making.shifted import ShiftedBound, complementary
 from formulations import Dual, Program, TrainingProgram, merge_rows
 from tests.strategies import SEEDS, networks, programs, rng
 

@@ -7,8 +7,8 @@ import pytest
 
 from certificates import read_certificate
 from certnet.io import TwoLayerNetwork
+from certnet.io.answers import new_rows
 from certnet.io.runs import read_run
-from certnet.io.tables import read_table
 from formulations.network import ReluNetwork
 from tests.cli.support import Call, one_sentence
 from tests.data.test_columns import cells, write
@@ -31,7 +31,7 @@ def test_the_recipe_is_printed_kept_and_checked(certnet: Call, quick: None, peop
     ]
     network = TwoLayerNetwork.load("runs/people/network.npz")
     assert list(network.feature_names) == run.report["data"]["features"]
-    z = network.features(network.encode(read_table(people)))
+    z = network.features(new_rows(network, people)[0])
     certified = read_certificate("runs/people/optimality.cert").X[:, : z.shape[1]]
     assert {tuple(row) for row in certified.tolist()} <= {tuple(row) for row in z.tolist()}
     found = certnet("check", "people", "--data", people, "--json").json

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from certnet.io.float32 import rounds_otherwise
 from certnet.search.counterexample import exact_outputs
-from certnet.search.exactly import evaluated_exactly
+from certnet.search.float32 import evaluated_exactly
 from formulations.network import ReluNetwork
 from tests.cli.support import Call
 

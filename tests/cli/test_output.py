@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from certificates.report import SMALLEST, relative_gap
 from certnet.cli.show import Live, describe, figures_table, stderr_console, tell
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.output import OutputFolder, json_writer
@@ -121,8 +122,8 @@ def test_a_shown_gap_is_never_too_small(value: float) -> None:
 @example(1000001.0, 1.0)
 def test_a_shown_gap_is_that_of_the_shown_figures(objective: float, share: float) -> None:
     bound = min(share * objective, objective)
-    above, below, gap = bounds({"objective": objective, "lower_bound": bound, "gap": (objective - bound) / objective})
-    least = 100 * (1 - Decimal(below) / Decimal(above))
+    above, below, gap = bounds({"objective": objective, "lower_bound": bound, "gap": relative_gap(objective, bound)})
+    least = 100 * (Decimal(above) - Decimal(below)) / max(Decimal(above), Decimal(SMALLEST))
     assert -(Decimal(10) ** -20) <= Decimal(gap.removesuffix(" %")) - least <= Decimal("0.01")
 
 

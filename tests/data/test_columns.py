@@ -98,10 +98,10 @@ def test_columns_are_found_by_name_in_any_order(people: str) -> None:
     assert columns is not None
     table = read_table(people)
     shuffled = replace(table, names=table.names[::-1], columns=table.columns[::-1])
-    np.testing.assert_array_equal(columns.encode(shuffled), columns.encode(table))
+    np.testing.assert_array_equal(columns.encode(shuffled)[0], columns.encode(table)[0])
     wider = replace(table, names=(*table.names, "extra"), columns=(*table.columns, table.columns[0]))
-    X, notes = columns.encode_with_notes(wider)
-    np.testing.assert_array_equal(X, columns.encode(table))
+    X, notes = columns.encode(wider)
+    np.testing.assert_array_equal(X, columns.encode(table)[0])
     assert any("extra" in note for note in notes)
     lacking = replace(table, names=("customer_id", "kind"), columns=(table.columns[0], table.columns[-1]))
     with pytest.raises(InputError, match="lacks columns age, colour, smoker, seen and opened"):
@@ -113,7 +113,7 @@ def test_what_no_training_row_has_counts_as_nothing_known_and_is_said(people: st
     assert columns is not None
     row = {**cells(0), "colour": "violet", "smoker": "", "age": "-"}
     table = Table("new.csv", tuple(row), tuple((cell,) for cell in row.values()), (2,))
-    X, notes = columns.encode_with_notes(table)
+    X, notes = columns.encode(table)
     names = columns.feature_names
     assert [X[0, names.index(f"colour={colour}")] for colour in COLOURS] == [0, 0, 0]
     assert X[0, names.index("age is missing")] == 1
@@ -173,7 +173,7 @@ def test_rare_categories_share_a_feature_with_those_that_nobody_knew(tmp_path: P
     columns = read_source(Recipe(source=str(path))).columns
     assert columns is not None
     assert columns.feature_names == ("c=common", "c=usual", "c=(other)")
-    X = columns.encode(Table("new", ("c",), (("odd", "never seen", "usual"),), (2, 3, 4)))
+    X = columns.encode(Table("new", ("c",), (("odd", "never seen", "usual"),), (2, 3, 4)))[0]
     np.testing.assert_array_equal(X, [[0, 0, 1], [0, 0, 1], [0, 1, 0]])
 
 
@@ -193,7 +193,7 @@ def test_numbers_may_be_names(tmp_path: Path) -> None:
     assert data.feature_names == ("code=0", "code=100", "code=200")
     frame = Table("frame", ("code",), (("100.0", "2e2"),), (0, 1))
     assert data.columns is not None
-    np.testing.assert_array_equal(data.columns.encode(frame), [[0, 1, 0], [0, 0, 1]])
+    np.testing.assert_array_equal(data.columns.encode(frame)[0], [[0, 1, 0], [0, 0, 1]])
 
 
 @pytest.mark.parametrize(
@@ -337,6 +337,8 @@ def _changed(place: int, **parts: object) -> dict[str, object]:
         _changed(1, categories=[], other=False),
         _changed(1, fill="w"),
         _changed(2, origin=math.inf),
+        _changed(2, origin=1e300),
+        _changed(2, fill=-1e9),
         _changed(2, form=None),
         _changed(2, form="%q%q"),
     ],
@@ -354,7 +356,7 @@ def test_a_network_is_asked_about_its_own_columns_alone(people: str, tmp_path: P
     names = ["kind", "odd", "seen", "opened", "smoker", "colour", "age"]
     recipe = Recipe(source=write(tmp_path / "new.csv", rows, names), drop=("absent",)).asked_by(split.columns)
     data = read_source(recipe)
-    np.testing.assert_array_equal(data.X, split.columns.encode(read_table(people))[:9])
+    np.testing.assert_array_equal(data.X, split.columns.encode(read_table(people))[0][:9])
     np.testing.assert_array_equal(data.Y, split.Y[:9])
     assert any("odd" in note for note in data.notes)
     with pytest.raises(InputError, match="lacks the target column 'kind'"):
@@ -393,6 +395,36 @@ def test_dates_with_names_of_months(tmp_path: Path, dates: Sequence[str], days: 
     assert any("fit two forms" in note for note in data.notes) == noted
     if days and not noted:
         np.testing.assert_array_equal(data.X[:3, 0], np.array(days) - min(days))
+
+
+def test_dates_and_answers_of_typed_tables_are_those_that_text_was(people: str) -> None:
+    data = load(Recipe(source=people))
+    assert data.columns is not None
+    table = read_table(people)
+    typed = {
+        "seen": lambda cell: datetime.strptime(cell, "%d/%m/%Y").isoformat(),
+        "smoker": lambda cell: {"Yes": "1.0", "no": "0.0"}[cell],
+    }
+    columns = [[*map(typed.get(name, str), table.column(name))] for name in table.names]
+    again = data.columns.encode(replace(table, columns=tuple(columns)))[0]
+    np.testing.assert_array_equal(again, data.columns.encode(table)[0])
+
+
+@pytest.mark.parametrize("day", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_dates_of_no_year_are_names(tmp_path: Path, day: str) -> None:
+    rows = [{"day": day if row % 2 else "2024-01-01", "y": f"{row}.5"} for row in range(30)]
+    data = read_source(Recipe(source=write(tmp_path / "t.csv", rows[:10] + [rows[1]] * 20)))
+    assert data.columns is not None
+    assert f"day={day}" in data.feature_names
+    assert data.columns.sentences()
+
+
+@pytest.mark.parametrize("name", ["a", "y"])
+def test_numbers_beyond_float64_are_numbers(tmp_path: Path, name: str) -> None:
+    rows = [{"a": f"{row % 5}", "y": f"{row}.5"} for row in range(30)]
+    rows[3][name] = "-1e400"
+    with pytest.raises(InputError, match=f"line 5, column '{name}', holds -1e400, which is beyond"):
+        read_source(Recipe(source=write(tmp_path / "t.csv", rows)))
 
 
 def test_numbers_with_units_are_named(tmp_path: Path) -> None:

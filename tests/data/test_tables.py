@@ -59,7 +59,7 @@ def test_frames_parquet_and_csv_are_the_same_table(tmp_path: Path) -> None:
     clock = Table.of_frame(pandas.DataFrame({"opened": [datetime.time(8, 30), datetime.time(17)]}))
     assert clock.column("opened") == ["08:30:00", "17:00:00"]
     table = Table.of_frame(given)
-    np.testing.assert_array_equal(raw[0].columns.encode(table), raw[0].X)  # type: ignore[union-attr]
+    np.testing.assert_array_equal(raw[0].columns.encode(table)[0], raw[0].X)  # type: ignore[union-attr]
     # A float32 is itself, not the shortest text that would round to it.
     np.testing.assert_array_equal(raw[0].X[:, raw[0].feature_names.index("short")], np.arange(30, dtype=np.float32) / 3)
 
@@ -68,6 +68,7 @@ def test_frames_that_are_no_tables() -> None:
     for odd, words in (
         (pandas.DataFrame({"a": [[1], [2]], "b": [b"x", b"y"]}), ("2 reasons", "'a'", "'b'")),
         (pandas.DataFrame([[1, 2]], columns=["a", "a"]), ("two columns named 'a'",)),
+        (pandas.DataFrame({"a": [10**5000, 1], "b": [Decimal("sNaN"), 1]}, dtype=object), ("'a'", "'b'")),
         (pandas.DataFrame({"a": []}), ("no data",)),
         (pandas.DataFrame({" ": [1]}), ("no name for column 1",)),
     ):

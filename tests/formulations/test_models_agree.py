@@ -72,31 +72,6 @@ def test_networks_are_feasible_with_the_value_of_the_program(make) -> None:
     assert problem.objective.value == pytest.approx(program.value(G))
 
 
-@pytest.mark.parametrize("make", PROGRAMS)
-def test_a_start_of_scs_inverts_the_recovery(make) -> None:
-    """Random x and y are not feasible, so that order, signs and factors of all of CVXPY's rows are tested."""
-    program = make()
-    compiled = Compiled(program, "SCS")
-    P, c, A, b = compiled.matrices()
-    rng = np.random.default_rng(0)
-    x, y = rng.standard_normal(len(c)), rng.standard_normal(len(b))
-    info = {"status_val": 1, "solve_time": 0.0, "setup_time": 0.0, "iter": 0, "pobj": 0.0}
-    compiled.keep({"x": x, "y": y, "info": info})
-    start = compiled.start(*compiled.recover())
-    residual = P.diagonal() > 0
-    np.testing.assert_array_equal(P.diagonal()[residual], 1.0)
-    np.testing.assert_allclose(start["x"][~residual], x[~residual], atol=1e-12)
-    first = sum(compiled.cones()[:2])
-    np.testing.assert_allclose(start["y"][:first], y[:first], atol=1e-12)
-    # The residual and the triangle's multiplier follow: R = T − ω∘G[f, v], and stationarity in S.
-    np.testing.assert_allclose(start["s"], b - A @ start["x"], atol=1e-12)
-    np.testing.assert_allclose(start["s"][: program.loss.target.size], 0.0, atol=1e-12)
-    np.testing.assert_allclose((P @ start["x"] + c + A.T @ start["y"])[~residual], 0.0, atol=1e-12)
-    primal, dual = compiled.recover()
-    np.testing.assert_array_equal(compiled.start(None, dual)["x"][~residual], 0.0)
-    np.testing.assert_array_equal(compiled.start(primal, None)["y"], 0.0)
-
-
 def test_a_matrix_that_would_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.import_module("formulations.modeling.cvxpy_model"), "MAXIMUM_ENTRIES", 10)
     with pytest.raises(InputError, match="admm"):
@@ -105,10 +80,10 @@ def test_a_matrix_that_would_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch)
 
 def test_programs_compiled_side_by_side_are_the_same_as_one_after_the_other() -> None:
     program = presolved(0)
-    expected = Compiled(program, "CLARABEL").matrices()[2].toarray()
+    expected = Compiled(program, "CLARABEL").data["A"].toarray()
     with ThreadPoolExecutor(4) as pool:
         for compiled in pool.map(lambda _: Compiled(program, "CLARABEL"), range(8)):
-            np.testing.assert_array_equal(compiled.matrices()[2].toarray(), expected)
+            np.testing.assert_array_equal(compiled.data["A"].toarray(), expected)
 
 
 @pytest.mark.parametrize("make", PROGRAMS)

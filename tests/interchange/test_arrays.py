@@ -72,7 +72,7 @@ def test_plain_arrays_are_read(tmp_path: Path, bias: str | None) -> None:
     [
         ({"U": np.ones((2, 3))}, "needs arrays U"),
         ({"U": np.ones((2, 3)), "V": np.ones((1, 4))}, "one column per neuron"),
-        ({"U": np.ones((2, 3)), "V": np.full((1, 3), np.nan)}, "nan"),
+        ({"U": np.ones((2, 3)), "V": np.full((1, 3), np.nan)}, "not a finite number"),
         ({"U": np.ones((2, 3)), "V": np.ones((1, 3)) * 1j}, "real numbers"),
         ({"U": np.ones((2, 3)), "V": np.array([["a"] * 3])}, "real numbers"),
         ({"U": np.ones((2, 3)), "V": np.ones((1, 3)), "b": np.ones(2)}, "biases (2,)"),
@@ -167,7 +167,7 @@ _SQUARE = np.eye(3)
         ({"0.weight": np.ones((5, 3)), "2.weight": np.ones((2, 5)), "0.bias": np.ones(4)}, "biases (4,)"),
         ({"0.weight": np.ones((5, 3)), "2.weight": np.ones((2, 5)), "1.bias": np.ones(5)}, "no 1.weight"),
         ({"left.weight": _SQUARE, "right.weight": _SQUARE}, "either of left and right"),
-        ({"0.weight": np.ones((5, 3)), "2.weight": np.full((2, 5), np.inf)}, "inf"),
+        ({"0.weight": np.ones((5, 3)), "2.weight": np.full((2, 5), np.inf)}, "not a finite number"),
     ],
 )
 def test_other_states_are_refused(tmp_path: Path, tensors: dict[str, np.ndarray], words: str) -> None:

@@ -73,6 +73,21 @@ def test_what_float32_cannot_hold_is_not_written(tmp_path: Path) -> None:
         export(tmp_path / "huge.npz", TwoLayerNetwork(huge), "numpy", {}, single=True)
 
 
+def test_small_outputs_are_compared_by_their_size(tmp_path: Path) -> None:
+    small = ReluNetwork(RAW.hidden, RAW.hidden_bias, 1e-9 * RAW.output, 1e-9 * RAW.output_bias)
+    far = TwoLayerNetwork(small, np.array([1e7 + 1 / 3, 0, 0]), np.array([0.1, 1, 1]))
+    export(tmp_path / "net.npz", far, "numpy", {}, single=False)
+    with pytest.raises(InputError, match="leave --float32 out"):
+        export(tmp_path / "net.npz", far, "numpy", {}, single=True)
+
+
+@pytest.mark.parametrize("kind", ENDINGS)
+def test_halves_of_characters_stop_no_export(tmp_path: Path, kind: Any) -> None:
+    path = tmp_path / f"net{ENDINGS[kind]}"
+    export(path, SCALED, kind, {"classes": '["\ud800", "yes"]'}, single=False)
+    assert np.allclose(read_network(path).predict(X), SCALED.predict(X))
+
+
 def test_names_and_places_are_checked(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"ends in \.onnx"):
         export(tmp_path / "net.npz", SCALED, "onnx", {}, single=False)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from certnet.io import onnx_reference, onnx_signals, read_network
+from certnet.io import onnx_graph, onnx_reference, onnx_signals, read_network
 from formulations import InputError
 from tests.interchange.test_onnx import B, D, Graph, U, V
 
@@ -57,6 +57,15 @@ def test_large_results_are_refused_before_they_are_made(
     with pytest.raises(InputError, match="more than|certnet reads from 1 to") as caught:
         LARGE[kind]().read(tmp_path)
     assert kind.split()[0] in str(caught.value)
+
+
+def test_all_numbers_together_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = Graph((1, 8, 8))
+    for _ in range(9):
+        graph = graph.then("Tile", np.array([1, 1, 1]))
+    monkeypatch.setattr(onnx_graph, "LARGEST_TOTAL", 500)
+    with pytest.raises(InputError, match="makes more than 500 numbers"):
+        graph.read(tmp_path)
 
 
 def _two_names(model: Any) -> None:
@@ -190,7 +199,7 @@ ADVICE: dict[str, tuple[Callable[[], Graph], str]] = {
         lambda: _two_signals(Graph(), "Reshape"),
         "fixed shapes",
     ),
-    "a product of values": (lambda: _two_signals(Graph(), "MatMul"), "multiplies two computed values"),
+    "a product of values": (lambda: _two_signals(Graph(), "MatMul"), "multiplies or divides computed values"),
     "a part of what Softmax makes": (
         lambda: end(Graph()).then("Softmax").then("Slice", np.array([0]), np.array([1]), np.array([1])),
         "a choice of its outputs",

@@ -137,7 +137,7 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda nn: nn.Sequential(nn.BatchNorm1d(D + 1), *MODULES["plain"](nn)),
         "does not fit",
     ),
-    "NaN": (_broken, "V has nan"),
+    "NaN": (_broken, "V has an entry that is not a finite number"),
     "complex": (lambda nn: MODULES["plain"](nn).to(__import__("torch").complex64), "complex"),
     "no numbers": (lambda nn: MODULES["plain"](nn).to("meta"), "without numbers"),
     "lazy": (lambda nn: nn.Sequential(nn.LazyLinear(M), nn.ReLU(), nn.Linear(M, C)), "layer 0 has hooks"),

@@ -11,10 +11,11 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from cvxpy.reductions.solvers.conic_solvers.clarabel_conif import CLARABEL
 
 from certificates.making.repair import repair
 from certnet.solvers import SolverOptions, SolverResult, SolveStatus, available_solvers, modelled, solve
-from certnet.solvers.modelled import NOT_INSTALLED, STRETCH
+from certnet.solvers.modelled import NOT_INSTALLED
 from certnet.solvers.registry import AUTO_LIMIT, choose_solver
 from formulations import InputError, LiftedSpace, Loss, Program, TrainingProgram, presolve
 from formulations.modeling.compiled import Compiled
@@ -94,27 +95,6 @@ def test_the_repaired_bound_of_a_full_solve_is_nearly_the_objective(name, traini
     assert bound >= 0.95 * optimum
 
 
-def test_scs_goes_on_from_a_warm_start(program, results) -> None:
-    cold = solve(program, "scs", tolerance=1e-5)
-    warm = solve(program, "scs", tolerance=1e-5, warm_start=(results["scs"].primal, results["scs"].dual))
-    assert warm.status is SolveStatus.CONVERGED
-    assert warm.iterations < cold.iterations
-
-
-def test_scs_calls_back_between_stretches_and_stops(program) -> None:
-    seen = []
-
-    def callback(progress) -> bool:
-        seen.append(progress.iteration)
-        assert progress.dual().W.shape == program.shape
-        return len(seen) == 2
-
-    result = solve(program, "scs", tolerance=1e-15, callback=callback)
-    assert result.status is SolveStatus.STOPPED
-    assert seen == [STRETCH, 2 * STRETCH]
-    assert result.dual is not None
-
-
 def test_runs_are_reproducible(program) -> None:
     for name in OPEN:
         first, second = (solve(program, name, max_iterations=40) for _ in range(2))
@@ -147,8 +127,8 @@ def test_ctrl_c_ends_a_real_solve_without_an_exception(name) -> None:
     done = threading.Event()
 
     def press() -> None:
-        # SCS can lose a signal that arrives just as one of its stretches ends, so press again, as a user would.
-        for pause in (0.3, 3.0, 3.0):
+        # A signal that arrives just as SCS takes SIGINT over is lost, so press again, as a user would.
+        for pause in (0.3, 3.0, 3.0, 3.0):
             if done.wait(pause):
                 return
             signal.raise_signal(signal.SIGINT)
@@ -166,10 +146,10 @@ def test_a_panic_is_a_failure_with_its_words(monkeypatch: pytest.MonkeyPatch, pr
     class PanicException(BaseException):
         pass
 
-    def run(*_: object) -> modelled.Ended:
+    def panic(*_: object) -> None:
         raise PanicException("index out of range")
 
-    monkeypatch.setitem(modelled.RUNS, "clarabel", run)
+    monkeypatch.setattr(CLARABEL, "solve_via_data", panic)
     result = solve(program, "clarabel")
     assert result.status is SolveStatus.FAILED
     assert "index out of range" in result.message
@@ -221,13 +201,11 @@ sys.exit(solve(program, "clarabel").status.name)
 def test_iterates_that_are_not_finite_are_dropped(
     bad_x: bool, bad_y: bool, monkeypatch: pytest.MonkeyPatch, program
 ) -> None:
-    def run(compiled: Compiled, *_: object) -> modelled.Ended:
-        _, c, _, b = compiled.matrices()
-        x, z = np.full(len(c), np.nan if bad_x else 0.0), np.full(len(b), np.inf if bad_y else 0.0)
-        compiled.keep(SimpleNamespace(status="Solved", x=x, z=z, obj_val=0.0, solve_time=0.0, iterations=1))
-        return SolveStatus.CONVERGED, "all is well"
+    def solved(_: object, data: dict, *__: object) -> SimpleNamespace:
+        x, z = np.full(len(data["c"]), np.nan if bad_x else 0.0), np.full(len(data["b"]), np.inf if bad_y else 0.0)
+        return SimpleNamespace(status="Solved", x=x, z=z, obj_val=0.0, solve_time=0.0, iterations=1)
 
-    monkeypatch.setitem(modelled.RUNS, "clarabel", run)
+    monkeypatch.setattr(CLARABEL, "solve_via_data", solved)
     result = solve(program, "clarabel")
     assert result.status is SolveStatus.FAILED
     assert (result.primal is None) == bad_x

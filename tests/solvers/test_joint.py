@@ -56,7 +56,7 @@ def test_one_leaf_is_the_relaxation() -> None:
     relaxed = solve(program, "interior-point", tolerance=1e-6)
     joint = _joint(program, [np.full(8, FREE)], tolerance=1e-4)
     assert joint.value <= relaxed.objective * (1 + 1e-6)
-    assert joint.value == pytest.approx(relaxed.statistics["dual_value"], rel=1e-3)
+    assert joint.value == pytest.approx(relaxed.dual_value, rel=1e-3)
     assert joint.objective == pytest.approx(relaxed.objective, rel=1e-3)
 
 

@@ -372,7 +372,7 @@ def test_a_round_that_has_just_begun_does_not_spoil_the_result() -> None:
     values = []
     for steps in range(1, whole.iterations + 1):
         result = SOLVERS["interior-point"](presolved.program, SolverOptions(max_iterations=steps))
-        if result.statistics["rounds"] >= 1:
+        if not result.message.startswith("0 rounds"):
             values.append(result.objective)
     assert len(values) >= 2
     # The first round ends at a gap of 1 %; the iterates that begin the second are 1.5 % off.

@@ -1,7 +1,6 @@
 """Shor's relaxation: its value against an independent model, its bounds against networks, and its symmetries."""
 
 import math
-import time
 import tracemalloc
 from dataclasses import replace
 
@@ -12,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certificates import Verdict
+from certificates.failure import Deadline
 from certificates.making import residual_dual
 from certificates.making.repair import RepairedDual, repair, repair_without_products
 from certificates.making.shor_bound import Price, ScaledShift
@@ -172,7 +172,7 @@ def test_a_deadline_in_the_past_still_gives_what_networks_give() -> None:
     assert presolved is not None
     network = fit(program, random_state=0)
     seen: list[RepairedDual] = []
-    cut = shor_bound(presolved, networks=[(network.U, network.V)], deadline=time.monotonic() - 1, callback=seen.append)
+    cut = shor_bound(presolved, networks=[(network.U, network.V)], deadline=Deadline.after(-1.0), callback=seen.append)
     alone = repair(presolved.rows.program, residual_dual(presolved.rows, network.U, network.V))
     assert cut.lower_bound == alone.lower_bound
     assert seen == [cut]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certnet.tightness import extract_points, spectrum
+from certnet.tightness.rank import extract_points, spectrum
 from formulations import InputError, LiftedSpace
 from tests.tightness.matrices import symmetric
 

@@ -7,9 +7,10 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from certnet.training import fit, group_lasso, network_dual
+from certnet.training import fit
 from certnet.training.directions import largest_prices, normalised
-from certnet.training.polish import balance, merge, polish, prune, reduce_width, refit
+from certnet.training.group_lasso import group_lasso
+from certnet.training.polish import balance, merge, network_dual, polish, prune, reduce_width, refit
 from certnet.training.pricing import values
 from formulations import TrainingProgram
 from formulations.losses import COUNTS, ONE_HOT, SIGNS, kind_named

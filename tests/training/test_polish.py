@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certnet.training.polish import balance, descend, merge, polish, prune, reduce_width, refit
+from certnet.training.polish import balance, descend, joined, merge, polish, prune, reduce_width, refit
 from certnet.training.pricing import candidates_from_moment
 from formulations import InputError, TrainingProgram
 
@@ -93,13 +93,23 @@ def test_candidates_contain_what_the_moment_suggests():
     generator = np.random.default_rng(0)
     X, u = generator.standard_normal((6, 4)), generator.standard_normal(4)
     unit = u / np.linalg.norm(u)
-    found = candidates_from_moment(np.outer(u, u), X, samples=5, factor=generator.standard_normal((4, 2)))
-    assert found.shape == (4, 2 + 2 + 5 + 12)
+    found = candidates_from_moment(np.outer(u, u), X, samples=5)
+    assert found.shape == (4, 2 + 5 + 12)
     np.testing.assert_allclose(np.linalg.norm(found, axis=0), 1.0)
-    np.testing.assert_allclose(np.abs(unit @ found[:, 2:9]), 1.0, atol=1e-10)
+    np.testing.assert_allclose(np.abs(unit @ found[:, :7]), 1.0, atol=1e-10)
     np.testing.assert_array_equal(
         candidates_from_moment(np.eye(4), X, random_state=3), candidates_from_moment(np.eye(4), X, random_state=3)
     )
     assert candidates_from_moment(np.zeros((4, 4)), X).shape == (4, 12)
     with pytest.raises(InputError, match="G_uu"):
         candidates_from_moment(np.eye(3), X)
+
+
+def test_neurons_join_where_the_decay_is_tiny():
+    """The best size is then a tiny part of what could be paid for it."""
+    generator = np.random.default_rng(4)
+    X, fresh = generator.standard_normal((40, 3)), generator.standard_normal((3, 20))
+    program = TrainingProgram(X, np.maximum(X @ fresh, 0.0).sum(axis=1, keepdims=True), 1e-6)
+    empty = np.zeros((3, 0)), np.zeros((1, 0))
+    found = joined(program, *empty, fresh / np.linalg.norm(fresh, axis=0))
+    assert program.objective(*found) < 0.2 * program.objective(*empty)

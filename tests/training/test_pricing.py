@@ -5,8 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certnet.training.pricing import distinct, normalised, price, price_planar, values
+from certnet.training.pricing import Pricing, climbed, distinct, draw_starts, normalised, price_planar, values
 from formulations import InputError
+
+
+def price(X, W, starts=None, *, samples=100, random_state=0) -> Pricing:
+    """What is reached from given starts and drawn ones, half of which look far."""
+    drawn = draw_starts(X, W, samples, np.random.default_rng(random_state))
+    U = drawn if starts is None else np.hstack([normalised(starts), drawn])
+    return climbed(X, W, U, far=np.arange(U.shape[1]) % 2 == 0)
 
 
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 25), d=st.integers(1, 6), c=st.integers(1, 7))

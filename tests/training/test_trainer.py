@@ -100,19 +100,6 @@ def test_candidates_are_used():
     assert again.objective <= best.objective * (1 + 1e-6)
 
 
-def test_width_is_respected():
-    program = _planar(7, n=7)
-    free = fit(program)
-    assert free.U.shape[1] > 2
-    previous = np.inf
-    for width in (0, 1, 2):
-        result = fit(program, max_width=width)
-        assert result.U.shape[1] <= width
-        assert free.objective <= result.objective <= previous * (1 + 1e-9)
-        previous = result.objective
-    assert fit(program, max_width=0).objective == pytest.approx(0.5 * np.sum(program.Y**2))
-
-
 @pytest.mark.slow
 def test_history_decreases_and_seed_decides_everything():
     program = _planar(8, n=7, d=4)
@@ -129,7 +116,6 @@ def test_no_time_and_interruption_keep_what_there_is():
     program = _planar(9, n=30, d=5)
     zero = 0.5 * np.sum(program.Y**2)
     rushed = fit(program, time_limit=0.0)
-    assert rushed.timed_out
     assert not rushed.interrupted
     assert not rushed.converged
     assert rushed.objective <= zero
@@ -171,7 +157,6 @@ def test_unusable_options_are_refused():
     program = _planar()
     for options in (
         {"tolerance": 0.0},
-        {"max_width": -1},
         {"time_limit": float("nan")},
         {"candidates": np.ones((3, 4))},
         {"candidates": np.full((2, 4), np.nan)},

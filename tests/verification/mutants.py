@@ -12,9 +12,9 @@ from certificates import Certificate, Robustness, Verdict, check
 from certificates.proof import Circuits, LiftedProof
 from certificates.robustness import preactivation_bounds
 from certnet.jobs.verify import verify
+from certnet.search.eliminated import eliminated_bound
 from certnet.search.margin_proofs import case_proof
 from certnet.search.regions import project
-from certnet.search.semidefinite import semidefinite_bound
 from formulations._validation import FloatArray, IntArray
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase
@@ -48,9 +48,7 @@ def proved_certificates() -> tuple[Certificate, ...]:
             random = np.random.default_rng(seed)
             H, h = random.standard_normal((1 + number % 2, 2)), random.standard_normal(1 + number % 2)
             case = UnsafeCase(region, H, h)
-            # Circuits of relaxations on a line take most of the time, and prove there what the search proves.
-            relaxations = [kind for kind in Relaxation if inputs > 1 or kind is not Relaxation.CIRCUITS]
-            bounds = [margin_bound(network, case, kind) for kind in relaxations]
+            bounds = [margin_bound(network, case, kind) for kind in Relaxation]
             made += [bound.certificate for bound in bounds] + [semidefinite(network, case)]
             # More than a relaxation proves, so that a search has to branch.
             shifted = [
@@ -69,7 +67,7 @@ def semidefinite(network: ReluNetwork, case: UnsafeCase) -> Certificate | None:
     mu = np.full(len(case.H), 1.0 / len(case.H))
     case = replace(case, h=case.h + 2.0 * np.abs(problem.weights).sum() + np.abs(problem.linear).sum())
     problem = reduce_case(network, case, *preactivation_bounds(network, case.region))
-    found = semidefinite_bound(problem, np.zeros(problem.neurons, dtype=np.int64), mu, time_limit=None)
+    found = eliminated_bound(problem, np.zeros(problem.neurons, dtype=np.int64), mu, -1.0)
     if found.leaf is None:
         return None
     proof = case_proof(problem, found.leaf, [mu], found.margin)
@@ -104,7 +102,7 @@ def _appended(proof: LiftedProof, circuit: IntArray, t: int, inputs: int, size: 
         proof,
         circuits=Circuits(circuit[:1], np.array([0, len(circuit) - 1]), circuit[1:]),
         pairs=np.concatenate([new, pairs]),
-        multipliers=np.concatenate([1e-4 * size * np.ones(2), proof.multipliers]),
+        multipliers=np.concatenate([1e-8 * size * np.ones(2), proof.multipliers]),
         pair_offset=proof.pair_offset + np.where(np.arange(len(proof.pair_offset)) > 0, 2, 0),
     )
 

@@ -13,16 +13,15 @@ from certificates.linear_leaves import OpenCase
 from certificates.robustness import lifted_cone, preactivation_bounds
 from certnet.jobs.lipschitz import lipschitz_constant
 from certnet.search.attack import attack
+from certnet.search.eliminated import eliminated_bound
 from certnet.search.linear import finish, nodes_of
 from certnet.search.margin_proofs import case_proof, linear_leaf
 from certnet.search.margin_rows import linear_bounds
-from certnet.search.semidefinite import semidefinite_bound
 from certnet.solvers.interface import SolveStatus
 from certnet.solvers.interior_point import _Solve
 from formulations.margin import MarginProblem
-from formulations.properties import keeps_class
 from formulations.robustness import InputRegion, UnsafeCase
-from tests.verification.margin_bounds import margin_bound, reduce_case, rounding_size
+from tests.verification.margin_bounds import reduce_case, rounding_size
 from tests.verification.problems import SEEDS, box_cases, exact_least_margin, random_box, random_network
 
 
@@ -58,7 +57,7 @@ def test_attack_is_above_exact_is_above_linear_is_above_intervals(drawn) -> None
 def test_a_semidefinite_leaf_proves_no_more_than_the_truth(drawn) -> None:
     network, case, exact = drawn
     problem = problem_of(network, case)
-    found = semidefinite_bound(problem, np.zeros(problem.neurons, dtype=np.int64), np.ones(1), time_limit=20.0)
+    found = eliminated_bound(problem, np.zeros(problem.neurons, dtype=np.int64), np.ones(1), -1.0)
     if found.leaf is None:
         return
     assert found.margin <= exact + 1e-9
@@ -76,7 +75,7 @@ def test_the_semidefinite_relaxation_decides_what_the_linear_one_leaves_open() -
     problem = problem_of(network, case)
     free = np.zeros(problem.neurons, dtype=np.int64)
     assert linear_bounds(problem, free[None], accurate=True).value[0] < -0.5
-    assert semidefinite_bound(problem, free, np.ones(1), time_limit=20.0).leaf is not None
+    assert eliminated_bound(problem, free, np.ones(1), -1.0).leaf is not None
 
 
 @settings(max_examples=40, deadline=None)
@@ -154,8 +153,6 @@ def test_a_point_is_bounded_by_its_value() -> None:
 def test_ctrl_c_during_a_semidefinite_bound_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """The solver notes it as a status; who only wants its dual must not go on as if nothing had been."""
     network = random_network(3, width=6)
-    case = keeps_class(network, random_box(3), 0)[0]
-    problem = problem_of(network, case)
     true = _Solve.solve
 
     def interrupted(run: _Solve) -> SolveStatus:
@@ -163,10 +160,5 @@ def test_ctrl_c_during_a_semidefinite_bound_is_not_lost(monkeypatch: pytest.Monk
         raise KeyboardInterrupt
 
     monkeypatch.setattr(_Solve, "solve", interrupted)
-    mu = np.ones(1)
-    with pytest.raises(KeyboardInterrupt):
-        semidefinite_bound(problem, np.zeros(problem.neurons, dtype=np.int64), mu, time_limit=20.0)
-    with pytest.raises(KeyboardInterrupt):
-        margin_bound(network, case, time_limit=20.0)
     with pytest.raises(KeyboardInterrupt):
         lipschitz_constant(network, np.eye(2)[0])

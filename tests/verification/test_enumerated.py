@@ -11,7 +11,7 @@ import pytest
 from certificates import Verdict
 from certnet.cli.query import _texts
 from certnet.io.query import read_query
-from certnet.jobs.verify import as_declared, verify
+from certnet.jobs.verify import verify
 from formulations.network import ReluNetwork
 from tests.verification.test_exact_properties import holds, point_of, value
 
@@ -122,7 +122,7 @@ def test_verdicts_are_those_of_enumeration_and_what_is_printed_holds(tmp_path: P
             decided += 1
             assert (result.verdict is Verdict.REFUTED) == unsafe_somewhere(networks, whole)
         if result.counterexample is not None:
-            printed = _texts(query, as_declared(query, result.counterexample))
+            printed = _texts(query, result.counterexample.as_declared(query))
             x = [Fraction(*map(int, t[3:-1].split())) if t.startswith("(") else Fraction(t) for t in printed]
             point = {f"X_{k}": x[k] for k in (0, 1)}
             point |= {f"Y_{k}": point_of(network, [x[k]])["Y_0"] for k, network in enumerate(networks)}

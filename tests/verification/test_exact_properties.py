@@ -260,6 +260,8 @@ def test_unsafe_points_are_printed_exactly(capsys: pytest.CaptureFixture[str], t
     done = caller(capsys)("verify", tmp_path / "n.npz", tmp_path / "p.vnnlib")
     assert done.code == 1
     assert "(X_0 (/ 1 3))" in done.out
+    # What is printed is read.
+    assert parse_vnnlib(f"{text}(assert (= X_0 (/ 1 3)))(assert (<= Y_0 0))", n).cases[0].region.sides is not None
     assert caller(capsys)("verify", tmp_path / "n.npz", tmp_path / "p.vnnlib", "--json").json["counterexample"][
         "x"
     ] == ["1/3"]

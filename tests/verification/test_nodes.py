@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certificates import Certificate, Robustness, Verdict, check
+from certificates import Certificate, Report, Robustness, Verdict, check
 from certificates.robustness import preactivation_bounds
 from certnet.jobs.verify import verify
+from certnet.search import eliminated_form
 from certnet.search.attack import attack, attack_all
 from certnet.search.eliminated import eliminated_bound
 from certnet.search.line_search import line_search
@@ -203,10 +204,10 @@ def test_a_search_with_many_nodes_repeats(tmp_path) -> None:
 
 
 @settings(max_examples=8, deadline=None)
-@given(SEEDS, st.integers(2, 6), st.integers(6, 12))
-def test_eliminated_inputs_give_a_bound_that_the_checker_proves(seed: int, inputs: int, width: int) -> None:
+@given(SEEDS, KINDS, st.integers(2, 6), st.integers(6, 12))
+def test_eliminated_inputs_give_a_bound_that_the_checker_proves(seed: int, kind: str, inputs: int, width: int) -> None:
     """At a node below every sample, at least about the linear bound, and with a leaf for a case with a margin."""
-    network, region = random_network(seed, inputs=inputs, width=width), random_box(seed, inputs)
+    network, region = random_network(seed, inputs=inputs, width=width), region_of(kind, seed, inputs)
     case = UnsafeCase(region, np.array([[1.0, -1.0]]), np.zeros(1))
     problem = problem_of(network, case)
     signs = random_signs(problem, seed, count=2)
@@ -226,11 +227,11 @@ def test_eliminated_inputs_give_a_bound_that_the_checker_proves(seed: int, input
         assert proved.value <= least + shift + 1e-9
         margin = semidefinite_margin(network, moved, one, proved.leaf, np.ones(1), proved.margin)
         assert 0 < margin <= proved.value
-        known = proved.logarithms
+        known = proved.known
 
 
-def test_eliminated_inputs_prove_what_linear_bounds_do_not() -> None:
-    """Where the hidden layer is wide for the inputs triangles, each for itself, are far off."""
+def test_eliminated_inputs_prove_what_linear_bounds_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the hidden layer is wide for the inputs triangles, each for itself, are far off, and products help."""
     network = random_network(5, inputs=6, width=24)
     case = UnsafeCase(random_box(5, 6), np.array([[1.0, -1.0]]), np.zeros(1))
     met = float(case.margins(network(samples(case.region, 0))).min())
@@ -238,4 +239,30 @@ def test_eliminated_inputs_prove_what_linear_bounds_do_not() -> None:
     signs = np.zeros((1, problem.neurons), dtype=np.int64)
     linear = float(linear_bounds(problem, signs, accurate=True).value[0])
     found = eliminated_bound(problem, signs[0], np.ones(1), linear)
+    assert len(found.known.products) > 0
     assert linear < found.value < met
+    monkeypatch.setattr(eliminated_form, "SETTINGS", replace(eliminated_form.SETTINGS, added=0))
+    plain = eliminated_bound(problem, signs[0], np.ones(1), linear)
+    assert linear < plain.value < found.value
+
+
+def test_what_the_checker_refuses_is_searched_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Semidefinite leaves are not shown to the checker one by one, unless it has refused the whole."""
+    network = random_network(5, inputs=6, width=24)
+    case = UnsafeCase(random_box(5, 6), np.array([[1.0, -1.0]]), np.zeros(1))
+    met = float(case.margins(network(samples(case.region, 0))).min())
+    moved, asked = replace(case, h=case.h - met + 1.0), []
+
+    def refusing(certificate: Certificate, **options) -> Report:
+        asked.append(certificate)
+        return (
+            replace(check(certificate, **options), verdict=Verdict.UNKNOWN) if len(asked) == 1 else check(certificate)
+        )
+
+    monkeypatch.setattr("certnet.jobs.verify.check", refusing)
+    monkeypatch.setattr("certnet.search.margin.LINEAR_NODES", 1)
+    result = verify(network, [moved])
+    assert result.verdict is Verdict.PROVED
+    assert result.report is not None
+    assert result.report.semidefinite_leaves > 0
+    assert len(asked) == 2

@@ -1,4 +1,4 @@
-"""The ordering attack ≥ exact ≥ circuits ≥ semidefinite ≥ CROWN ≥ intervals of the least margin, on boxes and balls."""
+"""The ordering attack ≥ exact ≥ semidefinite ≥ CROWN ≥ intervals of the least margin, on boxes and balls."""
 
 from itertools import pairwise
 
@@ -7,16 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certificates import Certificate, Robustness, Verdict, check
-from certificates.failure import NO_DEADLINE
-from certificates.robustness import preactivation_bounds
-from certnet.jobs.verify import verify
+from certificates import Verdict, check
 from certnet.search.attack import attack
-from certnet.search.margin import CaseSearch
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase
 from tests.certificates.altering import replace
-from tests.verification.margin_bounds import MarginBound, Relaxation, margin_bound, reduce_case
+from tests.verification.margin_bounds import MarginBound, Relaxation, margin_bound
 from tests.verification.problems import (
     SEEDS,
     exact_least_margin,
@@ -25,7 +21,7 @@ from tests.verification.problems import (
     random_network,
 )
 
-TIGHTER = [Relaxation.INTERVALS, Relaxation.CROWN, Relaxation.SEMIDEFINITE, Relaxation.CIRCUITS]
+TIGHTER = [Relaxation.INTERVALS, Relaxation.CROWN, Relaxation.SEMIDEFINITE]
 
 
 def random_region(kind: str, seed: int, inputs: int) -> InputRegion:
@@ -37,7 +33,6 @@ def require_order(network: ReluNetwork, case: UnsafeCase) -> list[MarginBound]:
     exact, size = exact_least_margin(network, case), 1.0 + float(np.abs(network.output).sum())
     bounds = [margin_bound(network, case, relaxation) for relaxation in TIGHTER]
     for weaker, tighter in pairwise(bounds):
-        # Circuits are added to a relaxation that the interior point solves to a tolerance.
         assert tighter.value >= weaker.value - 1e-5 * size
     assert exact >= max(bound.value for bound in bounds) - 1e-6 * size
     assert attack(network, case).margin >= exact - 1e-6 * size
@@ -71,11 +66,10 @@ def on_a_ball() -> tuple[ReluNetwork, UnsafeCase]:
 
 def test_each_relaxation_can_be_strictly_tighter() -> None:
     network, case = on_a_ball()
-    intervals, crown, semidefinite, circuits = (bound.value for bound in require_order(network, case))
+    intervals, crown, semidefinite = (bound.value for bound in require_order(network, case))
     assert intervals < crown - 0.1
     assert crown < semidefinite - 0.1
-    assert semidefinite < circuits - 1e-5
-    assert circuits < exact_least_margin(network, case) - 1e-6
+    assert semidefinite < exact_least_margin(network, case) - 1e-6
 
 
 def test_a_claim_beyond_the_bound_is_rejected() -> None:
@@ -93,25 +87,6 @@ def test_a_claim_beyond_the_bound_is_rejected() -> None:
     assert check(replace(bound.certificate, cases=cases)).verdict is Verdict.UNKNOWN
     claimed = replace(proof, margin=proof.margin + exact_least_margin(network, case) - bound.value + 1e-6)
     assert check(replace(bound.certificate, proofs=(claimed,))).verdict is Verdict.UNKNOWN
-
-
-def test_a_search_may_use_circuits() -> None:
-    """They are named in the proof, and a verdict does not depend on them."""
-    network, case = on_a_ball()
-    least = exact_least_margin(network, case)
-    case = replace(case, h=case.h + (0.02 - least))
-    problem = reduce_case(network, case, *preactivation_bounds(network, case.region))
-    random = {"attacked": np.inf, "deadline": NO_DEADLINE, "rng": np.random.default_rng(0)}
-    search = CaseSearch(network, problem, 0, **random, circuits=True)
-    proof = search.prove(search.whole)
-    assert proof is not None
-    assert len(proof.proof.circuits.target) > 0
-    report = check(Certificate(Robustness(network, (case,)), (proof,)))
-    assert report.verdict is Verdict.PROVED
-    assert 0 < report.margin <= 0.02
-    for shift in (0.0, -0.04):
-        moved = replace(case, h=case.h + shift)
-        assert verify(network, [moved], circuits=True).verdict is verify(network, [moved]).verdict
 
 
 def test_what_does_not_exist() -> None:

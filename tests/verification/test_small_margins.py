@@ -9,14 +9,11 @@ import pytest
 from certificates import Verdict, check
 from certificates.robustness import preactivation_bounds
 from certnet.jobs.verify import verify
-from certnet.search import semidefinite
 from certnet.search.counterexample import exact_outputs
 from formulations._validation import FloatArray
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase, region_maker
-from formulations.signs import FREE
 from tests.certificates.altering import replace
-from tests.verification.margin_bounds import reduce_case
 from tests.verification.problems import random_ball, random_network
 
 ONE = np.array([[1.0]])
@@ -190,20 +187,3 @@ def test_bounds_on_balls_and_thin_boxes_hold_exactly_at_their_ends() -> None:
         for (low, high), (inner_low, inner_high) in pairwise(bounds):
             assert (low <= inner_low).all()
             assert (inner_high <= high).all()
-
-
-def test_an_interrupted_bound_is_no_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The solver returns in good order after Ctrl-C; a search must not go on as if nothing had been asked."""
-
-    def interrupted(*_: object) -> object:
-        raise KeyboardInterrupt
-
-    network = random_network(3, inputs=3, width=6, outputs=1)
-    region = InputRegion(-np.ones(3), np.ones(3))
-    problem = reduce_case(network, margin_case(region), *preactivation_bounds(network, region))
-    assert problem.neurons
-    monkeypatch.setattr("certnet.solvers.rounds.Rounds.run", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        semidefinite.semidefinite_bound(
-            problem, np.full(problem.neurons, FREE, dtype=np.int64), np.ones(1), time_limit=None
-        )

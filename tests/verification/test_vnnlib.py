@@ -11,6 +11,7 @@ from certnet.io.vnnlib import parse_vnnlib, read_vnnlib
 from formulations import InputError
 
 HEAD = "(declare-const X_0 Real)(declare-const X_1 Real)\n(declare-const Y_0 Real)(declare-const Y_1 Real)\n"
+LONG = f"1{'0' * 989}1 "
 BOX = "(assert (>= X_0 -1)) (assert (<= X_0 2.5e-1)) (assert (and (<= 0 X_1) (>= 3 X_1))) ; the box\n"
 
 
@@ -31,6 +32,7 @@ SPELLINGS = {
     "negated": "(assert (<= (- Y_1) (- Y_0)))",
     "nested": "(assert (or (and (<= Y_0 Y_1))))",
     "a factor": "(assert (<= (* 1 Y_0) (* Y_1 1.0)))",
+    "quotients": "(assert (<= (/ (* 9 Y_0) 3 3) (- (* (/ -1 3) 3 Y_1))))",
 }
 
 
@@ -88,6 +90,12 @@ WRONG = {
     "a product": (HEAD + BOX + "(assert (<= (* Y_0 Y_1) 1))", "linear"),
     "inputs together": (HEAD + BOX + "(assert (<= (+ X_0 X_1) 1))", "several inputs"),
     "inputs with outputs": (HEAD + BOX + "(assert (<= X_0 Y_1))", "inputs and outputs"),
+    "a quotient by a variable": (HEAD + BOX + "(assert (<= (/ 1 Y_0) 1))", "linear"),
+    "a quotient by nothing": (HEAD + BOX + "(assert (<= (/ Y_0 2 (- 1 1)) 1))", "other than 0"),
+    "a quotient that is too long to be written": (
+        HEAD + BOX + f"(assert (= (* {LONG * 5} X_0) (* {LONG * 5} 3)))",
+        "too large together",
+    ),
     "a word": (HEAD + BOX + "(assert (<= Y_0 much))", "neither a number"),
     "a name": (HEAD.replace("Y_1", "y1"), "declare X_i or Y_j"),
     "a name twice": (HEAD + HEAD, "twice"),
@@ -125,7 +133,7 @@ WRONG = {
     "an underscore": (HEAD + BOX + "(assert (<= Y_0 1_0))", "neither a number"),
     "an infinity": (HEAD + BOX + "(assert (<= Y_0 inf))", "neither a number"),
     "a name with a sign": (HEAD + BOX + "(assert (<= Y_+1 1))", "neither a number"),
-    "a number of many digits": (HEAD + BOX + f"(assert (<= Y_0 {'1' * 2000}))", "too long"),
+    "a number of many digits": (HEAD + BOX + f"(assert (<= Y_0 {'1' * 5000}))", "too long"),
     "an exponent of many digits": (HEAD + BOX + f"(assert (<= Y_0 1e-{'1' * 2000}))", "too small"),
     "digits that no factor saves": (
         HEAD + BOX + "(assert (<= (+ (* 0.12345678901234567891 Y_0) (* 0.3 Y_1)) 0))",

@@ -1,9 +1,32 @@
-"""What to do about a node of an ONNX graph that certnet does not read."""
+"""The operators of ONNX by name: what they do with entries, and what to do about those that certnet does not read.
 
-from certnet.io.onnx_reference import Node
+How each is read says ``onnx_nodes``, and those for learned models ``onnx_learned``.
+"""
 
+ELEMENTS = {1: "float32", 10: "float16", 11: "float64", 16: "bfloat16"}
+"""Types of numbers as TensorProto.DataType numbers them, and what VNN-LIB calls them."""
+ENDS = ("ArgMax", "LogSoftmax", "Sigmoid", "Softmax", "Tanh")
+"""Functions at the end of a network that keep the order of its outputs."""
+PLACED, COPIED, MEANS, _EXACT, ROUNDED = (
+    frozenset(names.split())
+    for names in (
+        # They move entries: each to one place at most, or to several.
+        "DepthToSpace Flatten Identity Reshape Slice SpaceToDepth Split Squeeze Transpose Unsqueeze",
+        "Concat Expand Gather GatherElements GatherND Tile",
+        # They are linear in their first operand, with weights 1/n.
+        "AveragePool GlobalAveragePool ReduceMean",
+        # They are evaluated in float64 where all they take is constant: without rounding, and with it.
+        "Abs And Cast Ceil Clip ConstantOfShape Equal Floor Greater GreaterOrEqual Less LessOrEqual Max Min Neg Not Or "
+        "Relu Shape Sign Size Where",
+        "Add CumSum Div Exp Gemm Log MatMul Mean Mod Mul Pow Range Reciprocal ReduceMean ReduceProd ReduceSum Sqrt Sub "
+        "Sum",
+    )
+)
+MOVES = PLACED | COPIED
+LINEAR = MEANS | {"Conv", "ConvTranspose", "Pad", "ReduceSum"}
+FOLDED = MOVES | _EXACT | ROUNDED
 READ = "ReLU, LeakyRelu, PRelu, Abs, Clip, Max or Min"
-_KINDS = {
+_ADVICE = {
     "Celu Elu Erf Exp Gelu HardSwish Log Mish Selu Sin Cos Softplus Softsign Swish Sqrt Pow": (
         f"is curved; certnet proves networks whose hidden layer has {READ}, so train one with these"
     ),
@@ -32,12 +55,12 @@ _KINDS = {
         "is another model than a network"
     ),
 }
-_BY_KIND = {kind: words for kinds, words in _KINDS.items() for kind in kinds.split()}
+_BY_KIND = {kind: words for kinds, words in _ADVICE.items() for kind in kinds.split()}
 
 
-def advice(node: Node) -> str:
-    """The end of a sentence that begins with the node's label."""
-    return _BY_KIND.get(node.kind, "") or (
+def advice(kind: str) -> str:
+    """The end of a sentence that begins with the label of a node of this kind, which certnet does not read."""
+    return _BY_KIND.get(kind) or (
         f"is not among what certnet reads: affine nodes, one layer of {READ}, and Softmax, LogSoftmax, Sigmoid, Tanh "
         "or ArgMax at the end"
     )

@@ -1,12 +1,50 @@
-"""Inputs at which float32 rounds nothing, in whatever order it adds."""
+"""Questions about float32 as questions about real numbers, and inputs at which float32 rounds nothing."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from certificates.failure import ProofFailure
+from certificates.float32 import lowered, output_errors, row_errors
+from certificates.robustness import preactivation_bounds
+from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.network import ReluNetwork
+from formulations.robustness import InputRegion, UnsafeCase
 
+Bounds = tuple[FloatArray, FloatArray]
 LEAST, DIGITS = 2.0**-126, 2.0**24
+
+
+def in_float32(
+    network: ReluNetwork,
+    cases: Sequence[UnsafeCase],
+    bounds: Callable[[InputRegion], tuple[FloatArray, FloatArray]] | None = None,
+) -> list[UnsafeCase]:
+    """The cases of real numbers that are proved in place of these, with E taken off.
+
+    Args:
+        network, cases: what is asked.
+        bounds: gives those of the pre-activations, where they are known.
+
+    Raises:
+        InputError: float32 does not evaluate the network, or might overflow.
+    """
+    known: dict[int, FloatArray] = {}
+    found = []
+    for case in cases:
+        key, region = id(case.region), case.region
+        try:
+            if key not in known:
+                highest = (preactivation_bounds(network, region) if bounds is None else bounds(region))[1]
+                known[key] = output_errors(network, region, highest)
+            errors = row_errors(case, known[key])
+            found.append(replace(lowered(case, errors), stated=case.rows, rounding=errors))
+        except ProofFailure as failure:
+            raise InputError(f"{failure}; leave --semantics float32 out, or give float32 weights.") from None
+    return found
 
 
 def evaluated_exactly(network: ReluNetwork, x: FloatArray) -> NDArray[np.bool_]:

@@ -1,0 +1,77 @@
+"""What a job does between the rounds of a search that branches: it tells, keeps the state, proves, and ends in time."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from certnet.jobs.job import Job
+from certnet.search.certificate import certify_search
+from certnet.search.price import SearchProgress
+from certnet.solvers.interface import State
+from formulations import Presolved
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The tuning numbers of this module."""
+
+    proof_share: float = 0.05
+    """Part of the time left that the proof of a tree may take while its search goes on. A stage that is left behind
+    keeps the last of them. Not measured."""
+    gain: float = 0.2
+    """Part of the gap that has to be closed since the last proof. Not measured."""
+
+
+SETTINGS = Settings()
+
+
+class Watch:
+    """Called by a search for the program of ``presolved`` after each of its rounds; true when it has to end.
+
+    A proof that takes little of the time left is made at once. It is what stays if the search comes to no good end, and
+    it tells what the proof of a leaf takes.
+
+    Args:
+        job: what the search is part of; it has a network.
+        stage: its name.
+        presolved: what is searched.
+        keep: what a checkpoint holds of the search's state; None where it cannot go on.
+        proves: whether trees are proved on the way.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        stage: str,
+        presolved: Presolved,
+        keep: Callable[[State], State] | None,
+        *,
+        proves: bool = True,
+    ) -> None:
+        self._job, self._stage, self._presolved, self._keep, self._proves = job, stage, presolved, keep, proves
+        self._order = presolved.program.space.face_order
+        self._is_over = job.clock.pace(self._order)
+
+    def __call__(self, progress: SearchProgress) -> bool:
+        job, keep = self._job, self._keep
+        job.tell(self._stage, bound=progress.lower_bound, iteration=progress.nodes)
+        job.saver.look(dict if keep is None else lambda: {"search": keep(progress.state()), "stage": self._stage})
+        if self._proves and self._is_worth_a_proof(progress):
+            self._prove(progress)
+        return self._is_over(progress.open)
+
+    def _is_worth_a_proof(self, progress: SearchProgress) -> bool:
+        left, objective = self._job.clock.available(), self._job.best.network.objective
+        # The root alone is the relaxation. Without a limit nothing is left behind.
+        if left is None or progress.open < 2:
+            return False
+        proved = max(self._job.best.proved, 0.0)
+        closes = progress.lower_bound - proved >= SETTINGS.gain * (objective - proved)
+        return closes and progress.open * self._job.clock.leaf(self._order) <= SETTINGS.proof_share * left
+
+    def _prove(self, progress: SearchProgress) -> None:
+        job, begin = self._job, time.perf_counter()
+        result, network = progress.result(), job.best.network
+        about = job.given or (network.U, network.V)
+        job.take_proof(self._stage, certify_search(self._presolved, result, *about, provenance=job.provenance))
+        job.clock.proving_leaf = (time.perf_counter() - begin) / result.leaves
