@@ -524,7 +524,7 @@ def test_a_checkpoint_of_other_data_is_refused(cut: tuple[float, Checkpoint]) ->
     _, stored = cut
     with pytest.raises(InputError, match="other data or another gamma"):
         certnet.train(small_program(0.2), resume=stored)
-    with pytest.raises(InputError, match="does not fit"):
+    with pytest.raises(InputError, match="do not fit together"):
         certnet.train(small_program(), resume=replace(stored, U=np.ones((1, 2))))
 
 

@@ -217,12 +217,9 @@ def begin(
     save: Save | None = None,
     **options: Any,
 ) -> Job:
-    """The state at the beginning: rows merged, memory tested, with this network or none.
+    """The state at the beginning: rows merged, memory tested, with the best known network.
 
-    Args:
-        clock, program, network: of the job.
-        save: takes its checkpoints.
-        options: fields of ``Job``.
+    ``save`` takes the checkpoints, and ``options`` are fields of ``Job``.
 
     Raises:
         InputError: data too large for this machine, or a start or checkpoint about other data.
