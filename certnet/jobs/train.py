@@ -222,6 +222,7 @@ def _write_last(job: Job, certificate: Certificate, report: Report) -> None:
     """Keep what was proved, so that a resumed job begins with this network and this bound."""
     with job.clock.stage("checkpoint"):
         job.saver.update(U=certificate.U, V=certificate.V)
-        if job.has_directions and np.isfinite(report.lower_bound):
+        known = job.resume is None or job.known
+        if known and job.has_directions and np.isfinite(report.lower_bound):
             job.saver.update(dual=job.presolved.apply_dual(certified_dual(job.merged, certificate)))
         job.saver.write_last()
