@@ -93,7 +93,10 @@ class GroupedDual(Dual):
         size = np.concatenate([own, own], axis=1)
         size[size == 0] = 1.0
         both = np.concatenate([shared, shared])
-        blocks = unit**2 * self.blocks / (size[:, :, None] * size[:, None, :])
+        blocks = unit**2 * self.blocks
+        # In place, for blocks are large.
+        blocks /= size[:, :, None]
+        blocks /= size[:, None, :]
         return replace(self, W=unit * self.W, blocks=blocks, head=unit**2 * self.head / np.outer(both, both))
 
     @classmethod

@@ -448,6 +448,21 @@ def test_a_resumed_job_is_never_worse(tmp_path: Path) -> None:
         best = again
 
 
+@pytest.mark.parametrize("stage", ["first network", "first bound"])
+def test_ctrl_c_soon_after_resuming_loses_no_bound(tmp_path: Path, stage: str) -> None:
+    """Before the stored dual was looked at the bound was 0, in the certificate and in the next checkpoint."""
+    program, path = small_program(), tmp_path / "c.npz"
+    best = cut_short(program, after=75, checkpoint=path)
+    assert best.report.lower_bound > 0
+    stored = replace(read_checkpoint(path), search={"count": np.array(3)})
+    again = cut_short(program, stage=stage, after=0, checkpoint=path, resume=stored)
+    last = certnet.train(program, time_limit=0.0, resume=read_checkpoint(path))
+    assert again.report.lower_bound >= best.report.lower_bound * (1 - 1e-7)
+    assert again.report.objective <= best.report.objective * (1 + 1e-12)
+    assert_same_arrays(read_checkpoint(path).search or {}, stored.search or {})
+    assert last.report.objective <= best.report.objective * (1 + 1e-12)
+
+
 @pytest.mark.parametrize("name", ["rows", "size", "W", "blocks", "head"])
 def test_damaged_groups_are_one_sentence(tmp_path: Path, name: str) -> None:
     whole = in_groups().arrays()
@@ -509,7 +524,7 @@ def test_a_checkpoint_of_other_data_is_refused(cut: tuple[float, Checkpoint]) ->
     _, stored = cut
     with pytest.raises(InputError, match="other data or another gamma"):
         certnet.train(small_program(0.2), resume=stored)
-    with pytest.raises(InputError, match="does not fit"):
+    with pytest.raises(InputError, match="do not fit together"):
         certnet.train(small_program(), resume=replace(stored, U=np.ones((1, 2))))
 
 

@@ -3,6 +3,7 @@
 import threading
 import warnings
 from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Executor, Future
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -18,6 +19,7 @@ from certnet.jobs import closing as _closing
 from certnet.jobs import relaxing, tightness
 from certnet.jobs import stages as _stages
 from certnet.jobs.best import repaired
+from certnet.runtime.blocks import side_by_side
 from certnet.runtime.numerics import blas_threads, computing
 from certnet.search import joint
 from certnet.search import price as search
@@ -245,3 +247,31 @@ def test_the_limit_of_blas_threads_ends_with_the_last_job_that_asked_for_it() ->
     with blas_threads(2), blas_threads(1), blas_threads(None):
         assert _blas() == [1] * len(before)
     assert _blas() == before
+
+
+class Losing(Executor):
+    """Breaks after two blocks, and loses the second."""
+
+    def __init__(self) -> None:
+        self.given = 0
+
+    def submit(self, work: Any, /, *arguments: Any, **options: Any) -> Any:
+        self.given += 1
+        if self.given > 2:
+            raise BrokenExecutor("broken")
+        future: Future[Any] = Future()
+        future.set_result(work(*arguments)) if self.given == 1 else future.set_exception(OSError("a lost worker"))
+        return future
+
+
+@pytest.mark.parametrize("executor", [None, Losing()])
+def test_blocks_come_in_order_whatever_an_executor_loses(executor: Executor | None) -> None:
+    blocks = [(k, 10 * k) for k in range(200)]
+    found = side_by_side(lambda a, b: a + b, *zip(*blocks, strict=True), executor=executor)
+    assert list(found) == [a + b for a, b in blocks]
+
+
+@pytest.mark.parametrize("executor", [None, Losing()])
+def test_an_error_of_a_block_is_the_callers(executor: Executor | None) -> None:
+    with pytest.raises(ZeroDivisionError):
+        list(side_by_side(lambda a: 1 / a, [2, 1, 0], executor=executor))

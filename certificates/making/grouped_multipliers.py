@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from certificates.making.shifted import crosswise
 from formulations.arrays import FloatArray
 from formulations.groups import GroupedDual, Groups
 
@@ -19,60 +18,84 @@ _NEGLIGIBLE = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
+class Products:
+    """Symmetric N over (α, β) of m cliques of s generators, by its blocks (m, s, s); None is a block of zeros."""
+
+    ab: FloatArray
+    aa: FloatArray | None = None
+    bb: FloatArray | None = None
+
+    @property
+    def blocks(self) -> tuple[FloatArray, FloatArray | None, FloatArray | None]:
+        """αβ, αα and ββ."""
+        return self.ab, self.aa, self.bb
+
+    @classmethod
+    def of(cls, N: FloatArray) -> "Products":
+        """Views of the blocks of N (m, 2s, 2s)."""
+        s = N.shape[1] // 2
+        return cls(N[:, :s, s:], N[:, :s, :s], N[:, s:, s:])
+
+    def plus(self, crosswise: FloatArray, factor: float, own: float) -> FloatArray:
+        """N (m, 2s, 2s) of ``own`` times this and ``factor`` times a symmetric block (α, β)."""
+        m, s, _ = self.ab.shape
+        N = np.zeros((m, 2 * s, 2 * s))
+        N[:, :s, s:] = own * self.ab + factor * crosswise
+        N[:, s:, :s] = N[:, :s, s:].transpose(0, 2, 1)
+        for block, where in ((self.aa, slice(s)), (self.bb, slice(s, 2 * s))):
+            if block is not None:
+                np.multiply(block, own, out=N[:, where, where])
+        return N
+
+
+@dataclass(frozen=True, eq=False)
 class Multipliers:
     """N of the groups and of the head, and t, in units of unit generators."""
 
-    blocks: FloatArray
-    head: FloatArray
+    groups: Products
+    head: Products
     t: FloatArray
 
-    def plus(self, other: "Multipliers", factor: float, own: float = 1.0) -> "Multipliers":
-        return Multipliers(
-            own * self.blocks + factor * other.blocks,
-            own * self.head + factor * other.head,
-            own * self.t + factor * other.t,
-        )
 
-
-def projected(dual: GroupedDual, norm: FloatArray, gamma: float) -> Multipliers:
-    """Those of a dual, for generators divided by their ``norm`` (N,), with signs, symmetry and t apart."""
-    groups = dual.groups
+def projected(dual: GroupedDual, norm: FloatArray, factor: float) -> Multipliers:
+    """``factor`` times those of a dual, for generators divided by their ``norm`` (N,): with signs, symmetry and t
+    apart."""
+    groups, scaled = dual.groups, dual.scaled(1.0, 1.0 / norm)
     (m, s), r = groups.rows.shape, groups.shared
-    size = np.concatenate([groups.padded(norm)] * 2, axis=1)
-    both = np.tile(norm[groups.head], 2)
-    blocks = gamma * dual.blocks * (size[:, :, None] * size[:, None, :])
-    head = gamma * dual.head * np.outer(both, both)
-    blocks, head = 0.5 * (blocks + blocks.transpose(0, 2, 1)), 0.5 * (head + head.T)
-    blocks, head = np.where(np.isfinite(blocks), blocks, 0.0), np.where(np.isfinite(head), head, 0.0)
     at, index = np.arange(m * r), np.arange(s)
+    real = np.tile(groups.rows < groups.neurons, 2)
+    scaled.blocks[~(real[:, :, None] & real[:, None, :])] = 0.0
+    for N in (scaled.blocks, scaled.head):
+        N *= 0.5 * factor
+        N += N.swapaxes(-1, -2).copy()
+        N[~np.isfinite(N)] = 0.0
+    blocks, head = scaled.blocks, scaled.head
     t = np.zeros(groups.neurons + 1)
     t[groups.rows] = 2.0 * blocks[:, index, s + index]
     t[groups.head] += 2.0 * head[at, m * r + at]
     least = _NEGLIGIBLE * max(float(blocks.max()), float(head.max()))
-    blocks, head = np.where(blocks > least, blocks, 0.0), np.where(head > least, head, 0.0)
+    for N in (blocks, head):
+        N[~(least < N)] = 0.0
     blocks[:, index, s + index] = blocks[:, s + index, index] = 0.0
     head[at, m * r + at] = head[m * r + at, at] = 0.0
-    return Multipliers(blocks, head, t[:-1])
+    return Multipliers(Products.of(blocks), Products.of(head[None]), t[:-1])
 
 
-def plain_shift(groups: Groups) -> Multipliers:
-    """``Σ α_iβ_i``, taken off t."""
+def shift(groups: Groups, w: FloatArray | None, thin: float = 1.0) -> Multipliers:
+    """``thin Σ α_iβ_i``, taken off t, and the shift of each group and of the head that leaves the null vectors with
+    these w (N,) > 0, if there are any."""
     (m, s), r = groups.rows.shape, groups.shared
-    return Multipliers(np.zeros((m, 2 * s, 2 * s)), np.zeros((2 * m * r, 2 * m * r)), -np.ones(groups.neurons))
-
-
-def kept_shift(groups: Groups, w: FloatArray) -> Multipliers:
-    """The shift of each group and of the head that leaves the null vectors with these w (N,) > 0."""
     t = np.zeros(groups.neurons + 1)
-    (m, s), r = groups.rows.shape, groups.shared
-    own, head = groups.padded(w), w[groups.head]
-    own = own / np.linalg.norm(own, axis=1)[:, None]
-    head = head / np.linalg.norm(head)
-    np.add.at(t, groups.rows, own**2 - 1.0)
-    t[groups.head] += _HEAD * (head**2 - 1.0)
-    within = 0.5 * own[:, :, None] * own[:, None, :] * (1.0 - np.eye(s))
-    across = 0.5 * _HEAD * np.outer(head, head) * (1.0 - np.eye(m * r))
-    return Multipliers(crosswise(within), crosswise(across), t[:-1])
+    own, head = np.zeros((m, s)), np.zeros(m * r)
+    if w is not None:
+        own, head = groups.padded(w), w[groups.head]
+        own, head = own / np.linalg.norm(own, axis=1)[:, None], head / np.linalg.norm(head)
+        np.add.at(t, groups.rows, own**2 - 1.0)
+        t[groups.head] += _HEAD * (head**2 - 1.0)
+    crosswise, across = 0.5 * own[:, :, None] * own[:, None, :], 0.5 * _HEAD * np.outer(head, head)
+    crosswise[:, np.arange(s), np.arange(s)] = 0.0
+    np.fill_diagonal(across, 0.0)
+    return Multipliers(Products(crosswise), Products(across[None]), t[:-1] - thin)
 
 
 def balanced(groups: Groups, given: Multipliers, w: FloatArray) -> Multipliers:
@@ -80,10 +103,9 @@ def balanced(groups: Groups, given: Multipliers, w: FloatArray) -> Multipliers:
 
     By Newton's method as ``making.quotient.balance``; its matrix is an arrow of the groups' members before the head.
     """
-    (m, s), r = groups.rows.shape, groups.shared
     own, shared = groups.padded(w), w[groups.head]
-    B = given.blocks[:, :s, s:] * own[:, :, None] * own[:, None, :]
-    C = given.head[: m * r, m * r :] * np.outer(shared, shared)
+    B = given.groups.ab * own[:, :, None] * own[:, None, :]
+    C = given.head.ab[0] * np.outer(shared, shared)
     rows, columns = np.zeros(groups.neurons + 1), np.zeros(groups.neurons + 1)
     apart = np.inf
     for _ in range(_BALANCING):
@@ -100,13 +122,13 @@ def balanced(groups: Groups, given: Multipliers, w: FloatArray) -> Multipliers:
             break
         y = _arrow_solve(groups, B + B.transpose(0, 2, 1), C + C.T, rows + columns, columns - rows)
         y *= min(1.0, 2.0 / max(float(np.abs(y).max()), 1e-300))
-        local, at = y[groups.rows], y[groups.head]
-        B = B * np.exp(local[:, :, None] - local[:, None, :])
-        C = C * np.exp(at[:, None] - at[None, :])
+        local, at = np.exp(y[groups.rows]), np.exp(y[groups.head])
+        B *= local[:, :, None] / local[:, None, :]
+        C *= at[:, None] / at[None, :]
     scale = np.where(own > 0, own, 1.0)
-    B = B / (scale[:, :, None] * scale[:, None, :])
-    C = C / np.outer(shared, shared)
-    return Multipliers(crosswise(B), crosswise(C), -(rows + columns)[:-1] / w**2)
+    B /= scale[:, :, None] * scale[:, None, :]
+    C /= np.outer(shared, shared)
+    return Multipliers(Products(B), Products(C[None]), -(rows + columns)[:-1] / w**2)
 
 
 def _arrow_solve(groups: Groups, B: FloatArray, C: FloatArray, diagonal: FloatArray, right: FloatArray) -> FloatArray:

@@ -171,13 +171,12 @@ def _repair_in_groups(program: Program, dual: GroupedDual, margin: float) -> Rep
         return _zero(program)
     W, size = unit
     with np.errstate(all="ignore"):
-        own = replace(dual, blocks=dual.blocks / size**2, head=dual.head / size**2)
-        grouped, t, sigma, h_squared = best_grouped(program, own, W, margin)
+        grouped, t, sigma, h_squared = best_grouped(program, dual, W, size, margin)
     if not np.isfinite(h_squared):
         return repair_without_products(program, dual.W, margin=margin)
     found = _scaled(program, W, NO_PRODUCTS, t, sigma, h_squared, size, margin)
-    square = (found.scale * size) ** 2
-    return replace(found, grouped=replace(grouped, blocks=square * grouped.blocks, head=square * grouped.head))
+    norm = np.linalg.norm(program.space.generators, axis=1)
+    return replace(found, grouped=grouped.scaled(found.scale * size, norm))
 
 
 def _unit(program: Program, W: FloatArray) -> tuple[FloatArray, float] | None:

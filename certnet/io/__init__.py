@@ -1,7 +1,7 @@
 """Files: data sets, networks of other tools, properties, and the folder of results; nothing in them is executed.
 
-Whatever is wrong with one is an ``InputError`` of one sentence, whichever function finds it. Readers inside let
-``OSError`` through, which ``read_network``, ``read_source`` and ``read_vnnlib`` turn into such a sentence.
+Whatever is wrong with one is an ``InputError`` of one sentence, whichever function finds it. Readers of
+archives let ``OSError`` through, which ``read_network`` and ``read_source`` turn into such a sentence.
 """
 
 from formulations.lazy import lazily

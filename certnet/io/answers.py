@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from certnet.io.cells import LARGEST, name_reader, parse_number
+from certnet.io.cells import LARGEST, cell_name, parse_number
 from certnet.io.columns import Columns
 from certnet.io.dataset import Recipe
 from certnet.io.endings import after_ending
@@ -85,8 +85,7 @@ def against_targets(read: TwoLayerNetwork, table: Table, columns: Mapping[str, S
         return
     cells = table.column(target)
     if read.classes is not None:
-        name = name_reader(table.decimal_comma)
-        names = [{cell, name(cell)} for cell in cells]
+        names = [{cell, cell_name(cell, decimal_comma=table.decimal_comma)} for cell in cells]
         known = [row for row, name in enumerate(names) if name & {*read.classes}]
         if known:
             right = sum(found[row] in names[row] for row in known)

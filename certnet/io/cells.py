@@ -1,7 +1,7 @@
 """What people write into the cells of tables: numbers, dates, yes and no, and signs of missing values."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
@@ -156,13 +156,9 @@ def class_name(label: Label) -> str:
     return str(int(label)) if label.is_integer() else repr(label)
 
 
-def name_reader(decimal_comma: bool) -> Callable[[str], str | None]:
-    """Reads a cell as a name, None where it is missing; a number is the same name however it is written, below 2^53."""
-
-    def name(cell: str) -> str | None:
-        if cell.lower() in MISSING_NAME:
-            return None
-        number = parse_number(cell, decimal_comma=decimal_comma)
-        return cell if number is None or abs(number) >= EXACT else class_name(number)
-
-    return name
+def cell_name(cell: str, *, decimal_comma: bool) -> str | None:
+    """A cell as a name, None where it is missing; a number is the same name however it is written, below 2^53."""
+    if cell.lower() in MISSING_NAME:
+        return None
+    number = parse_number(cell, decimal_comma=decimal_comma)
+    return cell if number is None or abs(number) >= EXACT else class_name(number)

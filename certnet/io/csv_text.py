@@ -29,7 +29,6 @@ def read_csv(path: Path) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...], 
 
     Raises:
         InputError: it is no text, has no header, or rows of other lengths; all that is wrong at once.
-        OSError: it cannot be read.
     """
     text = _decode(path)
     first = text.split("\n", 1)[0]

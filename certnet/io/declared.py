@@ -15,7 +15,7 @@ from certnet.io.load_network import read_network
 from certnet.io.onnx_graph import decoded, read_onnx
 from certnet.io.onnx_operators import ELEMENTS
 from certnet.io.output import Writer
-from certnet.io.packed import ending, unreadable
+from certnet.io.packed import ending
 from certnet.io.vnnlib2 import Declaration, Tensor
 from formulations import InputError
 from formulations.network import ReluNetwork
@@ -85,10 +85,7 @@ def declared_network(path: str, declared: Declaration, *, plain: bool) -> ReluNe
 
 
 def _of_graph(path: str, declared: Declaration, plain: bool) -> ReluNetwork:
-    try:
-        graph = decoded(Path(path)).graph
-    except OSError as error:
-        raise unreadable(path, error) from None
+    graph = decoded(Path(path)).graph
     constants = {tensor.name for tensor in graph.initializer}
     given = _paired(path, declared.of("input"), [value for value in graph.input if value.name not in constants])
     wanted = _paired(path, declared.of("output"), graph.output)

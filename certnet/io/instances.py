@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from certnet.io.packed import ending, read_bytes, unreadable
+from certnet.io.packed import ending, read_bytes
 from formulations import InputError
 
 LARGEST_FILE = 1 << 26
@@ -103,8 +103,6 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         for number, cells in enumerate(csv.reader(io.StringIO(text), strict=True), start=1):
             if any(cell.strip() for cell in cells):
                 yield number, [cell.strip() for cell in cells]
-    except OSError as error:
-        raise unreadable(path, error) from None
     except (UnicodeDecodeError, csv.Error):
         raise InputError(f"{path.name} is no table in CSV of UTF-8 text; save it as one.") from None
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from certificates.files import lock, remove_abandoned, write_atomically
-from certnet.io.packed import LARGEST_REPORT, json_object
+from certnet.io.packed import json_object
 from certnet.runtime.streams import standard_output, strict_json
 from formulations import InputError
 
@@ -267,8 +267,8 @@ def _held(folder: Path) -> Iterator[None]:
 
 def _command_of(report: Path) -> str | None:
     """The command that wrote this report; None if there is none, or none of certnet's."""
-    with contextlib.suppress(OSError, InputError):
-        found = json_object(report, LARGEST_REPORT).get("command")
+    with contextlib.suppress(InputError):
+        found = json_object(report).get("command")
         return found if isinstance(found, str) else None
     return None
 

@@ -41,8 +41,7 @@ def read_bytes(path: Path, largest: int) -> bytes:
     """The bytes of a file, unpacked where its name ends in ``.gz``.
 
     Raises:
-        InputError: it holds more than ``largest`` bytes, or is no gzip file though its name says so.
-        OSError: it cannot be read.
+        InputError: it cannot be read, holds more than ``largest`` bytes, or is no gzip file though its name says so.
     """
     try:
         packed = path.suffix.lower() == PACKED
@@ -52,6 +51,8 @@ def read_bytes(path: Path, largest: int) -> bytes:
             content: bytes = file.read(asked + 1)
     except (gzip.BadGzipFile, EOFError, zlib.error):
         raise InputError(f"{path.name} is no gzip file or was cut off; pack it again, or give it unpacked.") from None
+    except OSError as error:
+        raise unreadable(path, error) from None
     if len(content) > largest:
         raise InputError(f"{path.name} holds more than {largest} bytes, which is the most that certnet reads of it.")
     return content
@@ -128,14 +129,9 @@ def safetensors(source: str, content: bytes) -> dict[str, Array]:
     return arrays
 
 
-def json_object(path: Path, largest: int) -> dict[str, Any]:
-    """The JSON object in a file; whole numbers too large for float64 become infinite, as others do.
-
-    Raises:
-        InputError: it holds more than ``largest`` bytes, or is no such text.
-        OSError: it cannot be read.
-    """
-    content = read_bytes(path, largest)
+def json_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a report; whole numbers too large for float64 become infinite, as others do."""
+    content = read_bytes(path, LARGEST_REPORT)
     try:
         found = json.loads(content, parse_int=lambda text: int(text) if len(text) < 18 else float(text))
     except (ValueError, RecursionError):

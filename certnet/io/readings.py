@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from certnet.io.cells import INFINITE, LARGEST, MISSING, example_date, name_reader, parse_number
+from certnet.io.cells import INFINITE, LARGEST, MISSING, cell_name, example_date, parse_number
 from certnet.io.tables import Table
 from certnet.runtime.wording import listed, shortened
 from formulations._validation import FloatArray, IntArray
@@ -54,9 +54,8 @@ def words(
 
 def names(table: Table, name: str) -> list[str | None]:
     """The cells of a column as names, None where missing."""
-    reader = name_reader(table.decimal_comma)
     cells = table.column(name)
-    known = {cell: reader(cell) for cell in set(cells)}
+    known = {cell: cell_name(cell, decimal_comma=table.decimal_comma) for cell in set(cells)}
     return [known[cell] for cell in cells]
 
 

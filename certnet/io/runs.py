@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from certificates.findings import SCHEMA
 from certnet.io.network import TwoLayerNetwork
-from certnet.io.packed import LARGEST_REPORT, json_object, unreadable
+from certnet.io.packed import json_object
 from certnet.runtime.display import Result
 from certnet.runtime.fields import number
 from certnet.runtime.headline import Headline, headline
@@ -199,10 +199,7 @@ def certificates_in(path: Path) -> list[Path]:
 
 
 def _report(path: Path) -> dict[str, Any]:
-    try:
-        report = json_object(path, LARGEST_REPORT)
-    except OSError as error:
-        raise unreadable(path, error) from None
+    report = json_object(path)
     if not (report.get("schema") == SCHEMA and isinstance(report.get("command"), str)):
         raise InputError(f"{path} is no report of certnet; name the folder of a run.")
     return report

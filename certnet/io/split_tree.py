@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from certnet.io.packed import read_bytes, unreadable
+from certnet.io.packed import read_bytes
 from formulations import InputError
 from formulations.arguments import accepts, location
 from formulations.network import ReluNetwork
@@ -90,8 +90,6 @@ def read_split_tree(path: str | Path, network: ReluNetwork) -> SplitTree:
     source = Path(path)
     try:
         found = msgspec.json.decode(read_bytes(source, LARGEST_FILE), type=File)
-    except OSError as error:
-        raise unreadable(source, error) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{source.name} is no tree of splits: {error}.") from None
     if sum(map(len, found.cases)) * network.width > MOST_SIGNS:

@@ -15,7 +15,7 @@ from pathlib import Path
 from certnet.io.cases import Property, asked
 from certnet.io.clauses import VARIABLE, Clause, Declared, Expression, both, clauses, shown
 from certnet.io.endings import before_ending
-from certnet.io.packed import read_bytes, unreadable
+from certnet.io.packed import read_bytes
 from certnet.io.vnnlib2 import MOST_NESTED, Declaration, is_version_2, spelled, version_2
 from formulations import InputError
 from formulations.arguments import accepts, location
@@ -61,11 +61,7 @@ def read_text(path: str | Path) -> str:
     """The text of a property file."""
     source = Path(path)
     try:
-        if source.is_dir():
-            raise InputError(f"{source} is a folder; name the property file in it.")
         return read_bytes(source, LARGEST_FILE).decode("utf-8-sig")
-    except OSError as error:
-        raise unreadable(source, error) from None
     except UnicodeDecodeError:
         raise InputError(f"{source.name} is no text; give a VNN-LIB file.") from None
 

@@ -193,8 +193,9 @@ class Saver:
         self._failure = ""
 
     def update(self, **changes: Any) -> None:
-        """Change entries of the checkpoint at hand."""
-        self.current = replace(self.current, **changes)
+        """Change entries of the checkpoint at hand; what nobody saves is not kept in memory."""
+        if self._save is not None:
+            self.current = replace(self.current, **changes)
 
     def look(self, changes: Callable[[], Mapping[str, Any]] = dict) -> None:
         """Write what is new with these changes, which are computed only when a checkpoint is due.

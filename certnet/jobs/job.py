@@ -6,6 +6,7 @@ Ctrl-C, left behind when time is up or when it fails numerically, and left out w
 
 import math
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
@@ -80,11 +81,13 @@ class Job:
 
     Attributes:
         best: networks, duals and proofs.
+        executor: takes blocks of groups of rows; None for threads.
         given: the network that proofs are about, with its output bias; None for the best one.
         start: a certificate of the same data, perhaps for another γ.
         resume: where an earlier job was cut short.
         interrupted: Ctrl-C ended a stage.
         late: a stage did not end in time and was left behind.
+        known: the bounds of ``start`` and ``resume`` are among those of ``best``.
         trained: the last fit that ended.
         relaxation, shown: the solver's result, and its last look.
         priced: a dual for the network's own W, in the solvers' coordinates.
@@ -105,12 +108,14 @@ class Job:
     solver: str = AUTO
     tolerance: float = 1e-6
     device: str = "cpu"
+    executor: Executor | None = None
     random_state: int = 0
     provenance: Mapping[str, Any] = field(default_factory=dict)
     start: Certificate | None = None
     resume: Checkpoint | None = None
     interrupted: bool = False
     late: bool = False
+    known: bool = False
     trained: FitResult | None = None
     relaxation: SolverResult | None = None
     priced: Dual | None = None
@@ -215,19 +220,17 @@ def begin(
     save: Save | None = None,
     **options: Any,
 ) -> Job:
-    """The state at the beginning: rows merged, memory tested, with this network or none.
+    """The state at the beginning: rows merged, memory tested, with the best known network.
 
-    Args:
-        clock, program, network: of the job.
-        save: takes its checkpoints.
-        options: fields of ``Job``.
+    ``save`` takes the checkpoints, and ``options`` are fields of ``Job``.
 
     Raises:
         InputError: data too large for this machine, or a start or checkpoint about other data.
     """
     resume: Checkpoint | None = options.get("resume")
-    first = Checkpoint(program_fingerprint(program), "presolve", 0.0 if resume is None else resume.seconds)
-    if resume is not None and first.fingerprint != resume.fingerprint:
+    # What is stored stays stored until there is better.
+    first = Checkpoint(program_fingerprint(program), "presolve", 0.0) if resume is None else resume
+    if program_fingerprint(program) != first.fingerprint:
         raise InputError("The checkpoint is about other data or another gamma; give those it was made with.")
     merged = merge_rows(program)
     require_memory(merged)
@@ -236,6 +239,10 @@ def begin(
         _, d, c = program.shape
         network = untrained(program, np.zeros((d, 0)), np.zeros((c, 0)))
     job = Job(merged=merged, clock=clock, best=Best(merged, network), saver=Saver(first, save, clock), **options)
+    # Before any stage, so that Ctrl-C in the first one does not lose them.
+    for known in (job.resume, job.start):
+        if known is not None and known.U is not None and known.V is not None:
+            job.keep(untrained(program, *fitting(program, known.U, known.V)[0]))
     clock.saving = lambda: job.saver.reserve(merged.program.space.order)
     return job
 

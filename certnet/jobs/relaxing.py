@@ -231,6 +231,7 @@ def relax_in_groups(job: Job) -> None:
         SolverOptions(time_limit=left, tolerance=job.tolerance, callback=watch),
         (scaling.apply_z(network.U), scaling.apply_v(network.V)),
         dual,
+        job.executor,
     )
     job.interrupted = result.status is SolveStatus.INTERRUPTED
     job.late |= result.status is not SolveStatus.CONVERGED

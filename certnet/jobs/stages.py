@@ -12,7 +12,7 @@ from certificates.making.assemble import replace_network
 from certificates.making.repair import RepairedDual
 from certnet.jobs.best import Proof, as_it_stands, certify, repaired, with_network
 from certnet.jobs.clock import CHECK
-from certnet.jobs.job import SDP, Job, fitting, run, untrained
+from certnet.jobs.job import SDP, Job, run
 from certnet.jobs.narrowing import prove_known
 from certnet.solvers.shor import shor_bound
 from certnet.solvers.warm_start import certified_dual
@@ -60,14 +60,9 @@ SETTINGS = Settings()
 
 def first_network(job: Job) -> None:
     """A network soon, so that an early Ctrl-C leaves something; without a time limit rounds alone bound it."""
-    stored, resume = None, job.resume
-    if resume is not None and resume.U is not None and resume.V is not None:
-        stored = untrained(job.program, *fitting(job.program, resume.U, resume.V)[0])
-        job.keep(stored)
-    if job.start is not None:
-        job.keep(untrained(job.program, job.start.U, job.start.V))
     # A checkpoint of the training itself holds a network to go on from.
-    if stored is None or (resume is not None and resume.stage == TRAINING):
+    resume = job.resume
+    if resume is None or resume.U is None or resume.stage == TRAINING:
         job.saver.update(stage=TRAINING)
         train_network(job)
     job.tell("first network")
@@ -98,18 +93,23 @@ def train_network(job: Job, number: int = 0) -> None:
 
 def first_bound(job: Job) -> None:
     """The bounds that cost linear time, and those that were known before; the best of them is proved."""
+    take_known(job)
+    prove(job, "first bound")
+    if not job.interrupted:
+        job.saver.stage_ends("first network")
+
+
+def take_known(job: Job) -> None:
+    """The bounds of the certificate to start from and of the checkpoint."""
     start, resume = job.start, job.resume
     if start is not None:
         known = certified_dual(job.merged, start).times(job.program.gamma / start.gamma)
         job.best.take_dual(repaired(job.merged, known))
     if resume is not None and resume.dual is not None:
-        job.saver.update(dual=resume.dual, iterate=resume.iterate)
         stored = job.presolved.undo_dual(resume.dual)
         prove_known(job, stored)
         job.best.take_dual(repaired(job.merged, stored))
-    prove(job, "first bound")
-    if not job.interrupted:
-        job.saver.stage_ends("first network")
+    job.known = True
 
 
 def prove(job: Job, source: str = "certificate") -> None:
@@ -186,6 +186,8 @@ def round_relaxation(job: Job, points: FloatArray | None = None) -> None:
 
 def conclude(job: Job) -> Proof:
     """The certificate of the best bound, about the job's network, from what can still be checked in time."""
+    if job.interrupted and job.resume is not None and not job.known:
+        run(job, "first bound", take_known, LAST_PROOF_SECONDS)
     dual, left = job.best.dual, job.clock.left()
     if job.shown is not None or (dual is not None and dual.lower_bound > job.best.proved):
         seconds = LAST_PROOF_SECONDS if job.interrupted or left is None else left

@@ -4,10 +4,8 @@ None of this bears on a proof. Whatever overflows, fails or is given up costs ti
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -25,22 +23,9 @@ FAILURES = (ArithmeticError, ValueError, RuntimeError, RuntimeWarning, MemoryErr
 of ARPACK RuntimeErrors, and warnings are raised where a program turns them into errors."""
 
 
-T = TypeVar("T")
-
-
 def cores() -> int:
     """How many this process may use, or as many threads as its jobs may begin."""
     return min([cpus()["usable"] or 1, *_BLAS.own])
-
-
-def side_by_side(work: Callable[..., T], *arguments: Iterable[object]) -> list[T]:
-    """What ``map`` returns, computed on all ``cores``; for work that lets other threads run."""
-    tasks = list(zip(*arguments, strict=True))
-    count = min(cores(), len(tasks))
-    if count < 2:
-        return [work(*task) for task in tasks]
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(lambda task: work(*task), tasks))
 
 
 class _BlasThreads:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
 from typing import Any
 
-from certificates.report import SMALLEST
 from certnet.runtime.fields import number
 from formulations.text import printable as printable
 
@@ -104,6 +103,8 @@ def bounds(report: Mapping[str, Any]) -> tuple[str, str, str]:
 
     What is missing or no number is not known.
     """
+    from certificates.report import SMALLEST  # brings NumPy, which --help does without
+
     objective, bound, gap = (number(report.get(name)) for name in ("objective", "lower_bound", "gap"))
     digits = DIGITS if not gap else min(max(DIGITS, math.ceil(-math.log10(abs(gap))) + 3), MOST_DIGITS)
     above, below = up(objective, digits), down(bound, digits)

@@ -135,9 +135,9 @@ class Run:
         return self.program.space.order
 
     @property
-    def _memory(self) -> int:
-        """Changes that the acceleration remembers."""
-        return self.settings.memory
+    def _is_plain(self) -> bool:
+        """Whether the next point follows from the last one by a plain step."""
+        return self.acceleration.plain
 
     def _use(self, *, single: bool) -> None:
         """Everything that depends on the precision."""
@@ -152,7 +152,7 @@ class Run:
         """What is kept of earlier steps."""
         s = self.settings
         self.Z = self.layer.zeros(*shape)
-        memory = min(self._memory, s.memory_entries // (2 * shape[0] * shape[1]))
+        memory = min(s.memory, s.memory_entries // (2 * shape[0] * shape[1]))
         self.acceleration = Anderson(self.layer, (shape[0], shape[1]), memory, s.interval)
 
     def _start(self) -> Point:
@@ -194,8 +194,7 @@ class Run:
                     raise
                 self._double()
             self.iterations += 1
-            if self.acceleration.plain:
-                self._adapt()
+            self._adapt()
             self.durations = [*self.durations[1 - TIMED_STEPS :], time.perf_counter() - begin]
             if self.iterations % self.settings.report_every == 0 and self._report():
                 return SolveStatus.STOPPED
@@ -212,34 +211,35 @@ class Run:
         R, gap = self.splitting.gap(F, self.Z, relaxation)
         # After an extrapolation the change of Z measures the jump, not the residual.
         is_plain = self.acceleration.plain
-        dual_residual = _ratio(sizes.change, sizes.multiplier) if is_plain else last.dual_residual
+        dual_residual = ratio(sizes.change, sizes.multiplier) if is_plain else last.dual_residual
         self.V, accepted = self.acceleration.push(V, R, relaxation * gap)
         if accepted:
-            primal_residual = _ratio(gap, max(sizes.entries, self.smallest))
+            primal_residual = ratio(gap, max(sizes.entries, self.smallest))
             self.at = Point(V, F, last.penalty, primal_residual, dual_residual)
 
     def _adapt(self) -> None:
         """Leave float32 or change the penalty, when it is time."""
-        s = self.settings
-        if self.layer.single and self.at.residual <= s.single_residual:
+        s, at = self.settings, self.at
+        if not self._is_plain:
+            return
+        if self.layer.single and at.residual <= s.single_residual:
             self._double()
         if self.iterations >= self.balance:
             self.balance = max(self.iterations + s.first_balance, int(s.balance_growth * self.iterations))
-            self._balance()
+            unbalanced = np.sqrt(at.primal_residual / max(at.dual_residual, 1e-300))
+            if not (1 / s.balance_ratio <= unbalanced <= s.balance_ratio):
+                self._rescale(float(np.clip(unbalanced, 1 / s.balance_factor, s.balance_factor)))
 
     def _double(self) -> None:
         """Go on in float64 from the last point."""
         self._use(single=False)
         self._go_on(replace(self.at, V=self.layer.cast(self.at.V), F=self.layer.cast(self.at.F)))
 
-    def _balance(self) -> None:
-        """Change ρ when one residual is larger than the other; the unscaled multiplier ρL stays."""
-        at, s = self.at, self.settings
-        ratio = np.sqrt(at.primal_residual / max(at.dual_residual, 1e-300))
-        if not (1 / s.balance_ratio <= ratio <= s.balance_ratio):
-            factor = float(np.clip(ratio, 1 / s.balance_factor, s.balance_factor))
-            self.splitting.entrywise(at.V, at.penalty, self.Z)
-            self._go_on(replace(at, V=self.Z + (at.V - self.Z) / factor, penalty=at.penalty * factor))
+    def _rescale(self, factor: float) -> None:
+        """Make ρ so many times as large; the unscaled multiplier ρL stays."""
+        at = self.at
+        self.splitting.entrywise(at.V, at.penalty, self.Z)
+        self._go_on(replace(at, V=self.Z + (at.V - self.Z) / factor, penalty=at.penalty * factor))
 
     def _primal(self) -> Primal:
         """S is read off G, which lies on the face."""
@@ -295,6 +295,6 @@ class Run:
         )
 
 
-def _ratio(part: float, whole: float) -> float:
+def ratio(part: float, whole: float) -> float:
     """part/whole, infinite when that is undefined."""
     return part / whole if whole > 0 else np.inf

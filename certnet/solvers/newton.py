@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.linalg as sl
 
-from certnet.runtime.numerics import side_by_side
+from certnet.runtime.blocks import side_by_side
 from certnet.solvers.iterate import FacePoint, Measure
 from certnet.solvers.linear_algebra import (
     factor_in_place,
@@ -89,7 +89,7 @@ class NewtonSystem:
             rows.append(point.rows[own])
             diagonal.append(ratio[own])
         self._rows, self._diagonal = (np.concatenate(parts) for parts in (rows, diagonal))
-        prepared = side_by_side(_inverted, self._points)
+        prepared = list(side_by_side(_inverted, self._points))
         self._inverse = [inverse for inverse, *_ in prepared]
         self._factorise([(P, Q) for _, P, Q in prepared])
 
@@ -125,7 +125,7 @@ class NewtonSystem:
             coupling = solve_factored(own, coupling, transposed=False)
             return _Block(index[entries], np.delete(index, entries), own, coupling), corner - coupling.T @ coupling
 
-        found = side_by_side(block, self._points, self._index, grams)
+        found = list(side_by_side(block, self._points, self._index, grams))
         self._blocks = [one for one, _ in found]
         for one, corner in found:
             if len(one.shared):
@@ -145,16 +145,15 @@ class NewtonSystem:
 
     def _solve_without_bias(self, rhs: FloatArray) -> FloatArray:
         x = self._scale * rhs
-        parts = side_by_side(lambda one: one.inwards(x[one.own]), self._blocks)
+        parts = list(side_by_side(lambda one: one.inwards(x[one.own]), self._blocks))
         for one, (own, pulled) in zip(self._blocks, parts, strict=True):
             x[one.own] = own
             x[one.shared] -= pulled
         if self._is_arrow:
             n = self._size
             x[:n] = sl.cho_solve((self._core, True), x[:n], check_finite=False)
-        for one, own in zip(
-            self._blocks, side_by_side(lambda one: one.outwards(x[one.own], x[one.shared]), self._blocks), strict=True
-        ):
+        found = list(side_by_side(lambda one: one.outwards(x[one.own], x[one.shared]), self._blocks))
+        for one, own in zip(self._blocks, found, strict=True):
             x[one.own] = own
         solution: FloatArray = self._scale * x
         return solution

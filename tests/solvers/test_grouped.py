@@ -1,5 +1,9 @@
 """Products within groups of rows: between no products and all of them, and every dual repairs to a true bound."""
 
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import Executor
 from functools import cache
 
 import numpy as np
@@ -8,13 +12,12 @@ import pytest
 from certificates import Certificate, Report, Verdict, check
 from certificates.making import grouped_bound
 from certificates.making.assemble import assemble
-from certificates.making.grouped_multipliers import balanced, kept_shift, projected
+from certificates.making.grouped_multipliers import balanced, projected, shift
 from certificates.making.repair import RepairedDual, repair, repair_without_products
 from certnet import fit
-from certnet.solvers.arrays import Arrays
 from certnet.solvers.grouped import grouped_admm, grouping
 from certnet.solvers.grouped_splitting import GroupedSplitting
-from certnet.solvers.interface import SolverOptions, SolveStatus
+from certnet.solvers.interface import Progress, SolverOptions, SolveStatus
 from certnet.solvers.orthonormal import FOR_BOUNDS, orthonormal
 from certnet.solvers.registry import solve
 from certnet.solvers.warm_start import certified_dual
@@ -142,15 +145,14 @@ def test_balanced_products_and_their_shift_leave_the_null_vectors(n: int, size: 
         head=rng.random((2 * m * groups.shared,) * 2),
     )
     given = projected(dual, np.ones(n), 1.0)
-    for found in (
-        balanced(groups, given, w),
-        kept_shift(groups, w),
-        balanced(groups, given, w).plus(kept_shift(groups, w), 0.7),
-    ):
-        N = dense(groups, found.blocks, found.head)
-        i = np.arange(n)
-        N[i, n + i] += 0.5 * found.t
-        N[n + i, i] += 0.5 * found.t
+    N_kept, kept = balanced(groups, given, w), shift(groups, w, 0.0)
+    for factor, own in ((0.0, 1.0), (1.0, 0.0), (0.7, 1.0)):
+        found, head = (
+            part.plus(moved.ab, factor, own) for part, moved in ((N_kept.groups, kept.groups), (N_kept.head, kept.head))
+        )
+        N, t, i = dense(groups, found, head[0]), own * N_kept.t + factor * kept.t, np.arange(n)
+        N[i, n + i] += 0.5 * t
+        N[n + i, i] += 0.5 * t
         for null in (np.concatenate([w, 0 * w]), np.concatenate([0 * w, w])):
             assert np.abs(N @ null).max() <= 1e-9 * np.abs(N).max() * n
         off = N.copy()
@@ -164,19 +166,17 @@ def test_a_network_is_where_a_solve_begins(kind: tuple[str, str, str]) -> None:
     pre, rng = reduced(*kind), np.random.default_rng(0)
     program = orthonormal(pre.program, FOR_BOUNDS).program
     space, groups = program.space, grouping(pre.program, 7, 2)
-    splitting = GroupedSplitting(program, groups, Arrays())
+    splitting = GroupedSplitting(program, groups)
     z, v = 0.1 * rng.standard_normal((space.dimension, 4)), 0.1 * rng.standard_normal((space.outputs, 4))
-    V, Z = splitting.start(z, v, 0.7), np.zeros((splitting.entries, 1))
-    splitting.entrywise(V, 0.7, Z)
-    lifted, N, s = space.lift(z, v), space.neurons, groups.rows.shape[1]
+    V, Z = splitting.start(z, v, 0.7), splitting.zeros()
+    splitting.step(V, Z, 0.7, 1.8)
+    lifted, N = space.lift(z, v), space.neurons
     lifted, last = np.vstack([lifted, np.zeros((1, 4))]), np.arange(2 * N, space.order)
     assert (groups.rows == N).any()
-    for number, rows in enumerate(groups.rows):
+    for moments, rows in zip(Z.groups, groups.rows, strict=True):
         # What stands for no generator is zero.
         phi = np.where(rows < N, rows, -1), np.where(rows < N, N + rows, -1)
         taken = np.concatenate([*phi, last])
-        order = 2 * s + len(last)
-        moments = Z[number * order**2 : (number + 1) * order**2].reshape(order, order)
         assert moments == pytest.approx(lifted[taken] @ lifted[taken].T, abs=1e-7)
 
 
@@ -188,7 +188,7 @@ def test_a_solve_goes_on_from_a_dual_and_a_certificate(kind: tuple[str, str, str
     dual = grouped_admm(pre.program, groups, SolverOptions(max_iterations=100)).dual
     scaling = orthonormal(pre.program, FOR_BOUNDS)
     space, given = scaling.program.space, scaling.apply_dual(dual)
-    splitting = GroupedSplitting(scaling.program, groups, Arrays())
+    splitting = GroupedSplitting(scaling.program, groups)
     V = splitting.start(np.zeros((space.dimension, 0)), np.zeros((space.outputs, 0)), 0.7, given)
     found = splitting.multipliers(V, 0.7)
     N = dense(groups, given.blocks, given.head)
@@ -208,6 +208,33 @@ def test_equal_calls_give_equal_duals_and_a_callback_stops() -> None:
     assert (first.dual.W == second.dual.W).all()
     stopped = grouped_admm(pre.program, groups, SolverOptions(callback=lambda _: True))
     assert (stopped.status, stopped.iterations) == (SolveStatus.STOPPED, 25)
+
+
+@pytest.mark.slow
+def test_a_cluster_gives_the_same_bound_and_survives_a_lost_worker() -> None:
+    distributed = pytest.importorskip("distributed", reason="Dask is not installed")
+    pre = reduced(*KINDS[1])
+    groups = grouping(pre.program, 7, 2)
+
+    def bound(executor: Executor | None, look: Callable[[Progress], bool]) -> float:
+        options = SolverOptions(max_iterations=50, tolerance=1e-12, callback=look)
+        found = grouped_admm(pre.program, groups, options, executor=executor)
+        assert found.iterations == 50
+        return repair(pre.rows.program, pre.undo_dual(found.dual)).lower_bound
+
+    here = bound(None, lambda _: False)
+    settings = {"n_workers": 4, "threads_per_worker": 1, "dashboard_address": None}
+    with distributed.LocalCluster(**settings) as cluster, distributed.Client(cluster) as client:
+        killed: list[int] = []
+
+        def kill(progress: Progress) -> bool:
+            if not killed:
+                killed.append(next(iter(cluster.workers.values())).pid)
+                os.kill(killed[0], signal.SIGKILL)
+            return False
+
+        assert bound(client.get_executor(), kill) == pytest.approx(here, rel=1e-9)
+        assert killed
 
 
 def test_shares_of_the_region_stay_where_its_cost_is_definite(monkeypatch: pytest.MonkeyPatch) -> None:

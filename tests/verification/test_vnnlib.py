@@ -172,7 +172,7 @@ def test_files_that_are_no_text(tmp_path) -> None:
     for path, words in (
         (tmp_path / "a.vnnlib", "no text"),
         (tmp_path / "b.vnnlib", "cannot be read"),
-        (tmp_path, "folder"),
+        (tmp_path, "cannot be read"),
     ):
         with pytest.raises(InputError, match=words):
             read_vnnlib(path)

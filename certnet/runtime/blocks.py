@@ -1,0 +1,57 @@
+"""Work on blocks of rows: the same function for each block, in threads, or wherever an executor takes it.
+
+Results come in the order of the blocks, and blocks do not depend on who works on them. So whatever is summed over them
+is summed in one order, and a job ends with the same numbers up to the rounding of the machines that took part.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from typing import Any, TypeVar
+
+from certnet.runtime.numerics import cores
+
+T = TypeVar("T")
+
+AHEAD = 64
+"""Blocks that are under way at once, at most; an executor of others does not say how many it works on. Not measured."""
+
+
+def side_by_side(work: Callable[..., T], *arguments: Iterable[Any], executor: Executor | None = None) -> Iterator[T]:
+    """What ``map`` gives, one by one.
+
+    A block that an executor loses, with a worker for instance, is worked on here. So an error is the work's own.
+
+    Args:
+        work: lets other threads run, and changes nothing. For executors in other processes a function of a module.
+        arguments: of each block.
+        executor: where blocks are worked on; None: in as many threads as there are ``cores``.
+    """
+    tasks = deque(zip(*arguments, strict=True))
+    count = min(cores(), len(tasks))
+    if executor is None and count < 2:
+        yield from (work(*task) for task in tasks)
+        return
+    with ThreadPoolExecutor(count) if executor is None else nullcontext(executor) as pool:
+        ahead: deque[tuple[tuple[Any, ...], Future[T] | None]] = deque()
+        while tasks or ahead:
+            while tasks and len(ahead) < AHEAD:
+                task = tasks.popleft()
+                ahead.append((task, _begun(pool, work, task)))
+            task, future = ahead.popleft()
+            try:
+                found = work(*task) if future is None else future.result()
+            except Exception:
+                if executor is None:
+                    raise
+                found = work(*task)
+            yield found
+
+
+def _begun(pool: Executor, work: Callable[..., T], task: tuple[Any, ...]) -> "Future[T] | None":
+    """None where the executor is broken."""
+    try:
+        return pool.submit(work, *task)
+    except RuntimeError:
+        return None
