@@ -21,6 +21,9 @@ class Settings:
 
 SETTINGS = Settings()
 
+BLOCK_ENTRIES = 1 << 21
+"""Entries of a temporary array, which would otherwise grow with rows times neurons times outputs."""
+
 
 @dataclass(frozen=True, eq=False)
 class Curvature:
@@ -130,8 +133,11 @@ def _gram(H: FloatArray, curvature: Curvature | None, L: FloatArray) -> FloatArr
     for p in range(c):
         gram[:, p, :, p] = H.T @ (curvature.diagonal[:, p, None] * H)
     if curvature.row is not None:
-        rows = (H[:, :, None] * curvature.row[:, None, :]).reshape(n, a * c)
-        gram -= (rows.T @ rows).reshape(gram.shape)
+        block = max(1, BLOCK_ENTRIES // (a * c))
+        for first in range(0, n, block):
+            some = slice(first, first + block)
+            rows = (H[some, :, None] * curvature.row[some, None, :]).reshape(-1, a * c)
+            gram -= (rows.T @ rows).reshape(gram.shape)
     half = (L @ gram.reshape(a, c, a * c)).reshape(a * c, a, c)
     return np.asarray((half.transpose(1, 0, 2) @ L).transpose(1, 0, 2).reshape(a * c, a * c))
 
