@@ -13,7 +13,7 @@ import numpy as np
 from formulations._validation import FloatArray, IntArray
 from formulations.errors import InputError
 from formulations.lifted_space import LiftedSpace
-from formulations.program import NO_PRODUCTS, Program
+from formulations.program import Program
 from formulations.signs import ACTIVE, FREE, INACTIVE
 
 PARALLEL = 1e-12
@@ -80,12 +80,12 @@ class Part:
         """Pricing here: with fixed W (f×c) where the whole is about training, else with the form of the whole."""
         whole, space = self.whole, self.space.with_outputs(0)
         if W is None:
-            form, equalities = self.rows(self.rows(whole.form).T), whole.equalities
+            form = self.rows(self.rows(whole.form).T)
         else:
             phi = whole.features_of(W)
             factor = self.rows(np.hstack([phi.T, np.zeros((phi.shape[1], whole.space.dimension))]))
-            form, equalities = -factor.T @ factor, NO_PRODUCTS
-        priced = Program.of_form(space, form, whole.metric, self.inequalities, equalities)
+            form = -factor.T @ factor
+        priced = Program.of_form(space, form, whole.metric, self.inequalities)
         return replace(priced, region=whole.region, share=whole.share)
 
 

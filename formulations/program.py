@@ -27,11 +27,9 @@ class Program:
     complementary ones (α_i, β_i), with the Lagrangian term ``−½ Σ N_pq ℓ_pᵀGℓ_q``. They are feasible when
 
         training   γ² zᵀEz − ‖(κ∘W)ᵀ φ_f‖² − γ ℓᵀNℓ          and prove the lower bound −L*(−W)
-        pricing    λᵀCλ − δ zᵀEz − ℓᵀNℓ − Σ s_k zᵀQ_kz       and prove the lower bound δ on ⟨C, G⟩
+        pricing    λᵀCλ − δ zᵀEz − ℓᵀNℓ                      and prove the lower bound δ on ⟨C, G⟩
 
-    is positive semidefinite on the face. The Q_k are quadratics that vanish on the set, and the s_k are free: a ball
-    ``‖y‖ ≤ t`` is the equality ``t² − ‖y‖² − w² = 0`` with a coordinate w of its own, and the slack at w keeps the sign
-    of its multiplier.
+    is positive semidefinite on the face.
 
     Attributes:
         space: lifted space; with c outputs in training, without any in pricing.
@@ -41,7 +39,6 @@ class Program:
         weight: (f,) κ ≥ 0 of each row.
         form: (order, order) C of pricing, symmetric, over λ = (α, β, z); 0×0 in training.
         inequalities: (r, 2N+k) rows ℓ over (α, β, z) with ``ℓ·λ ≥ 0`` on the part of K(A) that is meant.
-        equalities: (q, k, k) symmetric Q with ``zᵀQz = 0`` there; of pricing only.
         region, share: (k, k) Q with ``zᵀQz ≥ 0`` where a cost is meant that E only bounds from below: that cost is
             ``E + share·Q``, and may be singular. 0×0 where E is the cost.
         gamma: γ > 0; 1 in pricing.
@@ -58,7 +55,6 @@ class Program:
     weight: FloatArray = field(default_factory=lambda: np.zeros(0))
     form: FloatArray = field(default_factory=lambda: NO_PRODUCTS)
     inequalities: FloatArray = field(default_factory=lambda: NO_PRODUCTS)
-    equalities: FloatArray = field(default_factory=lambda: np.zeros((0, 0, 0)))
     region: FloatArray = field(default_factory=lambda: NO_PRODUCTS)
     share: float = 0.0
     gamma: float = 1.0
@@ -72,9 +68,6 @@ class Program:
             raise InputError(
                 f"inequalities over (α, β, z) have {order} columns, so their shape cannot be {rows.shape}."
             )
-        equalities = self.equalities if len(self.equalities) else np.zeros((0, k, k))
-        if equalities.shape[1:] != (k, k):
-            raise InputError(f"equalities over z have shape (q, {k}, {k}), not {equalities.shape}.")
         if self.loss is None:
             if self.space.outputs:
                 raise InputError("a form has no output block; use space.with_outputs(0).")
@@ -84,11 +77,10 @@ class Program:
                     f"and a metric of shape {self.metric.shape}."
                 )
         # What presolve makes of extreme data is for the solvers to refuse.
-        given = (rows,) if self.loss is not None else (rows, self.form, self.metric, equalities)
+        given = (rows,) if self.loss is not None else (rows, self.form, self.metric)
         if not all(np.isfinite(array).all() for array in given):
-            raise InputError("form, metric, inequalities and equalities must be finite.")
+            raise InputError("form, metric and inequalities must be finite.")
         object.__setattr__(self, "inequalities", rows)
-        object.__setattr__(self, "equalities", equalities)
 
     @classmethod
     def of_form(
@@ -97,10 +89,9 @@ class Program:
         form: FloatArray,
         metric: FloatArray,
         inequalities: FloatArray = NO_PRODUCTS,
-        equalities: FloatArray = NO_PRODUCTS,
     ) -> "Program":
         """How small a quadratic form gets. Its own value is half the form, so that N means the same as in training."""
-        return cls(space, metric, form=form, inequalities=inequalities, equalities=equalities, scale=2.0)
+        return cls(space, metric, form=form, inequalities=inequalities, scale=2.0)
 
     def cost(self, share: float = 0.0) -> FloatArray:
         """The cost of z less this share of the region's form; positive definite for shares between 0 and 1."""
@@ -117,8 +108,8 @@ class Program:
 
     @property
     def beyond_signs(self) -> bool:
-        """Whether there are inequalities besides the signs, or equalities."""
-        return len(self.inequalities) + len(self.equalities) > 0
+        """Whether there are inequalities besides the signs."""
+        return len(self.inequalities) > 0
 
     def with_inequalities(self, rows: FloatArray) -> "Program":
         """The same program with these inequalities (r, 2N+k) in place of its own; InputError where they do not fit."""
@@ -215,19 +206,8 @@ class Program:
         priced = Program.of_form(space, form, self.metric, self.inequalities)
         return replace(priced, region=self.region, share=self.share)
 
-    def without_equalities(self, multipliers: FloatArray) -> "Program":
-        """The program whose form has ``Σ s_k Q_k`` taken off, for these multipliers (q,); its value is no larger."""
-        if not len(self.equalities):
-            return self
-        form = self.form.copy()
-        form[self.space.z, self.space.z] -= np.tensordot(multipliers, self.equalities, axes=1)
-        return replace(self, form=form, equalities=NO_PRODUCTS)
-
     def slack(self, point: FloatArray | float, N: FloatArray) -> FloatArray:
-        """The dual slack in the face coordinates (β, z), of order N+k: of a W in training, of a δ in pricing.
-
-        Equalities have to be taken off first.
-        """
+        """The dual slack in the face coordinates (β, z), of order N+k: of a W in training, of a δ in pricing."""
         form, delta = (self.pricing(point), -(self.gamma**2)) if isinstance(point, np.ndarray) else (self, point)
         Q = form.form - self.gamma * self.lift_inequalities(N)
         Q[form.space.z, form.space.z] -= delta * self.metric
@@ -240,12 +220,10 @@ class Dual:
 
     ``W`` is (f, c); ``N`` is (positions, positions) and includes the free complementarity multipliers at (α_i, β_i), or
     ``NO_PRODUCTS`` (0×0) where there are no multipliers: then nothing of quadratic size is ever built.
-    ``on_equalities`` (q,) are the free multipliers of the program's equalities, if it has any.
     """
 
     W: FloatArray
     N: FloatArray
-    on_equalities: FloatArray = field(default_factory=lambda: np.zeros(0))
 
     def times(self, factor: float) -> "Dual":
         """W and N times ``factor``."""

@@ -56,13 +56,11 @@ class RepairedDual:
 class RepairedForm:
     """Multipliers that are feasible up to rounding, and the lower bound δ on the form that they give.
 
-    ``λᵀCλ − δ zᵀE₀z − ℓᵀNℓ − Σ t_i α_i β_i − σ zᵀQz − Σ s_k zᵀQ_kz`` is PSD on the face; N over all inequalities is
-    nonnegative, and ``on_equalities`` are the s of the program's equalities Q, as given.
+    ``λᵀCλ − δ zᵀE₀z − ℓᵀNℓ − Σ t_i α_i β_i − σ zᵀQz`` is PSD on the face; N over all inequalities is nonnegative.
     """
 
     N: FloatArray
     t: FloatArray
-    on_equalities: FloatArray
     delta: float
     sigma: float = 0.0
 
@@ -98,12 +96,10 @@ def _require_fit(program: Program, dual: Dual) -> None:
         raise InputError(f"the dual has shapes {W} and {N}, which do not fit the program.")
 
 
-def raw_dual(
-    W: FloatArray, N: FloatArray, t: FloatArray, *, gamma: float, on_equalities: FloatArray | None = None
-) -> Dual:
+def raw_dual(W: FloatArray, N: FloatArray, t: FloatArray, *, gamma: float) -> Dual:
     """Inverse of ``project``: the dual whose (W, N, t) these are, at the program's γ; of quadratic size."""
     N = (N if N.size else 0.0) + complementary(t, max(len(N), 2 * len(t)))
-    return Dual(W, N / gamma, np.zeros(0) if on_equalities is None else on_equalities)
+    return Dual(W, N / gamma)
 
 
 @accepts(program=Program, dual=Dual)
@@ -222,15 +218,10 @@ def repair_form(
         InputError: the dual's shapes do not fit.
     """
     _, N, t = project(program, dual)
-    s = dual.on_equalities if len(dual.on_equalities) else np.zeros(len(program.equalities))
-    if s.shape != (len(program.equalities),):
-        raise InputError(f"the dual has {s.size} multipliers for {len(program.equalities)} equalities.")
-    s = np.where(np.isfinite(s), s, 0.0)
-    own = program.without_equalities(s)
-    found_N, found_t, sigma, h_squared = best_multipliers(own, N, t, margin, factors=scale_multipliers)
-    if not np.isfinite(h_squared) and (N.any() or t.any() or s.any()):
+    found_N, found_t, sigma, h_squared = best_multipliers(program, N, t, margin, factors=scale_multipliers)
+    if not np.isfinite(h_squared) and (N.any() or t.any()):
         return repair_form(program, Dual(dual.W, np.zeros_like(dual.N)), margin=margin)
-    return RepairedForm(found_N, found_t, s, -h_squared, sigma)
+    return RepairedForm(found_N, found_t, -h_squared, sigma)
 
 
 def _zero(program: Program) -> RepairedDual:

@@ -83,7 +83,7 @@ def admm(program: Program, options: SolverOptions, units: Units = FOR_BOUNDS) ->
     """
     if program.beyond_signs:
         raise InputError(
-            "the ADMM knows neither inequalities besides the signs nor equalities; use solver 'interior-point'."
+            "the ADMM knows no inequalities besides the signs; use solver 'interior-point'."
         )
     run = Run(program, options, units)
     return run.result(run.session.run(run.solve))

@@ -112,12 +112,12 @@ class FaceProblem:
 def face_problem(program: Program, loss: DualLoss) -> FaceProblem:
     """Set up cost and fixed constraints of a program.
 
-    Of a form it is ½⟨C, G⟩ with ½⟨E₀, G_zz⟩ = ½ and ½⟨Q, G_zz⟩ = 0: the first multiplier is δ, the next those of Q.
+    Of a form it is ½⟨C, G⟩ with ½⟨E₀, G_zz⟩ = ½, whose multiplier is δ.
     """
     if program.loss is None:
         return replace(
             _problem(program, loss.basis, NO_ROWS, NO_ROWS, NONE),
-            rhs=np.append(0.5, np.zeros(len(program.equalities))),
+            rhs=np.array([0.5]),
             unit=program.dual_size,
             moment_unit=program.moment_size,
         )
@@ -139,7 +139,7 @@ def _problem(program: Program, basis: FloatArray, position: IntArray, row: IntAr
     N, k = space.neurons, space.dimension
     if program.loss is None:
         cost = 0.5 * space.pull_back(program.form)
-        quadratics = np.concatenate([program.cost()[None], program.equalities])
+        quadratics = program.cost()[None]
     else:
         cost = np.zeros((space.face_order, space.face_order))
         cost[N : N + k, N : N + k] = 0.5 * program.gamma * program.cost()

@@ -101,8 +101,7 @@ class _Solve:
 
     def _dual(self, y: FloatArray, p: IntArray, q: IntArray) -> Dual:
         """The dual that multipliers are."""
-        W, on_equalities = self.loss.W(y[self.problem.entries]), y[1 : len(self.problem.rhs)]
-        return Dual(W, self.problem.products(y, p, q), on_equalities.copy())
+        return Dual(self.loss.W(y[self.problem.entries]), self.problem.products(y, p, q))
 
     def _cold_rounds(self, p: IntArray, q: IntArray) -> Rounds:
         dual_point, (at,) = cold_starts([self.problem], self.loss, [(p, q)])
@@ -138,7 +137,7 @@ class _Solve:
         repaired, value = self.session.offer_repaired(dual, nearly_feasible=True)
         W, first, decay = self.loss.inside(dual.W, SETTINGS.inward), np.zeros(0), self.program.gamma
         if self.program.loss is None:
-            dual, first, decay = repaired, np.append(2.0 * value, repaired.on_equalities), abs(2.0 * value)
+            dual, first, decay = repaired, np.array([2.0 * value]), abs(2.0 * value)
         region = np.full(len(self.problem.quadratics) - len(first), self.program.share * decay)
         products = largest(
             dual.N, self.neurons, min(SETTINGS.first_products, self.max_products, self._affordable_products())

@@ -100,7 +100,6 @@ def _training(program: Program, L: FloatArray, A: FloatArray, units: Units) -> S
         metric=np.eye(len(L)) if not program.region.size else _congruent(program.metric, L),
         region=_congruent(program.region, L),
         inequalities=NO_PRODUCTS,
-        equalities=NO_PRODUCTS,
         scale=1.0,
         constant=0.0,
     )

@@ -47,7 +47,7 @@ class Session:
 
     def copy_dual(self) -> Dual:
         """A copy of the best dual."""
-        return Dual(self.dual.W.copy(), self.dual.N.copy(), self.dual.on_equalities.copy())
+        return Dual(self.dual.W.copy(), self.dual.N.copy())
 
     def offer(self, dual: Dual, value: float) -> None:
         """Keep a dual that is feasible as it stands, if it is better; ``value`` in the program's own scale."""
@@ -62,7 +62,7 @@ class Session:
         program = self._program
         if program.loss is None:
             form = repair_form(program, dual, scale_multipliers=not nearly_feasible)
-            feasible = raw_dual(np.zeros(program.shape), form.N, form.t, gamma=1.0, on_equalities=form.on_equalities)
+            feasible = raw_dual(np.zeros(program.shape), form.N, form.t, gamma=1.0)
             value = 0.5 * form.delta
         else:
             found = repair(program, dual)

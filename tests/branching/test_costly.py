@@ -87,7 +87,7 @@ def test_a_search_goes_on_with_the_same_rows(job) -> None:
 
 def test_the_relaxation_of_costly_rows_bounds_all(monkeypatch: pytest.MonkeyPatch) -> None:
     program = separable(20, 5, 0.1)
-    one = begin(JobClock(None, None), program, fit(program))
+    one = begin(JobClock(None, None), program, fit(program), save=lambda stored: None)
     assert not relax_costly(one, 0.0, 1)  # no time for a step
     monkeypatch.setattr(narrowing, "SETTINGS", replace(narrowing.SETTINGS, lost_for_steps=(0.03,), fewer=1.0))
     assert relax_costly(one, 60.0, 1)
