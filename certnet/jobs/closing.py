@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from certificates import Verdict
+from certnet.jobs import watching
 from certnet.jobs.best import Proof
 from certnet.jobs.job import Job, run
 from certnet.jobs.narrowing import without_costly
 from certnet.jobs.stages import train_network
-from certnet.jobs.watching import Watch
 from certnet.search.certificate import certify_search
 from certnet.search.circuits import solve_with_circuits
 from certnet.search.cone_closing import SubdivisionSearch
@@ -36,10 +36,6 @@ Closed = tuple[FitResult, Proof | None, SearchSummary | None]
 class Settings:
     """How time and gap are shared with the search."""
 
-    gap_share: float = 0.7
-    """Part of the gap that it has to reach; the rest is for rounding and the margins of the check. Not measured."""
-    time_share: float = 0.85
-    """Part of the time left that searching may take; the rest is for repair and check of all leaves. Not measured."""
     cones_share: float = 0.9
     """Part of the time left that cutting cones may take while a relaxation waits. Compiling it alone may take longer.
     Measured: iris with free biases, γ = 0.3, 60 s, a cold cache on a busy machine; at 0.75 the relaxation took a
@@ -145,11 +141,11 @@ def _split_signs(job: Job) -> Closed:
         root = solve_with_circuits(presolved, W, rounds=1, tolerance=1e-3, time_limit=limit)
         presolved, named, resume = root.presolved, root.circuits, None
     relaxed = None if named or job.relaxation is None else (job.relaxation.primal, job.relaxation.dual)
-    program, gap = presolved.program, SETTINGS.gap_share * closing.gap
+    program, gap = presolved.program, watching.SETTINGS.gap_share * closing.gap
     too_large = program.gamma * (1.0 + PAYS) if closing.train else np.inf
 
     keep = None if named else lambda state: {**state, **job.narrowed}
-    watch = Watch(job, "branching", presolved, keep, proves=not named)
+    watch = watching.Watch(job, "branching", presolved, keep, proves=not named)
 
     while True:
         W = presolved.apply_dual(offered_dual(presolved.rows, (network.U, network.V))).W
@@ -160,7 +156,6 @@ def _split_signs(job: Job) -> Closed:
             known = (job.price_ratio or 0.0) * program.gamma * (1.0 + gap)
             gap = max(gap, 1.0 - bound_from_price(program, W, known) / network.objective)
 
-        seconds = job.clock.share(SETTINGS.time_share)
         found, free = merged_search(
             presolved,
             W,
@@ -168,7 +163,7 @@ def _split_signs(job: Job) -> Closed:
             gap=gap,
             free=free,
             max_nodes=closing.max_nodes,
-            time_limit=None if seconds is None else max(seconds, 1e-3),
+            time_limit=watching.search_seconds(job),
             workers=closing.workers,
             scheduler=closing.scheduler,
             callback=watch,

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from certnet.jobs import watching
 from certnet.jobs.best import certify, repaired
 from certnet.jobs.job import Job
-from certnet.jobs.watching import Watch
 from certnet.search.certificate import certify_search
 from certnet.search.joint import joint_search
 from certnet.search.tree import intact, integers
@@ -50,8 +50,6 @@ class Settings:
     Not measured."""
     near: float = 1.25
     """Distance from the objective, in units of what is lost, at which this part is done. Not measured."""
-    time_share: float = 0.85
-    """Part of the time left that searching may take; the rest is for repair and check of all leaves. Not measured."""
 
 
 SETTINGS = Settings()
@@ -118,14 +116,13 @@ def branch_on_costly(job: Job) -> None:
         job.narrowed = {**state_of, **{PREFIX + name: array for name, array in state.items()}}
         return job.narrowed
 
-    seconds = job.clock.share(SETTINGS.time_share)
-    near = max(0.7 * closing.gap, SETTINGS.near * SETTINGS.lost)
+    near = max(watching.SETTINGS.gap_share * closing.gap, SETTINGS.near * SETTINGS.lost)
     found = joint_search(
         presolved.program,
         enough=network.objective * (1.0 - near),
         max_nodes=closing.max_nodes,
-        time_limit=None if seconds is None else max(seconds, 1e-3),
-        callback=Watch(job, STAGE, presolved, kept_state),
+        time_limit=watching.search_seconds(job),
+        callback=watching.Watch(job, STAGE, presolved, kept_state),
         resume={name: array for name, array in resume.items() if name != ROWS} or None,
     )
     job.interrupted = found.interrupted

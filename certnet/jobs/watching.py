@@ -15,6 +15,11 @@ from formulations import Presolved
 class Settings:
     """The tuning numbers of this module."""
 
+    gap_share: float = 0.7
+    """Part of the gap that a search has to reach; the rest is for rounding and the margins of the check. Not
+    measured."""
+    time_share: float = 0.85
+    """Part of the time left that searching may take; the rest is for repair and check of all leaves. Not measured."""
     proof_share: float = 0.05
     """Part of the time left that the proof of a tree may take while its search goes on. A stage that is left behind
     keeps the last of them. Not measured."""
@@ -23,6 +28,12 @@ class Settings:
 
 
 SETTINGS = Settings()
+
+
+def search_seconds(job: Job) -> float | None:
+    """What a search may take now."""
+    seconds = job.clock.share(SETTINGS.time_share)
+    return None if seconds is None else max(seconds, 1e-3)
 
 
 class Watch:

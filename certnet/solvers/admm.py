@@ -82,9 +82,7 @@ def admm(program: Program, options: SolverOptions, units: Units = FOR_BOUNDS) ->
         InputError: the device cannot be used, or the program has such inequalities.
     """
     if program.beyond_signs:
-        raise InputError(
-            "the ADMM knows no inequalities besides the signs; use solver 'interior-point'."
-        )
+        raise InputError("the ADMM knows no inequalities besides the signs; use solver 'interior-point'.")
     run = Run(program, options, units)
     return run.result(run.session.run(run.solve))
 
