@@ -203,18 +203,20 @@ def nonnegative_terms(cone: Cone, proof: LiftedProof, leaf: int, extra: M, matri
     direct, signs, beyond = np.zeros((2 * N, 2 * N)), q < 2 * N, p >= 2 * N
     direct[p[signs], q[signs]] = half[signs]
     direct[N + index, index] = 0.5 * proof.complementarity[leaf]
-    of_region = beyond & (q < 2 * N + len(cone.linear))
-    mixed, others = np.flatnonzero(~signs & ~beyond), np.flatnonzero(beyond & ~of_region)
-    corner = products(np.flatnonzero(of_region), matrix.exact(cone.linear))
+    # Rows of the region are about z alone.
+    linear, of_region, phi = matrix.exact(cone.linear), ~signs & (q < 2 * N + len(cone.linear)), np.arange(2 * N)
+    near, mixed = np.flatnonzero(of_region & ~beyond), np.flatnonzero(~of_region & ~signs & ~beyond)
+    others, corner = np.flatnonzero(beyond & ~of_region), products(np.flatnonzero(of_region & beyond), linear)
     for quadratic, sigma in zip(cone.quadratics, proof.sigma[leaf].tolist(), strict=True):
         if sigma:
             if isinstance(quadratic, np.ndarray):
                 require(np.isfinite(quadratic).all(), "a quadratic of the region overflows, and the proof uses it")
                 quadratic = matrix.exact(quadratic)
             corner = corner + quadratic.times(0.5 * sigma)
-    total = matrix.diagonal(matrix.exact(direct), corner)
+    beside = combined(phi, near, linear)
+    total = matrix.block([[matrix.exact(direct), beside], [matrix.exact(np.zeros((k, 2 * N))), corner]])
     if len(mixed):
-        top = combined(np.arange(2 * N), mixed, extra)
+        top = combined(phi, mixed, extra)
         total = total + matrix.block([[top], [matrix.exact(np.zeros((k, 2 * N + k)))]])
     if len(others):
         total = total + products(others, extra)
