@@ -1,7 +1,7 @@
 """A quick stand-in for the job, with true certificates, and a way to call the command line."""
 
 import json
-import signal
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +107,15 @@ def one_sentence(outcome: Outcome) -> str:
     return outcome.err
 
 
-def listen() -> None:
-    """Run in a child before it starts: what a test run in the background or below ``nohup`` ignores, it would too."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
+LISTENING = (
+    sys.executable,
+    "-c",
+    "import os, signal, sys\n"
+    "for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):\n"
+    "    signal.signal(number, signal.SIG_DFL)\n"
+    "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])",
+)
+"""Before the arguments of Python: what a test run in the background or below ``nohup`` ignores, it would too.
+
+Not a ``preexec_fn``, which may hang where threads of earlier tests still run.
+"""

@@ -14,7 +14,7 @@ import pytest
 
 from certnet import audit
 from certnet.cli import main
-from tests.cli.support import listen, strict
+from tests.cli.support import LISTENING, strict
 from tests.cli.test_process import environment
 from tests.verification.problems import random_network
 
@@ -72,13 +72,12 @@ def stopped(folder: Path, how: int, *options: str) -> tuple[int, str, int]:
     """Stop an audit when some inputs are finished: (exit code, stdout, inputs in the journal before the signal)."""
     journal = folder / options[options.index("--out") + 1] / "journal.jsonl"
     with subprocess.Popen(
-        command(*options),
+        [*LISTENING, *command(*options)[1:]],
         cwd=folder,
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=listen,
         start_new_session=True,
     ) as process:
         while lines(journal) < ENOUGH and process.poll() is None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from certificates import Verdict, check, read_certificate
-from tests.cli.support import files, listen, strict
+from tests.cli.support import LISTENING, files, strict
 
 ROOT = Path(__file__).resolve().parents[2]
 NOWHERE = ("verify", "nowhere.npz", "data.npz", "--norm", "l2", "--radius", "1", "--json")
@@ -97,16 +97,15 @@ def broken(*arguments: str, cwd: Path, how: str, stream: int) -> subprocess.Comp
     """Run ``certnet`` with a standard stream that cannot be written to; the other one is captured."""
     target = BROKEN[how]()
     captured = {name: subprocess.PIPE for name, number in (("stdout", 1), ("stderr", 2)) if number != stream}
-
-    def replace() -> None:
-        os.close(stream) if target < 0 else os.dup2(target, stream)
-
+    if target >= 0:
+        captured[("stdout", "stderr")[stream - 1]] = target
+    # Not a ``preexec_fn``, which may hang where threads of earlier tests still run.
+    closing = [] if target >= 0 else ["sh", "-c", f'exec "$@" {stream}>&-', "sh"]
     try:
         return subprocess.run(
-            [sys.executable, "-m", "certnet", *arguments],
+            [*closing, sys.executable, "-m", "certnet", *arguments],
             cwd=cwd,
             env=environment(),
-            preexec_fn=replace,
             text=True,
             timeout=120,
             check=False,
@@ -191,7 +190,7 @@ def test_what_the_encoding_lacks_is_escaped_as_in_json(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals differ there")
 def test_ctrl_c_during_the_solve_still_gives_network_and_bound(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "certnet", "train", "digits", "--gamma", "1", "--json", "--quiet", "--out", "out"]
+    command = [*LISTENING, "-m", "certnet", "train", "digits", "--gamma", "1", "--json", "--quiet", "--out", "out"]
 
     with subprocess.Popen(
         command,
@@ -200,7 +199,6 @@ def test_ctrl_c_during_the_solve_still_gives_network_and_bound(tmp_path: Path) -
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=listen,
     ) as process:
         while not (tmp_path / "out").exists() and process.poll() is None:
             time.sleep(0.05)
