@@ -99,11 +99,7 @@ def largest_prices(
     given = normalised(program, np.zeros((program.shape[1], 0)) if starts is None else starts)
     pool = [given, drawn(program, W, samples, np.random.default_rng(random_state))]
     if not has_region:
-        begin = np.hstack(pool)
-        # The best of the draw, which come first in it.
-        far = np.zeros(begin.shape[1], dtype=bool)
-        far[given.shape[1] : given.shape[1] + (samples + 1) // 2] = True
-        return climbed(program.X, W, begin, far=far, max_steps=max_steps, deadline=deadline)
+        return climbed(program.X, W, np.hstack(pool), max_steps=max_steps, deadline=deadline)
     begin = np.hstack([best_kink(program, W, part) for part in pool])
     X, into, back = _sphere(program)
     found = climbed(X, W, unit_columns(into @ begin), max_steps=max_steps, deadline=deadline)
