@@ -14,7 +14,7 @@ multiples of ``(w, 0, ν)`` and ``(0, w, −ν)`` in the columns of a factor cos
 along w, and G_αβ may be moved by any ``w xᵀ + y wᵀ``. That converges about four times as fast.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -29,17 +29,7 @@ from formulations.loss import Loss
 from formulations.losses import has_kinks, smoothed
 from formulations.prox import Prox
 
-
-@dataclass(frozen=True)
-class Settings:
-    """Numbers of the splitting that an experiment could move."""
-
-    kinks: float = 2e-4
-    """What smoothing may take from a loss with kinks, as a part of that of the network without neurons. Not
-    measured."""
-
-
-SETTINGS = Settings()
+KINKS = 2e-4  # What smoothing may take from a loss with kinks, as a part of that of the network without neurons.
 
 
 class _Loss:
@@ -49,7 +39,7 @@ class _Loss:
     """
 
     def __init__(self, program: Program, loss: Loss, layer: Arrays, *, in_region: bool) -> None:
-        self.program, self.loss, self.layer = program, without_kinks(loss, SETTINGS.kinks), layer
+        self.program, self.loss, self.layer = program, without_kinks(loss, KINKS), layer
         # A numpy scalar of float64 would turn float32 arrays into float64 ones.
         self.size = float(program.gamma)
         features, place = np.unique(program.feature, return_inverse=True)
