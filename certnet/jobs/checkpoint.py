@@ -31,7 +31,6 @@ _HEADER = "header"
 _MATRICES = {"network": "UV", "dual": "NW", "iterate": "NSW"}
 """Names of the matrices in these parts of a file, in order; the others hold any arrays of numbers."""
 
-
 EVERY_SECONDS = 60.0  # Seconds between two checkpoints, at least.
 SHARE = 0.03  # Share of the time that may go into checkpoints while the job runs.
 FIRST_COST = 0.05  # Seconds that the first is taken to cost.

@@ -30,7 +30,6 @@ LEAF = 60.0
 PROBE = 300
 """Order of the eigendecomposition that is measured."""
 
-
 ROUNDING_SHARE = 0.3  # Share of the time left after the first network that is kept for rounding and polishing.
 SHOR_SHARE = 0.2  # Share of the time left for the bound without products.
 LEAF_SECONDS = 0.05  # The least that repairing and checking a leaf takes. Measured: 0.07 at order 67.

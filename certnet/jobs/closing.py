@@ -31,7 +31,6 @@ REJECTED = "Branching led to no proof that the check accepts; the bound comes fr
 Closed = tuple[FitResult, Proof | None, SearchSummary | None]
 """The best network, a proof if there is one, and what there is to say of the search."""
 
-
 # Part of the time left that cutting cones may take while a relaxation waits. Compiling it alone may take longer.
 # Measured: iris with free biases, γ = 0.3, 60 s, a cold cache on a busy machine; at 0.75 the relaxation took a quarter
 # of the time, to no avail, and cones ended at 1.6 %.

@@ -38,8 +38,6 @@ LARGEST, SMALLEST = 1e300, 1e-100
 """The smallest is proved for functions that are constant; its square does not underflow."""
 _Proof = tuple[Certificate, Report]
 T = TypeVar("T")
-
-
 MARGINS = (1e-9, 1e-7, 1e-5, 1e-3)  # Relative, added to a constant until the checker accepts its proof.
 ROOM_PER_CUBE = 3e-17  # Times the cube of the order: what rounding in the check of LipSDP takes at least.
 SAMPLING_SHARE = 0.1  # Part of the time that is left for sampled gradients.

@@ -27,7 +27,6 @@ STAGE, COARSE = "branching on costly rows", "relaxation of costly rows"
 PREFIX = "costly_"
 ROWS = "rows"
 
-
 # Part of the objective that the rows left out may cost. Measured: of wine with cross-entropy and free biases 82 and 51
 # of 178 rows are left at γ = 1 and 0.1; 110 rows leave 0.74 % after 30 CPU seconds, all 1.4 % after 64.
 LOST = 0.003

@@ -38,8 +38,6 @@ __all__ = ["Extremum", "FunctionRange", "OutputRange", "output_range"]
 
 
 LARGEST = float(np.finfo(np.float64).max)
-
-
 STEPS = 60  # Thresholds that are tried for one minimum at most.
 # Part of the time that is left which one threshold may take; what its search reached is proved by another one that
 # takes no longer.

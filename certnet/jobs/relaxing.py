@@ -45,7 +45,6 @@ QUICK_TREE = 400
 logistic loss (350), γ = 3, 60 s, the gap is 7.8 %, and 9.6 % in 75 s where the relaxation comes first; on wine (712) a
 tree is no better than the relaxation after 80 s."""
 
-
 RELAXATION_SHARE = 0.6  # About the share of a time limit that the relaxation gets.
 PRICE_STEPS = 1500  # Most steps of that solve.
 GROUP_SIZES = (128, 96, 64, 48, 32, 24)  # Rows of a group, of which the first is taken that leaves so many steps.

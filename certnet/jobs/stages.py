@@ -31,7 +31,6 @@ TRAINING = "training"
 COARSE: Mapping[str, Any] = {"tolerance": 1e-2, "max_rounds": 2}
 """Options of ``fit`` for a network from which cutting cones goes on with exact pricing."""
 
-
 FIRST_ROUNDS = 10  # Rounds of the first network where a relaxation follows.
 FIRST_SHARE = 0.3  # Share of the time left that the first network may take then. Its own W is where bounds begin.
 GLOBAL_SHARE = 0.4  # The same where no relaxation follows: the search for a proof gets as much.

@@ -40,8 +40,6 @@ ATTACK_WORK = 8_000_000  # Multiplications in one evaluation of all starts of an
 STARTS = (6, 48)  # Least and largest number of its starts.
 # It ends at a margin below minus this part of the margin's size; nearer to 0 exact arithmetic might object.
 CLEAR = 1e-6
-
-
 UNSAFE = {
     REAL: "in exact arithmetic: its margin is",
     FLOAT32: "however it is evaluated in float32: its margin is at most",

@@ -35,8 +35,6 @@ FIRST_SUM = 0.5
 PRUNED = (0.0, -1.0, -2.0, -3.0, -4.0, -6.0)
 VIOLATION = 1e-3  # Part of the largest value of such a product below which it must be, negative, to be added.
 DEFINITE = 1e-6  # Relative size of the quadratic terms that neurons without any get, for a slack that is definite.
-
-
 FIRST = (-2.0, -2.0, -0.3, -4.0)
 """Logarithms of τ, D, ν and κ at the beginning, in their units."""
 FIRST_SIDE = -4.0

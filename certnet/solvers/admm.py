@@ -27,7 +27,6 @@ MAX_ITERATIONS = 20_000
 TIMED_STEPS = 3
 """Steps whose time tells what the next will take."""
 
-
 REPORT_EVERY = 25  # Steps between two calls of the callback.
 FIRST_BALANCE = 25  # Steps before the penalty is balanced first, and the fewest between two times.
 BALANCE_GROWTH = 1.5  # It is balanced next after so many times the steps done.

@@ -35,8 +35,6 @@ FEW_PRODUCTS = 600  # So many products of a form all become constraints at once,
 # wine, iris and breast cancer (50 or 60 rows) 0.1 and 0.3 take 1 to 3 steps more in the first round.
 INWARD = 0.02
 REPAIR_EVERY = 5  # Steps between two repairs of a dual that is not feasible.
-
-
 MAX_PRODUCTS = 8000
 """Default limit on products."""
 

@@ -23,8 +23,6 @@ from formulations._validation import FloatArray, IntArray
 MAX_ITERATIONS = 120
 MAX_ROUNDS = 10
 MAX_PRODUCTS = 1 << 20
-
-
 START_SHIFT = 0.03  # What a start adds to S, as a part of the mean eigenvalue over all leaves.
 SMALL_EIGENVALUE = 1e-6  # Least eigenvalue of a definite slack, in units of γ.
 SMALL_MULTIPLIER = 1e-3  # Least multiplier of a product at the start, as a part of μ/z.

@@ -29,8 +29,6 @@ from formulations._validation import FloatArray, as_matrix, as_positive
 NUMERICAL_RANK = 1e-7  # Relative eigenvalue that counts as zero where a factor is sought.
 CIRCUIT_SHARE = 0.4  # Part of the time for circuits.
 LARGEST_FACTOR = 200  # Columns of B that alternating projections are tried with.
-
-
 SHIFTS = tuple(10.0**power for power in range(-15, -4))
 """Multiples of I, relative to the largest entry, that are added to make a matrix positive semidefinite."""
 

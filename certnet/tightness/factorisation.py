@@ -22,7 +22,6 @@ ITERATIONS = 2000  # Projections of one run.
 SETTLED = 1e-13  # Relative distance at which a run has arrived.
 RANK_FLOOR = 1e-12  # Relative eigenvalue that counts as zero in a root.
 
-
 STOP: Mapping[str, Any] = {"max_iterations": 2000, "least_change": 0.0, "least_slope": 1e-14}
 """When L-BFGS ends."""
 

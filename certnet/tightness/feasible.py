@@ -20,7 +20,6 @@ from formulations._validation import FloatArray
 PARTS = tuple(10.0**exponent for exponent in range(-11, -2))
 """What is mixed in, in the order in which it is tried."""
 
-
 POINTS_PER_COORDINATE = 4  # Random points for each coordinate of S.
 OFF_ROW_SPACE = 1e-2  # Relative size of what the points have in null directions of the data.
 MOST_PAIRED = 150  # Generators up to which all pairs get points.

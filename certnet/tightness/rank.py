@@ -18,7 +18,6 @@ from formulations._validation import FloatArray, as_matrix
 RANK_TOLERANCE = 1e-5
 """Relative size below which an eigenvalue counts as zero."""
 
-
 SAME_DIRECTION = 1e-7  # Points whose unit vectors are nearer than this are one.
 NEGLIGIBLE = 1e-8  # Points below this fraction of the longest are dropped, where that does not hurt.
 LARGEST_COUNT = 120  # Points at most that are looked for.

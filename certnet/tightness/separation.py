@@ -33,7 +33,6 @@ HORN = np.array([[1, -1, 1, 1, -1], [-1, 1, -1, 1, 1], [1, -1, 1, -1, 1], [1, 1,
 ARRANGEMENTS = np.array([(0, *order) for order in permutations(range(1, 5)) if order[0] < order[-1]])
 """The twelve ways to put five positions on a pentagon."""
 
-
 EXCHANGES = 20  # Rounds of exchanges for pentagons.
 SCALING_STEPS = 200  # Gradient steps for the scaling of a Horn matrix.
 BEST_TUPLES = 12  # Pentagons that are scaled.

@@ -11,8 +11,6 @@ from certificates.failure import Deadline
 from formulations._validation import FloatArray
 
 LARGEST_DIRECT_SYSTEM = 2500  # Order up to which a Newton system is factored; beyond, conjugate gradients.
-
-
 BLOCK_ENTRIES = 1 << 21
 """Entries of a temporary array, which would otherwise grow with rows times neurons times outputs."""
 

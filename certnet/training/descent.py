@@ -20,7 +20,6 @@ LEAST_EIGENVALUE = 1e-10
 SMALLEST_CURVATURE = 1e-3
 """Of a row, relative to the mean, where coordinates are scaled."""
 
-
 NEAR_KINK = 1e-4  # Relative distance from a kink at which a neuron is put onto it.
 # Numbers of a temporary array, rows times neurons. Measured: an evaluation on 10,000 rows with 100 neurons takes 8 ms,
 # and 18 ms in one piece.

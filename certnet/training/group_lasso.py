@@ -10,6 +10,7 @@ so that W converges to a multiplier on the kinks, where a gradient would say not
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,20 +20,10 @@ from certnet.training.quadratic_lasso import QuadraticLasso, solve_quadratic
 from formulations._validation import FloatArray, as_positive
 from formulations.errors import InputError
 from formulations.loss import Loss
-from formulations.losses import SIGNS, Hinge, Huber, Quantile, Squared, SquaredHinge, has_kinks
+from formulations.losses import SIGNS, Quadratic, has_kinks
 
-QUADRATIC_DUALS = (Squared, SquaredHinge, Huber, Hinge, Quantile)
-"""Losses whose dual earns a quadratic, or something linear, within a box."""
-
-
-NEWTON_STEPS = 50  # Most Newton steps on a smooth loss.
 FLOOR = 1e-4  # Least curvature of a row at first, relative to the mean: rows without any are held near.
 FLOOR_CHANGE = 0.03  # Factor of it after a full step; the inverse after one that had to be shortened.
-LEAST_FLOOR = 1e-11  # The least such floor.
-MOST_FLOOR = 1.0  # The greatest such floor.
-DECREASE = 1e-4  # Part of the predicted decrease that a step has to give.
-SMALLEST_STEP = 1e-9  # Of a line search.
-PROXIMAL_STEPS = 40  # Most proximal point steps for a loss with kinks.
 SMOOTHING_DECAY = 0.3  # Factor of ε where the gap has not shrunk tenfold.
 LEAST_SMOOTHING = 1e-5  # The least ε, in these units.
 
@@ -70,7 +61,6 @@ class GroupLassoResult:
 
     Attributes:
         V: (c, m); columns that are not needed are exactly zero.
-        output: (c,) the output bias; zeros where there is none.
         W: (n, c) the dual that goes with them: about −∇L(HVᵀ), and at kinks the multiplier; in the domain.
         objective: L(HVᵀ) + γ Σ‖v_j‖.
         dual_value: a lower bound on the optimum, from W scaled to dual feasibility (floating point).
@@ -79,7 +69,6 @@ class GroupLassoResult:
     """
 
     V: FloatArray
-    output: FloatArray
     W: FloatArray
     objective: float
     dual_value: float
@@ -120,7 +109,7 @@ def group_lasso(
     # another loss W may grow, and columns that turn out to violate join.
     useful = np.linalg.norm(H, axis=0) * loss.size() > gamma
     x[~useful] = 0.0
-    solve = _quadratic if isinstance(loss.kind, QUADRATIC_DUALS) else _newton
+    solve = _quadratic if isinstance(loss.kind, Quadratic) else _newton
     steps = 0
     while True:
         best = solve(_Problem(H[:, useful], loss, gamma, tolerance, deadline), x[useful])
@@ -132,7 +121,7 @@ def group_lasso(
     whole = _Problem(H, loss, gamma, tolerance, deadline)
     objective, dual_value = whole.value(x, best.a), whole.dual_value(best.W)
     gap = max(objective - dual_value, 0.0) / objective if objective > 0 else 0.0
-    return GroupLassoResult(x.T, best.a, best.W, objective, dual_value, gap, steps)
+    return GroupLassoResult(x.T, best.W, objective, dual_value, gap, steps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,8 +152,7 @@ class _Best:
         self.x, self.a = zero, problem.loss.bias(problem.H @ zero)
         self.value, self.dual_value, self.steps = problem.value(zero, self.a), 0.0, 0
         self.W = np.zeros(problem.loss.shape)
-        if x.any():
-            self.offer(x, problem.loss.bias(problem.H @ x))
+        self.offer(x, problem.loss.bias(problem.H @ x))
 
     @property
     def gap(self) -> float:
@@ -194,10 +182,9 @@ def _newton(problem: _Problem, x: FloatArray) -> _Best:
     loss, H = problem.loss, problem.H
     best, floor = _Best(problem, x), FLOOR
     penalty = SETTINGS.newton_penalty if best.x.any() else SETTINGS.cold_penalty
-    for _ in range(NEWTON_STEPS):
+    for _ in range(50):
         x, a = best.x, best.a
-        W = loss.dual(H @ x, a)
-        best.offer_dual(W)
+        best.offer_dual(W := loss.dual(H @ x, a))
         if best.is_done or not len(x):
             break
         curvature = _curvature(loss, H @ x + a, floor)
@@ -206,14 +193,13 @@ def _newton(problem: _Problem, x: FloatArray) -> _Best:
         # The gap is of the order of the error, and the decrease that Newton's step promises of its square.
         wanted = max(SETTINGS.forcing * gap * min(gap / best.value, 1.0), 0.01 * problem.tolerance * best.value)
         step = _solution(problem, curvature, target, (x, a), wanted, penalty)
-        penalty = step.penalty
-        best.steps += step.steps
+        penalty, best.steps = step.penalty, best.steps + step.steps
         best.offer_dual(loss.project(step.W))
         before, length, there = best.value, 1.0, (step.x, step.a)
-        while problem.value(*there) > before - DECREASE * length * step.decrease and length > SMALLEST_STEP:
+        while problem.value(*there) > before - 1e-4 * length * step.decrease and length > 1e-9:
             length *= 0.5
             there = x + length * (step.x - x), a + length * (step.a - a)
-        floor = max(floor * FLOOR_CHANGE, LEAST_FLOOR) if length == 1.0 else min(floor / FLOOR_CHANGE, MOST_FLOOR)
+        floor = min(max(floor * (FLOOR_CHANGE if length == 1.0 else 1.0 / FLOOR_CHANGE), 1e-11), 1.0)
         best.offer(*there)
         best.offer(best.x, loss.bias(H @ best.x))
         if not (before - best.value > 0.01 * problem.tolerance * before or best.gap < 0.5 * gap):
@@ -238,9 +224,8 @@ def _quadratic(problem: _Problem, x: FloatArray) -> _Best:
     kinks, size = has_kinks(loss.kind), spread(loss)
     centre = loss.kind.fitted(zero, loss.target) / loss.unit
     best, epsilon, W = _Best(problem, x), SETTINGS.smoothing * size if kinks else 1.0, zero
-    x, a = best.x, best.a
-    stalled = 0
-    for number in range(PROXIMAL_STEPS if kinks else 1):
+    (x, a), stalled = (best.x, best.a), 0
+    for number in range(40 if kinks else 1):
         if best.is_done or not len(x) or stalled > SETTINGS.patience:
             break
         curvature = compact(np.broadcast_to(omega / epsilon, loss.shape))
@@ -264,8 +249,7 @@ def _quadratic(problem: _Problem, x: FloatArray) -> _Best:
     return best
 
 
-@dataclass(frozen=True, eq=False)
-class _Solution:
+class _Solution(NamedTuple):
     """Of a quadratic problem: by how much it is better than the start, and the Newton steps it took."""
 
     x: FloatArray
@@ -296,10 +280,9 @@ def _solution(
         columns, z = np.hstack([columns, np.ones((len(columns), 1))]), np.vstack([z, a])
         limit, decay = np.append(limit, 0.0), np.append(decay, loss.bias_decay)
     unit, lengths = float(np.linalg.norm(target)), np.maximum(curvature.lengths(columns), 1e-300)
-    limit, decay = limit / (lengths * unit), decay / lengths**2
+    limit, decay, z = limit / (lengths * unit), decay / lengths**2, z * lengths[:, None] / unit
     box = None if box is None else (box[0] / unit, box[1] / unit)
     model = QuadraticLasso(columns / lengths, curvature, target / unit, limit, decay, box)
-    z = z * lengths[:, None] / unit
     limits = (0.0, problem.tolerance) if tolerance is None else (tolerance / unit**2, 0.0)
     penalty = penalty or (SETTINGS.warm_penalty if z.any() else SETTINGS.cold_penalty)
     found, R, penalty, steps = solve_quadratic(model, z, *limits, penalty, problem.deadline)
@@ -311,7 +294,5 @@ def _solution(
 
 def spread(loss: Loss) -> float:
     """About how large fitted values are: the targets' standard deviation, or 1 for classes."""
-    if loss.kind.targets == SIGNS:
-        return 1.0
-    spread = float(np.std(loss.target, axis=0).max())
+    spread = 1.0 if loss.kind.targets == SIGNS else float(np.std(loss.target, axis=0).max())
     return spread if spread > 0 else max(float(np.abs(loss.target).max()), 1.0)

@@ -24,7 +24,6 @@ NULL_NEURON = 1e-12
 EQUAL = 1e-12
 """Relative increase of an objective that rounding may cause."""
 
-
 EXCHANGE_STEPS = 100  # L-BFGS steps after an exchange.
 TOLERANCE_PER_GAP = 1e-4  # Accuracy of the output weights in an exchange, relative to the gap that is being closed.
 SMALLEST_TOLERANCE = 1e-10  # The least such accuracy.

@@ -19,8 +19,6 @@ from certnet.training.curvature import Curvature, compact, newton_step
 from formulations._validation import FloatArray
 
 OUTER_ITERATIONS = INNER_ITERATIONS = 60
-
-
 LARGEST_PENALTY = 1e7  # Of the method of multipliers, times the mean limit.
 PENALTY_GROWTH = 10.0  # Its growth where the gap has not shrunk tenfold. Measured: 5 and 20 take up to 14 % more steps.
 BOX_ROUNDS = 5  # Rounds in which a dual is made feasible for the output bias and the box.
