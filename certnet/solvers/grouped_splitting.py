@@ -22,7 +22,7 @@ from scipy.linalg import block_diag
 
 from certificates.making.quotient import Quotient
 from certnet.runtime.blocks import side_by_side
-from certnet.solvers.splitting import KINKS, without_kinks
+from certnet.solvers.splitting import without_kinks
 from formulations import Program
 from formulations._validation import FloatArray, IntArray
 from formulations.groups import GroupedDual, Groups
@@ -176,7 +176,6 @@ class GroupedSplitting:
     """
 
     def __init__(self, program: Program, groups: Groups, executor: Executor | None = None) -> None:
-        assert program.loss is not None
         self.program, self.groups, self._executor = program, groups, executor
         self.size = float(program.gamma)
         (m, s), r, k, c = groups.rows.shape, groups.shared, program.space.dimension, program.space.outputs
@@ -196,7 +195,7 @@ class GroupedSplitting:
         head = np.hstack([at, m * r + at, np.broadcast_to(2 * m * r + tail, (m, k + c))])
         self._head = head[:, :, None], head[:, None, :]
         self._place_features()
-        self.loss = without_kinks(program.loss, KINKS)
+        self.loss = without_kinks(program)
         # An entry in two matrices counts twice: in units of its root the penalty is the same for all.
         self._prox = Prox(self.loss, self._place, program.weight / self._root[self._place, 0], len(self._group))
         self._begin: tuple[FloatArray, FloatArray] | None = None

@@ -38,8 +38,8 @@ class _Loss:
     The loss's own map runs on the host, in float64, and begins where it ended last.
     """
 
-    def __init__(self, program: Program, loss: Loss, layer: Arrays, *, in_region: bool) -> None:
-        self.program, self.loss, self.layer = program, without_kinks(loss, KINKS), layer
+    def __init__(self, program: Program, layer: Arrays, *, in_region: bool) -> None:
+        self.program, self.loss, self.layer = program, without_kinks(program), layer
         # A numpy scalar of float64 would turn float32 arrays into float64 ones.
         self.size = float(program.gamma)
         features, place = np.unique(program.feature, return_inverse=True)
@@ -103,14 +103,16 @@ class _Loss:
         return L
 
 
-def without_kinks(loss: Loss, share: float) -> Loss:
-    """A loss whose kinks, if any, are smoothed so little that this share of its value without neurons is not lost."""
+def without_kinks(program: Program) -> Loss:
+    """Its loss; kinks, if any, are smoothed so little that the share ``KINKS`` of its value is not lost."""
+    loss = program.loss
+    assert loss is not None
     if not has_kinks(loss.kind):
         return loss
     # An envelope is below the loss by at most ε/2 w² for each entry, and |w| ≤ 1 for all losses with kinks.
     value = loss.unit**2 * loss.value(np.zeros(loss.shape))
     entries = loss.shape[1] * float(np.sum(loss.sample_weight))
-    return replace(loss, kind=smoothed(loss.kind, max(2.0 * share * value / entries, 1e-12)))
+    return replace(loss, kind=smoothed(loss.kind, max(2.0 * KINKS * value / entries, 1e-12)))
 
 
 class _Form:
@@ -191,11 +193,8 @@ class Splitting:
         R = np.linalg.cholesky(np.eye(space.dimension) + 0.5 * A.T @ A).T
         inverse = sl.solve_triangular(R, np.eye(space.dimension))
         self._inverse, self._B = layer.array(inverse), layer.array(0.5 * A @ inverse)
-        self._objective = (
-            _Form(program, layer, in_region=quotient is None)
-            if program.loss is None
-            else _Loss(program, program.loss, layer, in_region=quotient is None)
-        )
+        objective = _Form if program.loss is None else _Loss
+        self._objective = objective(program, layer, in_region=quotient is None)
         self.size = self._objective.size
         self._blocks = layer.blocks(space.neurons, space.order)
 
@@ -215,16 +214,16 @@ class Splitting:
 
         def put(rows: slice, new: Array) -> Array:
             """Store rows of Z, measure them, and return those of 2Z − V."""
-            nonlocal total
             L = V[rows] - new
-            total += (square(new), square(L), square(new - Z[rows]))
+            total[:] += (square(new), square(L), square(new - Z[rows]))
             Z[rows] = new
             return new - L
 
         def put_signed(rows: slice, partner: slice) -> Array:
             """The same for rows of φ; ``partner`` are the columns of the complementary neurons."""
             new = objective.rows_of_phi(V, columns, penalty, rows)
-            self.layer.positive_part(new[:, space.phi if self._w is None else self._other_side(rows)])
+            other = space.beta if rows.start < N else space.alpha
+            self.layer.positive_part(new[:, space.phi if self._w is None else other])
             self.layer.diagonal(new[:, partner])[...] = 0.0
             return put(rows, new)
 
@@ -249,10 +248,6 @@ class Splitting:
             self._leave(X, x, y, self._w)
         objective.go_on()
         return X, Sizes(*np.sqrt(total).tolist())
-
-    def _other_side(self, rows: slice) -> slice:
-        """Columns of β for rows of α, and the other way round."""
-        return self.space.beta if rows.start < self.space.neurons else self.space.alpha
 
     def _leave(self, X: Array, x: Array, y: Array, w: Array) -> None:
         """Take what σ has along w out of X, and keep how G_αβ moves.
