@@ -22,7 +22,7 @@ from scipy.linalg import block_diag
 
 from certificates.making.quotient import Quotient
 from certnet.runtime.blocks import side_by_side
-from certnet.solvers.splitting import without_kinks
+from certnet.solvers.splitting import Sizes, without_kinks
 from formulations import Program
 from formulations._validation import FloatArray, IntArray
 from formulations.groups import GroupedDual, Groups
@@ -40,15 +40,6 @@ class Matrices:
 
     groups: FloatArray
     head: FloatArray
-
-
-class Sizes(NamedTuple):
-    """Frobenius norms of Z, of the scaled multiplier V − Z, of the change of Z since the last step, and of G − Z."""
-
-    entries: float
-    multiplier: float
-    change: float
-    gap: float
 
 
 class _Face(NamedTuple):

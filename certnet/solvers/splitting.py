@@ -164,11 +164,12 @@ class _Form:
 
 
 class Sizes(NamedTuple):
-    """Frobenius norms of Z, of the scaled multiplier L = V − Z, and of the change of Z since the last step."""
+    """Frobenius norms of Z, of the multiplier V − Z, of the change of Z since the last step; grouped, of G − Z."""
 
     entries: float
     multiplier: float
     change: float
+    gap: float = 0.0
 
 
 class Splitting:
@@ -180,9 +181,7 @@ class Splitting:
 
     def __init__(self, program: Program, layer: Arrays) -> None:
         space = self.space = program.space
-        self.layer = layer
-        A = space.generators
-        quotient = Quotient.of(program)
+        self.layer, A, quotient = layer, space.generators, Quotient.of(program)
         self._w: Array | None = None
         if quotient is not None:
             w = quotient.w / np.linalg.norm(quotient.w)
@@ -208,8 +207,7 @@ class Splitting:
         N, k = space.neurons, space.dimension
         # Not empty: LAPACK multiplies what lies below the diagonal by zero, and NaN among it spoils the eigenvalues.
         X = self.layer.zeros(space.face_order, space.face_order)
-        columns = objective.columns(V, penalty)
-        total = np.zeros(3)
+        columns, total = objective.columns(V, penalty), np.zeros(3)
         x, y = self.layer.zeros(2, N)
 
         def put(rows: slice, new: Array) -> Array:
@@ -305,8 +303,8 @@ class Splitting:
         N = np.maximum(-host, 0.0)
         if self._w is not None:
             N[: len(i), : len(i)] = N[len(i) :, len(i) :] = 0.0
-        for first, second in ((i, i + len(i)), (i + len(i), i)):
-            N[first, second] = -host[first, second]
+        j = i + len(i)
+        N[i, j], N[j, i] = -host[i, j], -host[j, i]
         return Dual(self._objective.W(V, penalty), penalty * (N + N.T))
 
     def scaled_multiplier(self, dual: Dual, penalty: float) -> FloatArray:
