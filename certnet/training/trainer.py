@@ -202,7 +202,7 @@ class _ColumnGeneration:
             self.price_ratio = prices.best / program.gamma
             spent, width = time.perf_counter() - self.started, self.network[0].shape[1]
             self.history.append(Round(number, spent, self.objective, width, self.price_ratio))
-            if self.deadline.passed:
+            if not self.deadline.left > 0:
                 return
             self.converged = prices.best <= enough
             stalled = stalled + 1 if before - self.objective <= 1e-10 * before else 0
