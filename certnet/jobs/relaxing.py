@@ -46,7 +46,7 @@ logistic loss (350), γ = 3, 60 s, the gap is 7.8 %, and 9.6 % in 75 s where the
 tree is no better than the relaxation after 80 s."""
 
 RELAXATION_SHARE = 0.6  # About the share of a time limit that the relaxation gets.
-PRICE_STEPS = 1500  # Most steps of that solve.
+PRICE_STEPS = 1500  # Most steps of the solve for the price of the network's own W.
 GROUP_SIZES = (128, 96, 64, 48, 32, 24)  # Rows of a group, of which the first is taken that leaves so many steps.
 STEP_COST = 3.0  # Eigendecompositions that a step in groups takes as long as.
 AFTER_GROUPS = 3.0  # Last repair and proof in groups, in repairs.

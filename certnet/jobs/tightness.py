@@ -51,7 +51,7 @@ UNCERTAINTY_FACTOR = 10.0
 UNENDING = -math.inf
 """The gap that no bound reaches: the solver is to end by itself."""
 
-RELAXATION_SHARE = 0.4  # For the relaxation.
+RELAXATION_SHARE = 0.4  # Part of the time left for the relaxation; the others likewise.
 SHARPENING_SHARE = 0.2  # For the ADMM after it.
 EXTRACTION_SHARE = 0.25  # For points whose lifts sum to the solution.
 MEMBERSHIP_SHARE = 0.5  # For the test of complete positivity.

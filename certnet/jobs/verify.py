@@ -37,8 +37,8 @@ __all__ = ["VerificationResult", "verify"]
 
 
 ATTACK_WORK = 8_000_000  # Multiplications in one evaluation of all starts of an attack.
-STARTS = (6, 48)  # Least and largest number of its starts.
-# It ends at a margin below minus this part of the margin's size; nearer to 0 exact arithmetic might object.
+STARTS = (6, 48)  # Least and largest number of an attack's starts.
+# An attack ends at a margin below minus this part of the margin's size; nearer to 0 exact arithmetic might object.
 CLEAR = 1e-6
 UNSAFE = {
     REAL: "in exact arithmetic: its margin is",

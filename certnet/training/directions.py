@@ -9,7 +9,7 @@ small that its maximisers are those of the true length, nearly; each start is on
 import numpy as np
 
 from certificates.failure import NO_DEADLINE, Deadline
-from certnet.training.pricing import Pricing, climbed, distinct, draw_starts, price_planar, ranked, values
+from certnet.training.pricing import BATCH, Pricing, climbed, distinct, draw_starts, price_planar, ranked, values
 from certnet.training.pricing import normalised as unit_columns
 from formulations._validation import FloatArray
 from formulations.training import TrainingProgram
@@ -17,7 +17,6 @@ from formulations.training import TrainingProgram
 # θ. Measured: prices of Gaussian data (n = 178, d = 13) are 3e-6 too small at 1e-2, 3e-10 at 1e-4, 0 at 1e-6.
 SHARE = 1e-6
 MOST_KINKS = 400  # Directions that pricing returns for one feature and a free bias.
-BATCH = 2_000_000  # Numbers of a temporary array.
 APART = 1e-4  # 1 − cos from which two starts are worth climbing both.
 MOST_LOOKED_AT = 6000  # Points of which the best are climbed from.
 MOST_CLIMBED = 500  # How many are climbed from.

@@ -25,7 +25,7 @@ from formulations.losses import SIGNS, Quadratic, has_kinks
 FLOOR = 1e-4  # Least curvature of a row at first, relative to the mean: rows without any are held near.
 FLOOR_CHANGE = 0.03  # Factor of it after a full step; the inverse after one that had to be shortened.
 SMOOTHING_DECAY = 0.3  # Factor of ε where the gap has not shrunk tenfold.
-LEAST_SMOOTHING = 1e-5  # The least ε, in these units.
+LEAST_SMOOTHING = 1e-5  # The least ε, over the targets' spread.
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ ON_KINK = 1e-14
 SAME_DIRECTION = 1e-9
 """1 − cos up to which two directions are the same."""
 SMALLEST_GAIN = 1e-13
-BATCH = 2_000_000  # numbers of a temporary array
-DRAWN = 20_000_000  # products of rows and directions that drawing may take, unless it needs more for enough starts
+BATCH = 2_000_000  # Numbers of a temporary array.
+DRAWN = 20_000_000  # Products of rows and directions that drawing may take, unless it needs more for enough starts.
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,27 +23,27 @@ from formulations.arguments import accepts, count, seconds
 from formulations.losses import has_kinks
 from formulations.training import SMALLEST, TrainingProgram
 
-FIRST_COLUMNS = 400  # directions of the targets' own prices that the first round gets
-NEW_COLUMNS = 100  # directions that join in a round
-FIRST_ORDER = 2500  # directions times outputs of the first group lasso, without those of the best network
-STALLED_ROUNDS = 4  # rounds without gain after which it ends
-TIGHT = 0.9  # price over γ from which a direction stays a constraint of the dual of a loss with kinks
-ACCURACY = 1e-3  # of output weights far from the end, relative to the excess of the price over γ
+FIRST_COLUMNS = 400  # Directions of the targets' own prices that the first round gets.
+NEW_COLUMNS = 100  # Directions that join in a round.
+FIRST_ORDER = 2500  # Directions times outputs of the first group lasso, without those of the best network.
+STALLED_ROUNDS = 4  # Rounds without gain after which it ends.
+TIGHT = 0.9  # Price over γ from which a direction stays a constraint of the dual of a loss with kinks.
+ACCURACY = 1e-3  # Of output weights far from the end, relative to the excess of the price over γ.
 
 # A search for prices. A thorough one climbs from every neuron; PATIENCE of them follow a usual one that finds nothing.
 SOME_NEURONS, SOME_SAMPLES, MANY_SAMPLES, FEWEST_SAMPLES = 60, 60, 500, 10
-CLIMBED = 1_000_000  # products of starts and rows
-CLOSE = 1.05  # ratio of price and γ from which the end is near; farther off half-climbed directions are good columns
+CLIMBED = 1_000_000  # Products of starts and rows.
+CLOSE = 1.05  # Ratio of price and γ from which the end is near; farther off half-climbed directions are good columns.
 SOME_STEPS, MANY_STEPS = 20, 100
 PATIENCE = 4
-PRICING_SHARE = 0.3  # part of the time left that one may take
+PRICING_SHARE = 0.3  # Part of the time left that one may take.
 
 # Wide descended networks, whose neurons the first round gets. Measured: on 1,000 rows of handwritten digits, squared
 # loss, 200 neurons come as far in 300 steps as 100 after 600 steps and a group lasso over three such networks, in a
 # tenth of the time.
 WIDE_STARTS, WIDE_WIDTH, WIDE_ITERATIONS = 3, 200, 300
-WIDE_DESCENTS, WIDE_GAIN = 3, 1e-2  # another descent follows one that gains so much
-WIDE_SHARE = 0.25  # part of the time left that one of them may take
+WIDE_DESCENTS, WIDE_GAIN = 3, 1e-2  # Another descent follows one that gains so much.
+WIDE_SHARE = 0.25  # Part of the time left that one of them may take.
 
 # Quick networks; the second has neurons for each data row, as far as nm² and 10m³ (an eigendecomposition) are few.
 QUICK_WIDTH, QUICK_ITERATIONS, QUICK_NEURONS_PER_ROW, QUICK_WORK = 30, 15, 2, 3e8
