@@ -188,7 +188,7 @@ def choose_gamma(
         split.Y,
         **objective_of(split, options),
         validation=None if X is None or Y is None else (X, Y, split.weight_val),
-        time_limit=None if limit is None else selection.SETTINGS.share * limit,
+        time_limit=None if limit is None else selection.SHARE * limit,
         random_state=options.seed,
         progress=progress,
     )

@@ -112,7 +112,7 @@ class CertifiedMLP(BaseEstimator):  # type: ignore[misc]
 
     def _choose_alpha(self, problem: Problem, loss: str, seed: int) -> Selection:
         X, Y, weight = problem
-        limit = None if self.time_limit is None else selection.SETTINGS.share * self.time_limit
+        limit = None if self.time_limit is None else selection.SHARE * self.time_limit
         options = self._options(loss, weight)
         return select_gamma(X, Y, time_limit=limit, random_state=seed, progress=self._progress(), **options)
 

@@ -2,7 +2,6 @@
 
 import re
 from collections import Counter
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,22 +12,12 @@ from certnet.io.tables import Table
 from certnet.runtime.wording import shortened
 from formulations._validation import FloatArray
 
-
-@dataclass(frozen=True)
-class Settings:
-    """When a column is what it looks like."""
-
-    id_rows: int = 10
-    """Rows from which on different texts, or numbers that count rows, are taken for an ID. Not measured."""
-    number_share: float = 0.5
-    """Share of numbers, or dates, from which on the other cells of a column are taken for mistakes. Not measured."""
-    leak_rows: int = 20
-    """Rows below which no column is suspected to give the target away. Not measured."""
-    rows_per_value: float = 5.0
-    """Rows for each value on average from which on values that go with one target each are suspected. Not measured."""
+ID_ROWS = 10  # Rows from which on different texts, or numbers that count rows, are taken for an ID.
+NUMBER_SHARE = 0.5  # Share of numbers, or dates, from which on the other cells of a column are taken for mistakes.
+LEAK_ROWS = 20  # Rows below which no column is suspected to give the target away.
+ROWS_PER_VALUE = 5.0  # Rows for each value on average from which on values that go with one target each are suspected.
 
 
-SETTINGS = Settings()
 Values = FloatArray | list[str | None]
 """Numbers with NaN where missing, or names with None."""
 _IDENTIFIER = re.compile(r"(^|.*[^a-z])(id|ids|uuid|guid|index|idx|rowid|row)$|unnamed.*", re.IGNORECASE)
@@ -43,7 +32,7 @@ def kind_of(table: Table, name: str, recipe: Recipe) -> tuple[Column, list[str]]
         return Column(name), []
     counts = Counter(table.column(name))
     present = {cell: count for cell, count in counts.items() if cell.lower() not in MISSING}
-    some = SETTINGS.number_share * sum(present.values())
+    some = NUMBER_SHARE * sum(present.values())
     numeric = {
         cell: count
         for cell, count in present.items()
@@ -74,7 +63,7 @@ def kind_of(table: Table, name: str, recipe: Recipe) -> tuple[Column, list[str]]
 def identifies(column: Column, values: Values) -> str | None:
     """Why a column seems to tell rows apart and nothing else; None where it does not."""
     named = bool(_IDENTIFIER.fullmatch(column.name) or _CAMEL.fullmatch(column.name))
-    if len(values) < SETTINGS.id_rows:
+    if len(values) < ID_ROWS:
         return None
     if isinstance(values, list):
         return "all its values differ, as those of an ID do" if len({*values}) == len(values) else None
@@ -88,12 +77,12 @@ def identifies(column: Column, values: Values) -> str | None:
 
 
 def counts_up(values: Values) -> bool:
-    return isinstance(values, np.ndarray) and len(values) >= SETTINGS.id_rows and bool((np.diff(values) == 1.0).all())
+    return isinstance(values, np.ndarray) and len(values) >= ID_ROWS and bool((np.diff(values) == 1.0).all())
 
 
 def leak_of(values: Values, target: FloatArray, *, classes: bool) -> str | None:
     """How the values of a column alone tell the target of each row; None where they do not."""
-    if len(target) < SETTINGS.leak_rows or target.min() == target.max():
+    if len(target) < LEAK_ROWS or target.min() == target.max():
         return None
     # Missing values are one value; names have no order.
     keys = np.array([value or "" for value in values]) if isinstance(values, list) else values
@@ -101,7 +90,7 @@ def leak_of(values: Values, target: FloatArray, *, classes: bool) -> str | None:
     goals = target[first]
     if (goals[place] != target).any():
         return None
-    if len(known) * SETTINGS.rows_per_value <= len(target):
+    if len(known) * ROWS_PER_VALUE <= len(target):
         return f"each of its {len(known)} values goes with one value of it only"
     if isinstance(values, list) or np.isnan(known[-1]):
         return None

@@ -38,26 +38,13 @@ __all__ = ["Extremum", "FunctionRange", "OutputRange", "output_range"]
 
 
 LARGEST = float(np.finfo(np.float64).max)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The tuning numbers of this module."""
-
-    steps: int = 60
-    """Thresholds that are tried for one minimum at most. Not measured."""
-    share: float = 0.4
-    """Part of the time that is left which one threshold may take; what its search reached is proved by another one that
-    takes no longer. Not measured."""
-    side: float = 0.25
-    """Part of the tolerance to which the search comes near an undecided threshold. Not measured."""
-    worth: float = 0.05
-    """Part of what is open by which a bound that was reached must be better, to be proved. Not measured."""
-    room: float = 4.0
-    """What is given away to rounding, in units of what a linear bound gives away. Not measured."""
-
-
-SETTINGS = Settings()
+STEPS = 60  # Thresholds that are tried for one minimum at most.
+# Part of the time that is left which one threshold may take; what its search reached is proved by another one that
+# takes no longer.
+SHARE = 0.4
+SIDE = 0.25  # Part of the tolerance to which the search comes near an undecided threshold.
+WORTH = 0.05  # Part of what is open by which a bound that was reached must be better, to be proved.
+ROOM = 4.0  # What is given away to rounding, in units of what a linear bound gives away.
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,7 +230,7 @@ class Least:
 
     def __post_init__(self) -> None:
         size = margin_sizes(self.network, [self.case])[0]
-        self.slack = max(SETTINGS.room * SAFETY * size, math.ulp(0.0))
+        self.slack = max(ROOM * SAFETY * size, math.ulp(0.0))
 
     def extremum(self, sign: float) -> Extremum:
         """Of the function itself, or with sign −1 of the one whose negative this is."""
@@ -273,13 +260,13 @@ class Least:
             before = self.attained
             self.decide(before - gap, 0.0)
         self.undecided = math.inf
-        for _ in range(SETTINGS.steps):
+        for _ in range(STEPS):
             threshold, left = self._following(gap), deadline.left
             # A bound that was reached already has all the time to be proved, and the first one is in any case.
             reached = threshold is not None and threshold <= self.reached
             if threshold is None or (left <= 0 and not (reached and self.proved == -math.inf)):
                 break
-            share = 1.0 if reached else SETTINGS.share
+            share = 1.0 if reached else SHARE
             self.decide(threshold, share * left if left < math.inf else None)
         self.open = not (self.proved >= self.attained - gap)
 
@@ -290,11 +277,11 @@ class Least:
             return None
         if self.proved == -math.inf:
             return min(self.reached, best) if self.reached > -math.inf else None
-        if self.reached - self.proved > SETTINGS.worth * (self.attained - self.proved):
+        if self.reached - self.proved > WORTH * (self.attained - self.proved):
             return min(self.reached, best)
         if best < self.undecided:
             return best
-        if not self.undecided - self.proved > SETTINGS.side * gap:
+        if not self.undecided - self.proved > SIDE * gap:
             return None
         much = self.attained - self.proved
         return self.attained - between(self.attained - self.undecided, much, much)

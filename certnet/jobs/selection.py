@@ -34,33 +34,31 @@ STAGE = "choosing γ"
 INTERRUPTED, LATE = "interrupted", "late"
 
 
+STEPS = 13  # Most γ on the path.
+DECADES = 5.0  # Powers of ten from the first to the last of them.
+DIGITS = 2  # Digits of each γ, so that it can be typed again.
+SCOUT_SHARE = 0.7  # Part of the time that scouting with few rows may take.
+WORSE = 1.5  # Ratio of a validation loss and the best one above which it ends at once.
+NEGLIGIBLE = 1e-3  # ‖u_j‖‖v_j‖ over the largest, below which a neuron leaves.
+SHARE = 0.3  # Share of a job's time limit that the choice may take.
+SLACK = 1.3  # Time that a further part needs at most, over that of the first.
+
+
 @dataclass(frozen=True)
 class Settings:
     """How the path is laid and when it ends."""
 
-    steps: int = 13
-    """Most γ on the path. Not measured."""
-    decades: float = 5.0
-    """Powers of ten from the first to the last of them. Not measured."""
-    digits: int = 2
-    """Digits of each γ, so that it can be typed again. Not measured."""
     scout_rows: int = 600
     """Training rows beyond which so many of them walk the path first, and all begin where that was best. Measured: in
     40 s of a busy core the validation loss on 6,000 rows falls from 0.32 to 0.19 (moons) and from 3.7 to 2.4
     (friedman1), and by a tenth more with the root of the ratio than with the ratio."""
-    scout_share: float = 0.7
-    """Of the time, what that may take. Not measured."""
     patience: int = 2
     """γ in a row without a better validation loss after which the path ends. Not measured."""
-    worse: float = 1.5
-    """Ratio of a validation loss and the best one above which it ends at once. Not measured."""
     rounds: int = 2
     """Times that new neurons are looked for at each γ. Not measured."""
     descent: int = 60
     """Steps of L-BFGS after each of them, and before. Measured: with 40 the validation loss on 6,000 rows of a made-up
     set is 4 % larger, at 0.8 of the time."""
-    negligible: float = 1e-3
-    """‖u_j‖‖v_j‖ over the largest, below which a neuron leaves. Not measured."""
     tolerance: float = 1e-3
     """Relative excess of the price over γ at which a network is good enough. Not measured."""
     starts: int = 30
@@ -72,15 +70,10 @@ class Settings:
     """The most that join at a time. Not measured."""
     most_neurons: int = 150
     """Neurons of a network that no others join. Not measured."""
-    share: float = 0.3
-    """Share of a job's time limit that the choice may take. Not measured."""
     folds: int = 5
     """Parts that the rows are divided into, where the caller gives none to judge by. Measured: on further rows of
     twelve sets of 90 to 340 rows, three or four seeds each, the loss is 0.87 of that where one part alone judges; with
     the largest γ within one standard error of the best, 0.90."""
-
-    slack: float = 1.3
-    """Time that a further part needs at most, over that of the first. Not measured."""
 
 
 SETTINGS = Settings()
@@ -167,7 +160,7 @@ def select_gamma(
     if len(first.fitted.X) > few:
         some = first.fitted.chosen(shuffled(len(first.fitted.X), random_state)[:few])
         scout = replace(first, fitted=some)
-        scouted = walk(scout, scout.path(), start, clock.left(SETTINGS.scout_share), about=f"{few} rows, ")
+        scouted = walk(scout, scout.path(), start, clock.left(SCOUT_SHARE), about=f"{few} rows, ")
         gammas, start = gammas_from(scouted.gammas[scouted.best]), scouted.networks[scouted.best]
         if scouted.stop == INTERRUPTED:
             return _selection([scouted], clock)
@@ -176,7 +169,7 @@ def select_gamma(
     took = clock.seconds - before
     for part in parts[1:]:
         left = clock.left()
-        if walks[0].stop or (left is not None and left < SETTINGS.slack * took):
+        if walks[0].stop or (left is not None and left < SLACK * took):
             break
         walked = walk(part, walks[0].gammas, part.nothing, left, to_end=True)
         if walked.stop == INTERRUPTED:
@@ -277,7 +270,7 @@ def _walk(
                 note = f"{about}γ = {gamma:g}: validation loss {loss:.6g}, {network[0].shape[1]} neurons."
                 announce(Event(STAGE, clock.seconds, note=note), progress)
             walk.stop = walk.stop or (LATE if deadline.passed else "")
-            far = loss > SETTINGS.worse * min(walk.losses) or len(walk.losses) - 1 - walk.best >= SETTINGS.patience
+            far = loss > WORSE * min(walk.losses) or len(walk.losses) - 1 - walk.best >= SETTINGS.patience
             if walk.stop or (far and not to_end):
                 break
     return walk
@@ -326,7 +319,7 @@ def _descended(program: TrainingProgram, network: Network, deadline: Deadline) -
     """The network after a short descent, without the neurons that have died in it."""
     s = SETTINGS
     found = descend(program, *network, max_iterations=s.descent, deadline=deadline)
-    found = prune(program, *found, tolerance=s.negligible)
+    found = prune(program, *found, tolerance=NEGLIGIBLE)
     return min(network, found, key=lambda one: program.objective(*one))
 
 
@@ -344,8 +337,8 @@ def zero_decay(program: TrainingProgram) -> float:
 
 def gammas_from(first: float) -> list[float]:
     """The γ to try from this one on, down."""
-    steps = SETTINGS.decades / (SETTINGS.steps - 1)
-    return [float(f"{first * 10.0 ** (-steps * step):.{SETTINGS.digits - 1}e}") for step in range(SETTINGS.steps)]
+    steps = DECADES / (STEPS - 1)
+    return [float(f"{first * 10.0 ** (-steps * step):.{DIGITS - 1}e}") for step in range(STEPS)]
 
 
 def outputs_of(program: TrainingProgram, U: FloatArray, V: FloatArray, X: FloatArray) -> FloatArray:

@@ -6,7 +6,6 @@ neurons and the passes through the network; they differ in weights alone.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -37,20 +36,10 @@ from formulations.signs import FREE
 __all__ = ["VerificationResult", "verify"]
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The tuning numbers of this module."""
-
-    attack_work: int = 8_000_000
-    """Multiplications in one evaluation of all starts of an attack. Not measured."""
-    starts: tuple[int, int] = (6, 48)
-    """Least and largest number of its starts. Not measured."""
-    clear: float = 1e-6
-    """It ends at a margin below minus this part of the margin's size; nearer to 0 exact arithmetic might object. Not
-    measured."""
-
-
-SETTINGS = Settings()
+ATTACK_WORK = 8_000_000  # Multiplications in one evaluation of all starts of an attack.
+STARTS = (6, 48)  # Least and largest number of an attack's starts.
+# An attack ends at a margin below minus this part of the margin's size; nearer to 0 exact arithmetic might object.
+CLEAR = 1e-6
 UNSAFE = {
     REAL: "in exact arithmetic: its margin is",
     FLOAT32: "however it is evaluated in float32: its margin is at most",
@@ -152,12 +141,10 @@ class _Verification:
             found = attack_all(
                 self.network,
                 [self.cases[number] for number, _ in left],
-                starts=int(
-                    np.clip(SETTINGS.attack_work // max(self.network.hidden.size * len(left), 1), *SETTINGS.starts)
-                ),
+                starts=int(np.clip(ATTACK_WORK // max(self.network.hidden.size * len(left), 1), *STARTS)),
                 rng=self.rng,
                 deadline=deadline,
-                until=-SETTINGS.clear * max(float(np.abs(problem.linear).max(initial=0.0)) for _, problem in left)
+                until=-CLEAR * max(float(np.abs(problem.linear).max(initial=0.0)) for _, problem in left)
                 - 3.0 * self.rounding,
             )
             for (number, problem), one in sorted(zip(left, found, strict=True), key=lambda pair: pair[1].margin):
