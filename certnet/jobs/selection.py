@@ -21,9 +21,8 @@ from certnet.jobs.results import Pictured
 from certnet.runtime.clock import Clock, Event, announce
 from certnet.runtime.numerics import computing
 from certnet.runtime.public import public
-from certnet.training.directions import drawn, largest_prices, normalised
-from certnet.training.polish import Network, descend, joined, network_dual, prune
-from certnet.training.pricing import values
+from certnet.training.polish import Network
+from certnet.training.quick import improved, zero_decay
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray
 from formulations.losses import Kind
@@ -54,24 +53,6 @@ class Settings:
     """γ in a row without a better validation loss after which the path ends. Not measured."""
     worse: float = 1.5
     """Ratio of a validation loss and the best one above which it ends at once. Not measured."""
-    rounds: int = 2
-    """Times that new neurons are looked for at each γ. Not measured."""
-    descent: int = 60
-    """Steps of L-BFGS after each of them, and before. Measured: with 40 the validation loss on 6,000 rows of a made-up
-    set is 4 % larger, at 0.8 of the time."""
-    negligible: float = 1e-3
-    """‖u_j‖‖v_j‖ over the largest, below which a neuron leaves. Not measured."""
-    tolerance: float = 1e-3
-    """Relative excess of the price over γ at which a network is good enough. Not measured."""
-    starts: int = 30
-    """Random starts of each search for neurons. Not measured."""
-    climbing_steps: int = 1
-    """Circles of each climb, which the descent goes on with. Measured: with 15 half the time goes
-    into climbing, and the validation loss is no smaller."""
-    new_neurons: int = 20
-    """The most that join at a time. Not measured."""
-    most_neurons: int = 150
-    """Neurons of a network that no others join. Not measured."""
     share: float = 0.3
     """Share of a job's time limit that the choice may take. Not measured."""
     folds: int = 5
@@ -302,44 +283,6 @@ def _selection(walks: Sequence[_Walk], clock: Clock) -> Selection:
         network=first.networks[best],
         judged=(outputs[best], Y),
     )
-
-
-def improved(program: TrainingProgram, network: Network, generator: np.random.Generator, deadline: Deadline) -> Network:
-    """A network of this program from that of a larger γ: neurons whose price is too large join, a few times."""
-    s = SETTINGS
-    network = _descended(program, network, deadline)
-    for _ in range(s.rounds):
-        if deadline.passed:
-            break
-        W = network_dual(program, *network, tolerance=s.tolerance, deadline=deadline)
-        effort: dict[str, Any] = {"samples": s.starts, "max_steps": s.climbing_steps}
-        found = largest_prices(program, W, **effort, random_state=generator, deadline=deadline)
-        fresh = found.directions[:, found.values > program.gamma * (1.0 + s.tolerance)]
-        fresh = fresh[:, : min(s.new_neurons, max(s.most_neurons - network[0].shape[1], 0))]
-        if not fresh.shape[1]:
-            break
-        network = _descended(program, joined(program, *network, fresh), deadline)
-    return network
-
-
-def _descended(program: TrainingProgram, network: Network, deadline: Deadline) -> Network:
-    """The network after a short descent, without the neurons that have died in it."""
-    s = SETTINGS
-    found = descend(program, *network, max_iterations=s.descent, deadline=deadline)
-    found = prune(program, *found, tolerance=s.negligible)
-    return min(network, found, key=lambda one: program.objective(*one))
-
-
-def zero_decay(program: TrainingProgram) -> float:
-    """About the γ from which on the zero network is best for a program, whose own γ does not matter."""
-    zero = np.zeros((program.shape[2], 0))
-    W = program.dual(np.zeros((program.shape[1], 0)), zero)
-    # The largest price among the rows' own directions is about that of all.
-    own = program.X.T if program.penalised.all() else np.vstack([program.X[:, :-1].T, np.zeros(len(program.X))])
-    directions = [normalised(program, part) for part in (own, -own)]
-    directions.append(drawn(program, W, SETTINGS.starts, np.random.default_rng(0)))
-    size = float(values(program.X, W, np.hstack(directions)).max(initial=0.0))
-    return size if size > 0 else 1.0
 
 
 def gammas_from(first: float) -> list[float]:
