@@ -206,6 +206,7 @@ def test_numbers_may_be_names(tmp_path: Path) -> None:
     ("name", "value", "kept"),
     [
         ("id", lambda k: k * 37 % 101, False),
+        ("id", lambda k: "" if k == 20 else k * 37 % 101, False),  # with a gap
         ("customerID", lambda k: k * 37 % 101, False),
         ("Unnamed: 0", lambda k: k, False),
         ("x", lambda k: k + 1, False),
@@ -342,6 +343,7 @@ def _changed(place: int, **parts: object) -> dict[str, object]:
         _changed(1, categories=["u", 3]),
         _changed(1, categories=[], other=False),
         _changed(1, fill="w"),
+        _changed(0, origin=1.0),
         _changed(2, origin=math.inf),
         _changed(2, origin=1e300),
         _changed(2, fill=-1e9),
