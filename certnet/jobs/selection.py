@@ -151,13 +151,13 @@ def select_gamma(
             return _selection([scouted], clock)
         gammas, start = gammas_from(scouted.gammas[scouted.best]), scouted.networks[scouted.best]
     before = clock.seconds
-    walks = [walk(first, gammas, start, clock.left())]
+    walks = [walk(first, gammas, start, clock.left(), about="")]
     least = SETTINGS.slack * (clock.seconds - before)
     for part in parts[1:]:
         left = clock.left()
         if walks[0].stop or (left is not None and not left >= least):
             break
-        walked = walk(part, walks[0].gammas, part.nothing, left, to_end=True)
+        walked = walk(part, walks[0].gammas, part.nothing, left)
         if not walked.stop:
             walks.append(walked)
         elif walked.stop == INTERRUPTED:
@@ -230,13 +230,12 @@ def _walk(
     network: Network,
     limit: float | None,
     *,
-    about: str = "",
-    to_end: bool = False,
+    about: str | None = None,
     clock: Clock,
     random_state: int,
     progress: Callable[[Event], None] | None,
 ) -> _Walk:
-    """The path from a network, as long as the validation loss falls, or without a note to its end."""
+    """The path from a network, to its end; with notes, which begin so, only as long as the validation loss falls."""
     walk, generator, deadline = _Walk(part), np.random.default_rng(random_state), Deadline.after(limit)
     with computing():
         for gamma in gammas:
@@ -251,12 +250,12 @@ def _walk(
             walk.losses.append(loss)
             walk.networks.append(network)
             walk.outputs.append(outputs)
-            if not to_end:
+            if about is not None:
                 note = f"{about}γ = {gamma:g}: validation loss {loss:.6g}, {network[0].shape[1]} neurons."
                 announce(Event(STAGE, clock.seconds, note=note), progress)
             walk.stop = walk.stop or (LATE if deadline.passed else "")
             far = loss > SETTINGS.worse * min(walk.losses) or len(walk.losses) - 1 - walk.best >= SETTINGS.patience
-            if walk.stop or (far and not to_end):
+            if walk.stop or (far and about is not None):
                 break
     return walk
 
