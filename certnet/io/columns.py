@@ -62,16 +62,20 @@ class Column:
     def encode(self, table: Table, *, refuse_missing: bool) -> tuple[FloatArray, list[str], list[str]]:
         """(n, features) entries, complaints about cells, and notes."""
         if self.kind == "category":
-            return self._encode_names(table, refuse_missing)
-        values, wrong = self.values(table)
-        gone = np.isnan(values)
-        notes: list[str] = []
-        if gone.any() and self.fill is None:
-            wrong.append(absent(table, self.name, np.flatnonzero(gone)))
+            wrong = list[str]()
+            entries, gone, notes = self._encode_names(table)
+        else:
+            values, wrong = self.values(table)
+            gone, notes = np.isnan(values), []
+            known = np.where(gone, float(self.fill or 0.0), values - self.origin)
+            entries = np.column_stack([known, gone] if self.indicator else [known])
+            refuse_missing = self.fill is None
+        # A cell that cannot be read has no value either, but is complained about already.
+        if gone.any() and refuse_missing and not wrong:
+            wrong = [absent(table, self.name, np.flatnonzero(gone))]
         elif gone.any() and not self.indicator:
-            notes.append(self._filled(table, gone))
-        values = np.where(gone, float(self.fill or 0.0), values - self.origin)
-        return np.column_stack([values, gone] if self.indicator else [values]), wrong, notes
+            notes = [self._filled(table, gone), *notes]
+        return entries, wrong, notes
 
     @property
     def flags(self) -> tuple[bool, ...]:
@@ -91,7 +95,8 @@ class Column:
         # Dates of typed tables come as ISO has them, whatever the text was that the column was learned from.
         return parse_date(cell, ISO) if day is None else day
 
-    def _encode_names(self, table: Table, refuse_missing: bool) -> tuple[FloatArray, list[str], list[str]]:
+    def _encode_names(self, table: Table) -> tuple[FloatArray, NDArray[np.bool_], list[str]]:
+        """(n, features) entries, which values are missing, and notes about those that are new."""
         found = names(table, self.name)
         places: dict[str | None, int] = {name: place for place, name in enumerate(self.categories)}
         nowhere = len(self.feature_names)
@@ -103,18 +108,10 @@ class Column:
         at = np.array([places.get(name, other) for name in found], dtype=np.int64)
         entries[np.arange(len(at)), np.where(gone, fill, at)] = 1.0
         entries[gone, missing] = 1.0
-        wrong, notes = [], []
-        if gone.any() and refuse_missing:
-            wrong.append(absent(table, self.name, np.flatnonzero(gone)))
-        elif gone.any() and not self.indicator:
-            notes.append(self._filled(table, gone))
         new = sorted({name for name in found if name is not None and name not in places})
-        if new and not self.other:
-            notes.append(
-                f"{table.name} has values of column {self.name!r} that no training row has: {listed(new)}; they count "
-                "as none of the known ones."
-            )
-        return entries[:, :nowhere], wrong, notes
+        seen = f"{table.name} has values of column {self.name!r} that no training row has: {listed(new)}"
+        notes = [f"{seen}; they count as none of the known ones."] if new and not self.other else []
+        return entries[:, :nowhere], gone, notes
 
     def _filled(self, table: Table, gone: NDArray[np.bool_]) -> str:
         count = np.count_nonzero(gone)

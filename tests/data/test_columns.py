@@ -127,6 +127,13 @@ def test_what_no_training_row_has_counts_as_nothing_known_and_is_said(people: st
     assert any("'smoker'" in note for note in notes)
 
 
+def test_a_cell_that_cannot_be_read_is_not_called_missing_too() -> None:
+    with pytest.raises(InputError) as caught:
+        Columns.numbers(["age"]).encode(Table("new.csv", ("age",), (("7", "old"),), (2, 3)))
+    assert "which is not a number" in str(caught.value)
+    assert "no value" not in str(caught.value)
+
+
 def test_bad_cells_of_all_columns_are_named_at_once(people: str, tmp_path: Path) -> None:
     rows = [cells(row) for row in range(ROWS)]
     rows[4] |= {"age": "old", "seen": "tomorrow"}
