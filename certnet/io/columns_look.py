@@ -63,11 +63,10 @@ def kind_of(table: Table, name: str, recipe: Recipe) -> tuple[Column, list[str]]
 def identifies(column: Column, values: Values) -> str | None:
     """Why a column seems to tell rows apart and nothing else; None where it does not."""
     named = bool(_IDENTIFIER.fullmatch(column.name) or _CAMEL.fullmatch(column.name))
-    if len(values) < ID_ROWS:
-        return None
     if isinstance(values, list):
-        return "all its values differ, as those of an ID do" if len({*values}) == len(values) else None
-    if column.kind != "number" or not (np.floor(values) == values).all():
+        return "all its values differ, as those of an ID do" if ID_ROWS <= len(values) == len({*values}) else None
+    values = values[~np.isnan(values)]
+    if column.kind != "number" or len(values) < ID_ROWS or not (np.floor(values) == values).all():
         return None
     if counts_up(values) and (named or values[0] in (0.0, 1.0)):
         return "it numbers the rows"

@@ -127,6 +127,13 @@ def test_what_no_training_row_has_counts_as_nothing_known_and_is_said(people: st
     assert any("'smoker'" in note for note in notes)
 
 
+def test_a_cell_that_cannot_be_read_is_not_called_missing_too() -> None:
+    with pytest.raises(InputError) as caught:
+        Columns.numbers(["age"]).encode(Table("new.csv", ("age",), (("7", "old"),), (2, 3)))
+    assert "which is not a number" in str(caught.value)
+    assert "no value" not in str(caught.value)
+
+
 def test_bad_cells_of_all_columns_are_named_at_once(people: str, tmp_path: Path) -> None:
     rows = [cells(row) for row in range(ROWS)]
     rows[4] |= {"age": "old", "seen": "tomorrow"}
@@ -206,6 +213,7 @@ def test_numbers_may_be_names(tmp_path: Path) -> None:
     ("name", "value", "kept"),
     [
         ("id", lambda k: k * 37 % 101, False),
+        ("id", lambda k: "" if k == 20 else k * 37 % 101, False),  # with a gap
         ("customerID", lambda k: k * 37 % 101, False),
         ("Unnamed: 0", lambda k: k, False),
         ("x", lambda k: k + 1, False),
@@ -342,6 +350,7 @@ def _changed(place: int, **parts: object) -> dict[str, object]:
         _changed(1, categories=["u", 3]),
         _changed(1, categories=[], other=False),
         _changed(1, fill="w"),
+        _changed(0, origin=1.0),
         _changed(2, origin=math.inf),
         _changed(2, origin=1e300),
         _changed(2, fill=-1e9),
