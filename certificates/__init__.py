@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from certificates.certificate import Certificate, Lipschitz, Robustness, Training, fingerprint
 from certificates.checker import check as _check
 from certificates.report import Report, Verdict
-from formulations.arguments import accepts, seconds
+from formulations.arguments import accepts, seconds, text
 from formulations.lazy import lazily
 
 if TYPE_CHECKING:
     from certificates.container import read_certificate, write_certificate
 
 __getattr__ = lazily(__name__, {"certificates.container": "read_certificate write_certificate"})
-check = accepts(certificate=Certificate, time_limit=seconds)(_check)
+check = accepts(certificate=Certificate, arithmetic=text, time_limit=seconds)(_check)
 
 __all__ = [
     "Certificate",
