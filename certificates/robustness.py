@@ -187,9 +187,7 @@ def margin_form(opened: OpenCase, mu: FloatArray, margin: float, matrix: type[M]
     """t times the linear form of one leaf's weights (1×r), as a symmetric matrix over λ = (α, β, z)."""
     alpha, z = opened.linear_form(mu, margin, matrix)
     row = matrix.block([[alpha, matrix.exact(np.zeros(alpha.shape)), z]])
-    unit = np.zeros(row.shape[::-1])
-    unit[-1, 0] = 0.5
-    half = matrix.exact(unit) @ row
+    half = matrix.block([[matrix.exact(np.zeros((row.shape[1] - 1, row.shape[1])))], [row.times(0.5)]])
     return half + half.T
 
 

@@ -106,6 +106,10 @@ seconds = _rule(
     lambda value: value is None or 0 <= _number(value) < math.inf, "a number of seconds, or None for no limit"
 )
 real = _rule(lambda value: abs(_number(value)) < math.inf, "a finite number")
+number = _rule(lambda value: not math.isnan(_number(value)), "a number")
+integer = _rule(lambda value: isinstance(value, numbers.Integral) and not isinstance(value, bool), "a whole number")
+text = _rule(lambda value: isinstance(value, str), "text")
+function = _rule(callable, "a function")
 count = _rule(lambda value: isinstance(value, numbers.Integral) and _number(value) >= 0, "a whole number of 0 or more")
 positive_count = _rule(
     lambda value: isinstance(value, numbers.Integral) and _number(value) > 0, "a whole number of 1 or more"
@@ -118,6 +122,12 @@ def reals(name: str, value: Any) -> None:
     """Require a vector of real numbers."""
     if as_array(name, value).ndim != 1:
         raise InputError(f"{name} must be a list of numbers, not {shown(value)}.")
+
+
+def matrices(name: str, value: Any) -> None:
+    """Require a pair of matrices."""
+    if not (isinstance(value, tuple | list) and len(value) == 2 and all(as_array(name, U).ndim == 2 for U in value)):
+        raise InputError(f"{name} must be a pair of matrices, U (d×m) and V (c×m), not {shown(value)}.")
 
 
 def distinct(name: str, values: Iterable[float]) -> tuple[float, ...]:

@@ -11,11 +11,9 @@ import numpy as np
 
 from certificates import Verdict
 from certificates.certificate import FLOAT32, REAL
-from certificates.layout import MAX_CASES
 from certnet.cli.output import BY_VERDICT, head, place_for, with_headline, write_proof
 from certnet.cli.show import Live, tell
 from certnet.io.clauses import holds
-from certnet.io.declared import serialised
 from certnet.io.output import OutputFolder, print_result
 from certnet.io.query import Query, named_files, read_query
 from certnet.runtime.wording import down, up
@@ -71,11 +69,14 @@ def answer(
         if not query.networks:
             raise InputError("--serialise-assignments goes with VNN-LIB 2.0, which names its tensors; leave it out.")
         place_for(serialise, "--serialise-assignments", folder=True)
-    if place is not None and len(query.cases) > MAX_CASES:
-        raise InputError(
-            f"{names['property']} has {len(query.cases)} cases, and a certificate file holds {MAX_CASES}; leave "
-            "--certificate out, or split the property."
-        )
+    if place is not None:
+        from certificates.layout import MAX_CASES
+
+        if len(query.cases) > MAX_CASES:
+            raise InputError(
+                f"{names['property']} has {len(query.cases)} cases, and a certificate file holds {MAX_CASES}; leave "
+                "--certificate out, or split the property."
+            )
 
     from certnet.jobs.verify import verify as decide
 
@@ -90,6 +91,8 @@ def answer(
     if serialise is not None and result.counterexample is not None:
         values = _point(result.counterexample), [Fraction(value) for value in result.counterexample.y.tolist()]
         parts = {tensor: values[tensor.kind != "input"][tensor.start :][: tensor.size] for tensor in query.tensors}
+        from certnet.io.declared import serialised
+
         try:
             OutputFolder.prepare(Path(serialise)).write(
                 {f"{tensor.name}.pb": serialised(tensor, part) for tensor, part in parts.items()}

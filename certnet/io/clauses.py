@@ -19,6 +19,8 @@ MOST_CASES = 10_000
 """Of a property when it is expanded."""
 MOST_ROWS = 1 << 24
 """Of all its cases together."""
+MOST_NESTED = 200
+"""Brackets within each other."""
 LARGEST_EXPONENT = 999
 """Of 10, in a number of a file."""
 MOST_DIGITS, MOST_BITS = 4200, 13_950

@@ -11,20 +11,25 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from certnet.io.cases import Property, asked
-from certnet.io.clauses import VARIABLE, Clause, Declared, Expression, both, clauses, shown
+from certnet.io.clauses import MOST_NESTED, VARIABLE, Clause, Declared, Expression, both, clauses, shown
 from certnet.io.endings import before_ending
 from certnet.io.packed import read_bytes
-from certnet.io.vnnlib2 import MOST_NESTED, Declaration, is_version_2, spelled, version_2
 from formulations import InputError
 from formulations.arguments import accepts, location
 from formulations.network import ReluNetwork
+
+if TYPE_CHECKING:
+    from certnet.io.vnnlib2 import Declaration
 
 __all__ = ["read_vnnlib"]
 
 LARGEST_FILE = 1 << 26
 """Bytes, unpacked."""
+_VERSION_2 = re.compile(r"\ufeff?(?:\s|;[^\r\n]*+)*+\((?:vnnlib-version|declare-network)\b")
+"""A first command that version 2.0 alone has, after comments."""
 _TOKEN = re.compile(r""";[^\r\n]*|[()]|"[^"]*"|\|[^|]*\||[^\s()";|]+|["|]""", re.ASCII)
 """A comment, a bracket, a string or a quoted symbol, which may hold brackets, a word, or a quote that is not closed."""
 
@@ -79,7 +84,7 @@ class Stated:
     inputs: int
     outputs: int
     formula: list[Clause]
-    networks: tuple[Declaration, ...] = ()
+    networks: "tuple[Declaration, ...]" = ()
 
     def of(self, network: ReluNetwork | None) -> Property:
         """What is asked of a network with these inputs and outputs."""
@@ -93,7 +98,12 @@ class Stated:
                 )
             if network.ending is not None:
                 formula = before_ending(formula, network.ending, network.outputs)
-        return asked(formula, (self.inputs, self.outputs), network, lambda number: spelled(self.networks, number))
+        return asked(formula, (self.inputs, self.outputs), network, self._spelled)
+
+    def _spelled(self, number: int) -> str:
+        """An input as the text spells it."""
+        texts = (network.spelled(number) for network in self.networks)
+        return next(filter(None, texts), f"X_{number}")
 
 
 def stated(text: str) -> Stated:
@@ -102,7 +112,9 @@ def stated(text: str) -> Stated:
     networks: tuple[Declaration, ...] = ()
     formula: list[Clause] = [[]]
     count = 0
-    if is_version_2(text):
+    if _VERSION_2.match(text) is not None:
+        from certnet.io.vnnlib2 import version_2
+
         networks, assertions = version_2(text, declared)
     else:
         assertions = _version_1(text, declared)

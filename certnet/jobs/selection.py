@@ -96,7 +96,7 @@ class Selection(Pictured):
     judged: tuple[FloatArray, FloatArray] | None = field(default=None, compare=False)
 
 
-@public()
+@public(validation=tuple)
 def select_gamma(
     X: ArrayLike,
     Y: ArrayLike,

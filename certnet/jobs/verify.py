@@ -18,6 +18,7 @@ from certificates.robustness import preactivation_bounds
 from certnet.io.split_tree import SplitTree
 from certnet.jobs.verification_result import VerificationResult
 from certnet.runtime.clock import Clock, Event
+from certnet.runtime.public import public
 from certnet.runtime.wording import down, up
 from certnet.search.attack import attack_all
 from certnet.search.counterexample import Counterexample, confirm_near, decided_classes
@@ -26,7 +27,7 @@ from certnet.search.linear import Nodes, crown
 from certnet.search.margin_proofs import ROUNDING, case_proof, linear_leaf, linear_margins, margin_sizes
 from formulations import InputError
 from formulations._validation import FloatArray, shown
-from formulations.arguments import accepts, count, json_object, seconds, several
+from formulations.arguments import several
 from formulations.margin import MarginProblem, reduce_cases
 from formulations.network import ReluNetwork
 from formulations.properties import keeps_class
@@ -47,14 +48,7 @@ UNSAFE = {
 """What is said of a counterexample, before its margin."""
 
 
-@accepts(
-    network=ReluNetwork,
-    cases=several(UnsafeCase),
-    time_limit=seconds,
-    random_state=count,
-    tree=SplitTree,
-    provenance=json_object,
-)
+@public(cases=several(UnsafeCase))
 def verify(
     network: ReluNetwork,
     cases: Sequence[UnsafeCase],
