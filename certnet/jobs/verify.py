@@ -282,8 +282,8 @@ class _Verification:
             statement = Robustness(self.network, tuple(self.stated), self.semantics)
             certificate = Certificate(statement, proofs, provenance=provenance)
             limit = self.clock.time_limit
-            left = None if limit is None else 1.1 * limit + 1.0 - self.clock.seconds
-            report = check(certificate, time_limit=left)
+            left = Deadline.after(None if limit is None else 1.1 * limit + 1.0 - self.clock.seconds)
+            report = check(certificate, time_limit=left.limit)
             if report.verdict is Verdict.PROVED:
                 found = {"certificate": certificate, "report": report}
                 return self._result(Verdict.PROVED, report.reason, report.margin, **found)

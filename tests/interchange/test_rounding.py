@@ -1,5 +1,6 @@
 """A network that was read without a note is the graph exactly; one that rounding changed carries a note."""
 
+import math
 import warnings
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from certificates import Verdict
+from certnet.cli.query import _texts
 from certnet.io import network_from_sklearn, read_relu_network
 from certnet.io.charge import charged
 from certnet.io.network import assemble
@@ -88,6 +90,28 @@ def test_what_rounding_would_decide_is_not_decided(tmp_path: Path, row: str) -> 
     query = read_query(tmp_path / "p.vnnlib", str(tmp_path / "net.onnx"))
     assert verify(query.network, query.cases, time_limit=5).verdict is Verdict.UNKNOWN
     assert "is charged" in str(query.network.note)
+
+
+def test_printed_inputs_are_unsafe_for_the_numbers_of_the_file(tmp_path: Path) -> None:
+    # y = (x − 0.3)₊/10 is t at x, and less than t at what its shortest digits mean; with 1/10 rounded up it is t there.
+    start, x = Fraction(0.3), 0.3
+    while not start < Fraction(repr(x)) < Fraction(x):
+        x = math.nextafter(x, 1.0)
+    read = Fraction(repr(x))
+    t = (read - start) * Fraction(0.1)
+    assert (read - start) / 10 < t < (Fraction(x) - start) / 10
+    graph = Graph(("n", 1)).then("Gemm", np.ones((1, 1)), np.array([-0.3])).then("Relu")
+    graph.then("MatMul", np.ones((1, 1))).then("Div", np.array(10.0)).write(tmp_path)
+    rows = [
+        f"(assert ({sign} {name} (/ {value.numerator} {value.denominator})))"
+        for sign, name, value in ((">=", "X_0", read), ("<=", "X_0", Fraction(x)), (">=", "Y_0", t))
+    ]
+    (tmp_path / "p.vnnlib").write_text(f"(declare-const X_0 Real)(declare-const Y_0 Real){''.join(rows)}")
+    query = read_query(tmp_path / "p.vnnlib", str(tmp_path / "net.onnx"))
+    found = verify(query.network, query.cases, time_limit=5).counterexample
+    assert found is not None
+    (text,) = _texts(query, found.as_declared(query))
+    assert (Fraction(text) - start) / 10 >= t
 
 
 @pytest.mark.parametrize("kind", ["int64", "uint64", "longdouble"])
