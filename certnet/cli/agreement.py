@@ -139,7 +139,7 @@ def compare_property(certificate: Certificate, path: str, networks: Sequence[str
             raise InputError(f"{path} is about float32, but the certificate about real numbers; verify it again.")
         _require_equal(certificate.network, query.network, networks)
         cases, notes = query.cases, list(query.network.notes)
-        if query.network.ending is not None:
+        if query.network.ending is not None or query.network.off is not None:
             # What is meant lies between the rows for counterexamples and those for proofs.
             cases = tuple(replace(case, stated=None) for case in cases)
     else:
@@ -162,7 +162,7 @@ def _covers(own: UnsafeCase, stated: UnsafeCase) -> bool:
     inside = bool((a.lower <= b.lower).all() and (b.upper <= a.upper).all())
     # Rounded rows hold on the box wherever those of the text do.
     given = stated.rows if stated.stated is None else (*stated.rows, *stated.float_rows)
-    return inside and all(any(_follows(row, other) for other in given) for row in own.rows)
+    return inside and all(any(_follows(row, other) for other in given) for row in own.float_rows)
 
 
 def _follows(row: OutputRow, given: OutputRow) -> bool:
