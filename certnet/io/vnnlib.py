@@ -127,10 +127,15 @@ def stated(text: str) -> Stated:
 
 def parse_vnnlib(text: str, network: ReluNetwork | None = None) -> Property:
     """The property that a VNN-LIB text states, of this network; errors as ``stated`` and ``Stated.of``."""
+    return of_one(text).of(network)
+
+
+def of_one(text: str) -> Stated:
+    """What a text states of a single network."""
     found = stated(text)
     if len(found.networks) > 1:
         raise InputError(f"it declares {len(found.networks)} networks; certnet verify --network NAME=FILE takes each.")
-    return found.of(network)
+    return found
 
 
 def _version_1(text: str, declared: Declared) -> Iterator[Expression]:
