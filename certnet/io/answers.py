@@ -48,7 +48,7 @@ def require_kind(network: ReluNetwork, X: FloatArray, Y: FloatArray | None, sour
         classes, outputs = ("", "") if Y is None else (f" and {Y.shape[1]} classes", f" and {network.outputs} outputs")
         raise InputError(
             f"{source} has {X.shape[1]} features{classes}, but the network has {network.inputs} inputs{outputs}; give "
-            "data of its kind."
+            "data of its kind, without columns that are no inputs."
         )
 
 
