@@ -44,7 +44,7 @@ def read_vnnlib(path: str | Path, network: ReluNetwork | None = None) -> Propert
             can rows over several outputs whose coefficients no factor makes float64 numbers: what rounding them changes
             is bounded over its outputs. The cases are about ``Property.network`` then.
 
-    A type that the file declares for its tensors is the caller's to respect: ``certnet.verify(…, semantics="float32")``.
+    A type that the file declares for its tensors is the caller's to respect: ``verify(…, semantics="float32")``.
 
     Raises:
         InputError: the file is missing, too large, not of this form, or of another network; the sentence says what and
