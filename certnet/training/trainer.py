@@ -40,12 +40,9 @@ PRICING_SHARE = 0.3  # Part of the time left that one may take.
 
 # Wide descended networks, whose neurons the first round gets. Measured: on 1,000 rows of handwritten digits, squared
 # loss, 200 neurons come as far in 300 steps as 100 after 600 steps and a group lasso over three such networks, in a
-# tenth of the time.
+# tenth of the time; on 300 rows the first round ends 0.3 % higher after one descent of each.
 WIDE_STARTS, WIDE_WIDTH, WIDE_ITERATIONS = 3, 200, 300
-WIDE_DESCENTS, WIDE_GAIN = (
-    3,
-    1e-2,
-)  # Another follows one that gains so much. Measured: on 300 rows one alone is 0.3 % worse.
+WIDE_DESCENTS, WIDE_GAIN = 3, 1e-2  # Another follows one that gains so much.
 WIDE_SHARE = 0.25  # Part of the time left that one of them may take.
 
 # Quick networks; the second has neurons for each data row, as far as nm² and 10m³ (an eigendecomposition) are few.
