@@ -21,7 +21,6 @@ from certnet.solvers.warm_start import usable
 from formulations import ACTIVE, Program, restrict
 from formulations._validation import FloatArray
 
-
 SMALLEST_TOLERANCE = 3e-4  # The least relative gap at which a solve ends.
 ROOT_SHARE = 0.5  # Part of the time limit that the root may take.
 MOST_BYTES = 4 << 30  # Memory that the Schur complements of all leaves may take.

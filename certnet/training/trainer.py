@@ -158,14 +158,12 @@ class _ColumnGeneration:
         self.coordinates = Coordinates.of(program)
         self.program = self.coordinates.inner
         self.zero: Network = np.zeros((self.program.shape[1], 0)), np.zeros((program.shape[2], 0))
-        self.network = self.zero
-        self.cuts: FloatArray = self.zero[0]
+        self.network, self.cuts = self.zero, self.zero[0]
         self.W: FloatArray | None = None
         self.objective = self.program.objective(*self.network)
         self.start = None if start is None else (self.coordinates.inward(start[0]), start[1])
         self.history: list[Round] = []
-        self.price_ratio = float("inf")
-        self.converged = False
+        self.price_ratio, self.converged = float("inf"), False
 
     def offer(self, network: Network) -> None:
         """Keep a network that is better than the best so far."""
@@ -183,8 +181,7 @@ class _ColumnGeneration:
         if self.start is not None:
             self.offer(weights.balance(program, *self.start))
         self._quick_start(directions)
-        fresh = self._first_columns(directions)
-        stalled = 0
+        fresh, stalled = self._first_columns(directions), 0
         for number in range(1, max_rounds + 1):
             if self.deadline.passed:
                 return
@@ -192,8 +189,7 @@ class _ColumnGeneration:
             accuracy = min(max(ACCURACY * (self.price_ratio - 1.0), 1e-10), 1e-5)
             self.offer(weights.refit(program, *self.network, fresh, tolerance=accuracy, deadline=deadline))
             self.offer(weights.polish(program, *self.network, tolerance=accuracy, deadline=deadline))
-            W = self._dual(fresh)
-            prices = self._price(W)
+            prices = self._price(W := self._dual(fresh))
             for _ in range(0 if exact else PATIENCE):
                 if prices.best > enough or self.deadline.passed:
                     break
@@ -217,8 +213,7 @@ class _ColumnGeneration:
             return self.program.dual(*self.network)
         self.cuts = np.hstack([self.cuts, fresh])
         self.W = weights.network_dual(self.program, *self.network, self.cuts, deadline=self.deadline)
-        tight = values(self.program.X, self.W, self.cuts) >= TIGHT * self.program.gamma
-        self.cuts = self.cuts[:, tight]
+        self.cuts = self.cuts[:, values(self.program.X, self.W, self.cuts) >= TIGHT * self.program.gamma]
         return self.W
 
     def _first_columns(self, candidates: FloatArray) -> FloatArray:
@@ -247,17 +242,17 @@ class _ColumnGeneration:
         is small beside the data. Each has candidates and random neurons, output weights by ridge regression, and is
         descended for a few steps.
         """
-        n, rank, _ = self.program.shape
+        program, (n, rank, _) = self.program, self.program.shape
         affordable = int(min((QUICK_WORK / n) ** (1 / 2), (QUICK_WORK / 10.0) ** (1 / 3)))
         second = [max(min(QUICK_NEURONS_PER_ROW * n, affordable), QUICK_WIDTH)] if rank > 2 else []
         for number, width in enumerate((QUICK_WIDTH, *second)):
             if number and self.deadline.passed:
                 return
-            starts = drawn(self.program, self.program.dual(*self.zero), width, np.random.default_rng(0))
+            starts = drawn(program, program.dual(*self.zero), width, np.random.default_rng(0))
             U = self._of_unit_activation(np.hstack([candidates, starts])[:, :width])
-            network = weights.balance(self.program, U, best_ridge(self.program, U))
+            network = weights.balance(program, U, best_ridge(program, U))
             self.offer(network)
-            self.offer(weights.descend(self.program, *network, max_iterations=QUICK_ITERATIONS, deadline=self.deadline))
+            self.offer(weights.descend(program, *network, max_iterations=QUICK_ITERATIONS, deadline=self.deadline))
 
     def _of_unit_activation(self, U: FloatArray) -> FloatArray:
         """The columns u of U with (Xu)₊ not zero, scaled until it has norm 1."""
@@ -273,11 +268,10 @@ class _ColumnGeneration:
 
     def _descended(self, network: Network) -> Network:
         """The network, descended as long as that pays."""
-        program = self.program
         deadline, value = Deadline.after(WIDE_SHARE * self.deadline.left), np.inf
         for _ in range(WIDE_DESCENTS):
-            network = weights.descend(program, *network, max_iterations=WIDE_ITERATIONS, deadline=deadline)
-            before, value = value, program.objective(*network)
+            network = weights.descend(self.program, *network, max_iterations=WIDE_ITERATIONS, deadline=deadline)
+            before, value = value, self.program.objective(*network)
             self.offer(network)
             if deadline.passed or not before - value > WIDE_GAIN * value:
                 break
@@ -288,15 +282,11 @@ class _ColumnGeneration:
         program, neurons = self.program, self.network[0]
         if not thorough and neurons.shape[1] > SOME_NEURONS:
             neurons = neurons[:, self.generator.permutation(neurons.shape[1])[:SOME_NEURONS]]
-        affordable = max(CLIMBED // len(program.X), FEWEST_SAMPLES)
+        samples = min(MANY_SAMPLES if thorough else SOME_SAMPLES, max(CLIMBED // len(program.X), FEWEST_SAMPLES))
+        steps = MANY_STEPS if thorough or self.price_ratio < CLOSE else SOME_STEPS
+        deadline = Deadline.after(PRICING_SHARE * self.deadline.left)
         return largest_prices(
-            program,
-            W,
-            neurons,
-            samples=min(MANY_SAMPLES if thorough else SOME_SAMPLES, affordable),
-            random_state=self.generator,
-            max_steps=MANY_STEPS if thorough or self.price_ratio < CLOSE else SOME_STEPS,
-            deadline=Deadline.after(PRICING_SHARE * self.deadline.left),
+            program, W, neurons, samples=samples, random_state=self.generator, max_steps=steps, deadline=deadline
         )
 
     def finish(self) -> None:
