@@ -34,8 +34,7 @@ ACCURACY = 1e-3  # Of output weights far from the end, relative to the excess of
 SOME_NEURONS, SOME_SAMPLES, MANY_SAMPLES, FEWEST_SAMPLES = 60, 60, 500, 10
 CLIMBED = 1_000_000  # Products of starts and rows.
 CLOSE = 1.05  # Ratio of price and γ from which the end is near; farther off half-climbed directions are good columns.
-SOME_STEPS, MANY_STEPS = 20, 100
-PATIENCE = 4
+SOME_STEPS, MANY_STEPS, PATIENCE = 20, 100, 4
 PRICING_SHARE = 0.3  # Part of the time left that one may take.
 
 # Wide descended networks, whose neurons the first round gets. Measured: on 1,000 rows of handwritten digits, squared
@@ -130,13 +129,12 @@ def fit(
         InputError: candidates or options that cannot be used, or an X whose squares vanish.
     """
     program.require_size()
-    tolerance = as_positive("tolerance", tolerance)
     directions = np.zeros((program.shape[1], 0))
     if candidates is not None and np.asarray(candidates).size:
         directions = as_matrix("candidates", candidates, rows=program.shape[1])
-    search = _ColumnGeneration(program, start, random_state, Deadline.after(time_limit), better)
-    interrupted = False
-    for work in (partial(search.run, directions, max_rounds, tolerance, callback), search.finish):
+    run = max_rounds, as_positive("tolerance", tolerance), callback
+    search, interrupted = _ColumnGeneration(program, start, random_state, Deadline.after(time_limit), better), False
+    for work in (partial(search.run, directions, *run), search.finish):
         try:
             work()
         except KeyboardInterrupt:
@@ -153,14 +151,13 @@ class _ColumnGeneration:
         self, program: TrainingProgram, start: Network | None, seed: int, deadline: Deadline, better: Better | None
     ) -> None:
         self.started, self.deadline = time.perf_counter(), deadline
-        self.original, self.better = program, better
-        self.generator = np.random.default_rng(seed)
+        self.original, self.better, self.generator = program, better, np.random.default_rng(seed)
         self.coordinates = Coordinates.of(program)
         self.program = self.coordinates.inner
         self.zero: Network = np.zeros((self.program.shape[1], 0)), np.zeros((program.shape[2], 0))
         self.network, self.cuts = self.zero, self.zero[0]
         self.W: FloatArray | None = None
-        self.objective = self.program.objective(*self.network)
+        self.objective = self.program.objective(*self.zero)
         self.start = None if start is None else (self.coordinates.inward(start[0]), start[1])
         self.history: list[Round] = []
         self.price_ratio, self.converged = float("inf"), False
@@ -232,15 +229,13 @@ class _ColumnGeneration:
         wide += [self._wide_network() for _ in range(WIDE_STARTS - len(wide)) if not self.deadline.passed]
         U, V = (np.hstack(parts) for parts in zip(self.zero, *wide, strict=True))
         order = np.argsort(-length(program, U) * np.linalg.norm(V, axis=0), kind="stable")
-        most = max(FIRST_ORDER // program.shape[2], NEW_COLUMNS)
-        return np.hstack([given, normalised(program, U[:, order[:most]])])
+        return np.hstack([given, normalised(program, U[:, order[: max(FIRST_ORDER // len(V), NEW_COLUMNS)]])])
 
     def _quick_start(self, candidates: FloatArray) -> None:
         """Networks within moments, so that an early interruption does not leave the zero network.
 
-        A modest one first, and then one of many random neurons, which alone can come near interpolation when the decay
-        is small beside the data. Each has candidates and random neurons, output weights by ridge regression, and is
-        descended for a few steps.
+        A modest one first, and then one of many neurons, which alone can come near interpolation when the decay is
+        small beside the data. Each has candidates and random neurons, and output weights by ridge regression.
         """
         program, (n, rank, _) = self.program, self.program.shape
         affordable = int(min((QUICK_WORK / n) ** (1 / 2), (QUICK_WORK / 10.0) ** (1 / 3)))
