@@ -26,6 +26,10 @@ ROOT_SHARE = 0.5  # Part of the time limit that the root may take.
 MOST_BYTES = 4 << 30  # Memory that the Schur complements of all leaves may take.
 
 
+# Relative gap at which a solve ends, as a part of the distance from what is enough, where that is small.
+GAP_SHARE = 0.2
+
+
 @dataclass(frozen=True)
 class Settings:
     """The tuning numbers of this module."""
@@ -33,8 +37,6 @@ class Settings:
     tolerance: float = 1e-2
     """Relative gap at which a solve ends while the bound is far from what is enough. Measured: on 20 Gaussian rows (d =
     5, γ = 0.3) six nodes end 0.1 % lower at 0.005 and 0.4 % higher at 0.02, in the same time."""
-    gap_share: float = 0.2
-    """The same as a part of the distance from what is enough, where that is smaller. Not measured."""
     solve_rounds: int = 1
     """Rounds of products in a solve; those that are missing are left out. Measured: on 70 rows of wine, γ = 1, with 2
     rounds 8 leaves leave 0.71 % of the objective after 87 CPU seconds, with 1 round 32 leaves 0.93 % after 21."""
@@ -181,7 +183,7 @@ class _Joint:
         """Bound all leaves; where that gives no better bound, W stays and children inherit multipliers."""
         leaves = list(self.root.leaves)
         starts = [self._start(leaf) for leaf in leaves]
-        missing = SETTINGS.gap_share * (self.enough - self.value) / max(abs(self.enough), 1e-300)
+        missing = GAP_SHARE * (self.enough - self.value) / max(abs(self.enough), 1e-300)
         result = solve_joint(
             self.program,
             [leaf.signs for leaf in leaves],
