@@ -271,7 +271,7 @@ def reduce_width(program: TrainingProgram, U: FloatArray, V: FloatArray) -> Netw
     unit_U, unit_V = U / length(program, U), V / np.linalg.norm(V, axis=0)
     weight = length(program, U) ** 2
     H = np.maximum(program.X @ unit_U, 0.0)
-    atoms = np.vstack([np.einsum("nm,cm->ncm", H, unit_V).reshape(-1, H.shape[1]), np.ones((1, H.shape[1]))])
+    atoms = np.vstack([np.einsum("nm,cm->ncm", H, unit_V).reshape(len(H) * len(V), -1), np.ones((1, H.shape[1]))])
     alive = np.arange(H.shape[1])
     while len(alive) > len(atoms):
         part = alive[: len(atoms) + 1]
