@@ -80,8 +80,7 @@ class Column:
     @property
     def flags(self) -> tuple[bool, ...]:
         """Which of the features are 0 or 1 by nature."""
-        first = self.kind in ("category", "boolean")
-        return (first, *(True for _ in self.feature_names[1:]))
+        return (self.kind in ("category", "boolean"), *(True for _ in self.feature_names[1:]))
 
     def values(self, table: Table) -> tuple[FloatArray, list[str]]:
         """(n,) numbers, dates in days since 1970-01-01; NaN where missing; and complaints about cells."""
@@ -137,9 +136,7 @@ class Column:
     def _filling(self) -> str:
         if self.fill is None:
             return "none of the known ones"
-        if isinstance(self.fill, str):
-            return repr(self.fill)
-        return self.shown(self.fill + self.origin)
+        return repr(self.fill) if isinstance(self.fill, str) else self.shown(self.fill + self.origin)
 
     def shown(self, value: float) -> str:
         """A number, date or time of this column as people write it."""
@@ -147,13 +144,12 @@ class Column:
 
     def sentence(self, impute: str) -> str | None:
         """What is done to this column; None for a number that is taken as it is."""
-        said = []
-        if self.kind == "boolean":
-            said.append("1 for yes or true, 0 for no or false")
-        if self.kind == "date":
-            said.append(f"days since {date_text(self.origin)}")
-        if self.kind == "time":
-            said.append("hours since midnight")
+        read = {
+            "boolean": "1 for yes or true, 0 for no or false",
+            "date": f"days since {date_text(self.origin)}",
+            "time": "hours since midnight",
+        }
+        said = [read[self.kind]] if self.kind in read else []
         if self.kind == "category":
             count, also = len(self.categories), ", and one for all others" if self.other else ""
             said.append(f"a feature of 0 and 1 for each of {listed(self.categories, _LONG_LIST)}{also}")
@@ -262,8 +258,7 @@ class Columns:
         except ValueError:
             raise broken from None
         apart = {found.target, *dict(found.left_out)}
-        if not found.columns or len({*found.inputs}) < len(found.inputs) or {*found.inputs} & apart:
-            raise broken
-        if not all(column.is_consistent for column in found.columns):
+        apt = found.columns and len({*found.inputs}) == len(found.inputs) and not {*found.inputs} & apart
+        if not apt or not all(column.is_consistent for column in found.columns):
             raise broken
         return found

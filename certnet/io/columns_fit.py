@@ -65,11 +65,8 @@ class Draft:
             found, left_out = self._inputs(chosen, {column.name for column in self.columns if column.kind == "number"})
         if not found:
             reasons = listed([f"{column} is left out because {reason}" for column, reason in left_out], width=120)
-            said = [
-                f"{self.table.name} has no column to learn from: {reasons}; name some with --features.",
-                *self.notes,
-            ]
-            raise InputError(" ".join(said))
+            said = f"{self.table.name} has no column to learn from: {reasons}; name some with --features."
+            raise InputError(" ".join([said, *self.notes]))
         _require_few(self.table.name, found)
         fitted = Columns(tuple(found), self.recipe.impute, tuple(left_out), name)
         return fitted, tuple(self._suspicions(fitted, chosen, target[rows], classes))
@@ -182,17 +179,8 @@ def _fitted_names(column: Column, values: list[str | None], recipe: Recipe, aske
     kept = [name for name in order if asked or counts[name] >= enough][:MOST_CATEGORIES]
     if not kept:
         return column, f"each of its values occurs in fewer than {enough} training rows"
-    fill = order[0] if recipe.impute == "most-frequent" else None
-    return (
-        replace(
-            column,
-            categories=tuple(sorted(kept, key=_order)),
-            other=len(kept) < len(counts),
-            indicator=gone >= enough,
-            fill=fill,
-        ),
-        None,
-    )
+    fill, known = order[0] if recipe.impute == "most-frequent" else None, tuple(sorted(kept, key=_order))
+    return replace(column, categories=known, other=len(kept) < len(counts), indicator=gone >= enough, fill=fill), None
 
 
 def _order(name: str) -> tuple[bool, float, str]:
