@@ -16,6 +16,7 @@ from certnet.cli.show import Live, tell
 from certnet.io.clauses import holds
 from certnet.io.output import OutputFolder, print_result
 from certnet.io.query import Query, named_files, read_query
+from certnet.io.vnnlib import is_version_2
 from certnet.runtime.wording import down, up
 from formulations import InputError
 from formulations.network import ReluNetwork
@@ -110,13 +111,13 @@ def answer(
     return BY_VERDICT[result.verdict]
 
 
-def unread(*, interface: bool, json: bool) -> int:
-    """The answer where reading took all of the time limit, in the words of the solver interface or of VNN-COMP."""
-    reason = "reading the files took all of the time limit"
+def unread(query: str, *, json: bool) -> int:
+    """The answer where reading took all of the time limit, as the version of the query wants it."""
+    reason, later = "reading the files took all of the time limit", is_version_2(query)
     report = with_headline({**head("verify", None, reason), "result": "timeout"})
-    if interface:
+    if later:
         tell(f"certnet: {reason}")
-    print_result(report, [TIMED_OUT["timeout"]] if interface else ["timeout", reason], as_json=json)
+    print_result(report, [TIMED_OUT["timeout"]] if later else ["timeout", reason], as_json=json)
     return BY_VERDICT[Verdict.UNKNOWN]
 
 

@@ -155,7 +155,7 @@ def verify(
         try:
             query = asked_of(network, subject, about.networks or [], semantics, asking.seconds)
         except OutOfTimeError:
-            return unread(interface=subject is None, json=json)
+            return unread(subject or network, json=json)
         if about.tree is not None:
             from certnet.io.split_tree import read_split_tree
 

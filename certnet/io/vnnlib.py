@@ -125,6 +125,13 @@ def stated(text: str) -> Stated:
     return Stated(len(declared["X"]), len(declared["Y"]), formula, networks)
 
 
+def is_version_2(path: str | Path) -> bool:
+    """Whether a file begins like one of version 2.0; not if it cannot be read."""
+    with contextlib.suppress(InputError):
+        return _VERSION_2.match(read_text(path)) is not None
+    return False
+
+
 def parse_vnnlib(text: str, network: ReluNetwork | None = None) -> Property:
     """The property that a VNN-LIB text states, of this network; errors as ``stated`` and ``Stated.of``."""
     found = stated(text)
