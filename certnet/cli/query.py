@@ -50,11 +50,7 @@ def asked_of(
 
 
 def answer(
-    query: Query,
-    names: Mapping[str, str],
-    how: Mapping[str, Any],
-    asking: "Asking",
-    serialise: str | None,
+    query: Query, names: Mapping[str, str], how: Mapping[str, Any], asking: "Asking", serialise: str | None
 ) -> int:
     """Decide a query and print the answer; the exit code is that of its verdict.
 
@@ -104,8 +100,8 @@ def answer(
             notes, serialise = [*notes, str(error)], None
     report: dict[str, Any] = {}
     if asking.json:  # versions are looked up for it
-        report = {**head("verify", None, result.reason), **result.to_dict(), **names, "files": files, "notes": notes}
-        report = with_headline(report)
+        known = {**head("verify", None, result.reason), **result.to_dict(), **names}
+        report = with_headline({**known, "files": files, "notes": notes})
     lines = _version_2(query, result, serialise) if query.networks else [result.status, *_version_1(query, result)]
     print_result(report, lines, as_json=asking.json)
     return BY_VERDICT[result.verdict]

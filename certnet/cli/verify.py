@@ -113,9 +113,7 @@ def verify(
     about: OfQuery,
     time_limit: Annotated[
         float | None,
-        option(
-            help="Seconds for the whole command; 0 for no limit. By default 60 for a property and none with DATA.",
-        ),
+        option(help="Seconds for the whole command; 0 for no limit. By default 60 for a property and none with DATA."),
     ] = None,
     rows_or_list: OfRowsOrList,
     timeout: Annotated[

@@ -111,13 +111,11 @@ def stated(text: str) -> Stated:
     declared: Declared = {"X": set(), "Y": set()}
     networks: tuple[Declaration, ...] = ()
     formula: list[Clause] = [[]]
-    count = 0
+    assertions, count = _version_1(text, declared), 0
     if _VERSION_2.match(text) is not None:
         from certnet.io.vnnlib2 import version_2
 
         networks, assertions = version_2(text, declared)
-    else:
-        assertions = _version_1(text, declared)
     for count, assertion in enumerate(assertions, start=1):  # noqa: B007 - the last one
         formula = both(formula, clauses(assertion, declared))
     if not count:

@@ -138,9 +138,9 @@ def monotonicity(
         reason = "the time limit was reached before the sign of all slopes was known"
     else:
         reason = "slopes of either sign are not ruled out where signs of neurons meet"
-    both = (met[1], met[-1]) if verdict is Verdict.REFUTED else (None, None)
+    rising, falling = (met[1], met[-1]) if verdict is Verdict.REFUTED else (None, None)
     ends = (float(slopes.min()), float(slopes.max()))
-    return Monotonicity(verdict, direction, reason, ends, *both, proof, search.leaves, clock.seconds)
+    return Monotonicity(verdict, direction, reason, ends, rising, falling, proof, search.leaves, clock.seconds)
 
 
 class _Search:
