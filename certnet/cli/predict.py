@@ -29,8 +29,7 @@ class Radii:
 def predict(
     network: Network,
     new: Annotated[
-        str,
-        argument(metavar="NEW", help="Rows: a CSV or Parquet file, its columns found by name; or .npz."),
+        str, argument(metavar="NEW", help="Rows: a CSV or Parquet file, its columns found by name; or .npz.")
     ],
     *,
     out: Annotated[

@@ -15,6 +15,7 @@ from certnet.cli.output import BY_VERDICT, head, place_for, with_headline, write
 from certnet.cli.show import Live, tell
 from certnet.io.output import OutputFolder, print_result
 from certnet.io.query import Query, named_files, read_query
+from certnet.io.vnnlib import is_version_2
 from certnet.runtime.wording import down, up
 from formulations import InputError
 from formulations.network import ReluNetwork
@@ -48,11 +49,7 @@ def asked_of(
 
 
 def answer(
-    query: Query,
-    names: Mapping[str, str],
-    how: Mapping[str, Any],
-    asking: "Asking",
-    serialise: str | None,
+    query: Query, names: Mapping[str, str], how: Mapping[str, Any], asking: "Asking", serialise: str | None
 ) -> int:
     """Decide a query and print the answer; the exit code is that of its verdict.
 
@@ -102,20 +99,20 @@ def answer(
             notes, serialise = [*notes, str(error)], None
     report: dict[str, Any] = {}
     if asking.json:  # versions are looked up for it
-        report = {**head("verify", None, result.reason), **result.to_dict(), **names, "files": files, "notes": notes}
-        report = with_headline(report)
+        known = {**head("verify", None, result.reason), **result.to_dict(), **names}
+        report = with_headline({**known, "files": files, "notes": notes})
     lines = _version_2(query, result, serialise) if query.networks else [result.status, *_version_1(query, result)]
     print_result(report, lines, as_json=asking.json)
     return BY_VERDICT[result.verdict]
 
 
-def unread(*, interface: bool, json: bool) -> int:
-    """The answer where reading took all of the time limit, in the words of the solver interface or of VNN-COMP."""
-    reason = "reading the files took all of the time limit"
+def unread(query: str, *, json: bool) -> int:
+    """The answer where reading took all of the time limit, as the version of the query wants it."""
+    reason, later = "reading the files took all of the time limit", is_version_2(query)
     report = with_headline({**head("verify", None, reason), "result": "timeout"})
-    if interface:
+    if later:
         tell(f"certnet: {reason}")
-    print_result(report, [TIMED_OUT["timeout"]] if interface else ["timeout", reason], as_json=json)
+    print_result(report, [TIMED_OUT["timeout"]] if later else ["timeout", reason], as_json=json)
     return BY_VERDICT[Verdict.UNKNOWN]
 
 

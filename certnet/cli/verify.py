@@ -113,9 +113,7 @@ def verify(
     about: OfQuery,
     time_limit: Annotated[
         float | None,
-        option(
-            help="Seconds for the whole command; 0 for no limit. By default 60 for a property and none with DATA.",
-        ),
+        option(help="Seconds for the whole command; 0 for no limit. By default 60 for a property and none with DATA."),
     ] = None,
     rows_or_list: OfRowsOrList,
     timeout: Annotated[
@@ -155,7 +153,7 @@ def verify(
         try:
             query = asked_of(network, subject, about.networks or [], semantics, asking.seconds)
         except OutOfTimeError:
-            return unread(interface=subject is None, json=json)
+            return unread(subject or network, json=json)
         if about.tree is not None:
             from certnet.io.split_tree import read_split_tree
 

@@ -113,7 +113,10 @@ def write_onnx(path: str | Path, network: ReluNetwork) -> None:
 
 def onnx_bytes(network: TwoLayerNetwork, dtype: Any, metadata: Mapping[str, str]) -> bytes:
     """The ONNX graph x ↦ V (U (x − offset)/scale + b)₊ + b₂, with input ``x`` (batch×d) and output ``y`` (batch×c)."""
-    onnx = _onnx()
+    try:
+        onnx = importlib.import_module("onnx")
+    except ImportError:
+        raise InputError("Writing ONNX needs the onnx package; install it with pip install 'certnet[onnx]'.") from None
     helper, own = onnx.helper, _arrays(network, dtype)
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     arrays = {"U": own["U"].T, "b": own["hidden_bias"], "V": own["V"], "b2": own["output_bias"]}
@@ -128,24 +131,14 @@ def onnx_bytes(network: TwoLayerNetwork, dtype: Any, metadata: Mapping[str, str]
         helper.make_node("Relu", ["z"], ["a"]),
         helper.make_node("Gemm", ["a", "V", "b2"], ["y"], transB=1),
     ]
-    graph = helper.make_graph(
-        nodes,
-        "two_layer_relu",
-        [helper.make_tensor_value_info("x", kind, [None, network.network.inputs])],
-        [helper.make_tensor_value_info("y", kind, [None, network.network.outputs])],
-        [onnx.numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in arrays.items()],
-    )
+    sizes = {"x": network.network.inputs, "y": network.network.outputs}
+    ends = [helper.make_tensor_value_info(name, kind, [None, size]) for name, size in sizes.items()]
+    tensors = [onnx.numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in arrays.items()]
+    graph = helper.make_graph(nodes, "two_layer_relu", ends[:1], ends[1:], tensors)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="certnet")
     model.ir_version = 8
     helper.set_model_props(model, dict(metadata))
     return bytes(model.SerializeToString())
-
-
-def _onnx() -> Any:
-    try:
-        return importlib.import_module("onnx")
-    except ImportError:
-        raise InputError("Writing ONNX needs the onnx package; install it with pip install 'certnet[onnx]'.") from None
 
 
 def _arrays(network: TwoLayerNetwork, dtype: Any) -> dict[str, Array]:
@@ -178,7 +171,7 @@ def _outputs(kind: Kind, content: bytes, X: Array) -> Array:
     """What a file of this content computes of rows X, in its own precision."""
     if kind == "onnx":
         evaluator = importlib.import_module("onnx.reference").ReferenceEvaluator
-        return np.asarray(evaluator(_onnx().load_model_from_string(content)).run(None, {"x": X})[0])
+        return np.asarray(evaluator(content).run(None, {"x": X})[0])
     if kind == "numpy":
         with np.load(io.BytesIO(content)) as archive:
             arrays = {**archive}

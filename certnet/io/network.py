@@ -143,10 +143,7 @@ class TwoLayerNetwork(Result):
         return winner if self.classes is None else np.array(self.classes)[winner]
 
     def on(
-        self,
-        offset: FloatArray | None = None,
-        scale: FloatArray | None = None,
-        classes: tuple[str, ...] | None = None,
+        self, offset: FloatArray | None = None, scale: FloatArray | None = None, classes: tuple[str, ...] | None = None
     ) -> ReluNetwork:
         """The same function of other features, (x − offset)/scale, by default of raw x.
 

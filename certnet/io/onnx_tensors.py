@@ -106,12 +106,7 @@ class Tensors:
                 content = stream.read(length)
         except OSError as error:
             raise unreadable(file, error) from None
-        whole = type(tensor)()
-        whole.CopyFrom(tensor)
-        whole.ClearField("external_data")
-        whole.ClearField("data_location")
-        whole.raw_data = content
-        return whole
+        return type(tensor)(dims=tensor.dims, data_type=tensor.data_type, raw_data=content)
 
 
 def plain(array: Array, name: str) -> Array:

@@ -110,12 +110,8 @@ def _query(found: Stated, network: ReluNetwork, semantics: str) -> Query:
     asked = found.of(network)
     assert asked.network is not None
     exact, cases = charged(asked.network, asked.cases)
-    return Query(
-        **{**vars(asked), "network": exact, "cases": cases},
-        networks=found.networks,
-        semantics=semantics,
-        scores=network.outputs,
-    )
+    about = {**vars(asked), "network": exact, "cases": cases}
+    return Query(**about, networks=found.networks, semantics=semantics, scores=network.outputs)
 
 
 def _require_named(networks: "tuple[Declaration, ...]", files: Mapping[str, str]) -> None:

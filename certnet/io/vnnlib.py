@@ -113,18 +113,23 @@ def stated(text: str) -> Stated:
     declared: Declared = {"X": set(), "Y": set()}
     networks: tuple[Declaration, ...] = ()
     formula: list[Clause] = [[]]
-    count = 0
+    assertions, count = _version_1(text, declared), 0
     if _VERSION_2.match(text) is not None:
         from certnet.io.vnnlib2 import version_2
 
         networks, assertions = version_2(text, declared)
-    else:
-        assertions = _version_1(text, declared)
     for count, assertion in enumerate(assertions, start=1):  # noqa: B007 - the last one
         formula = both(formula, clauses(assertion, declared))
     if not count:
         raise InputError("nothing is asserted.")
     return Stated(len(declared["X"]), len(declared["Y"]), formula, networks)
+
+
+def is_version_2(path: str | Path) -> bool:
+    """Whether a file begins like one of version 2.0; not if it cannot be read."""
+    with contextlib.suppress(InputError):
+        return _VERSION_2.match(read_text(path)) is not None
+    return False
 
 
 def parse_vnnlib(text: str, network: ReluNetwork | None = None) -> Property:

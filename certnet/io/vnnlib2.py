@@ -30,14 +30,7 @@ MOST_ENTRIES = 1 << 26
 """Entries of all tensors."""
 TYPES = {"Real": "real", "F16": "float16", "F32": "float32", "F64": "float64", "BF16": "bfloat16"}
 """Element types of numbers, by the package's names."""
-_SIGNS = {
-    "LessEqual": "<=",
-    "GreaterEqual": ">=",
-    "LessThan": "<",
-    "GreaterThan": ">",
-    "Equal": "==",
-    "NotEqual": "!=",
-}
+_SIGNS = {"LessEqual": "<=", "GreaterEqual": ">=", "LessThan": "<", "GreaterThan": ">", "Equal": "==", "NotEqual": "!="}
 _CAPITAL = re.compile(r"(\(\s*declare-(?:input|hidden|output)\s+(\w+)\s+)Real\b")
 _NUMBER = re.compile(
     r"""\[[^\]]*\]|"[^"]*"|(?<=[\s(])([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?)(?=[\s)])"""
@@ -111,11 +104,8 @@ def version_2(text: str, declared: Declared) -> tuple[tuple[Declaration, ...], I
     except (package.VNNLibException, ValueError, LookupError, OverflowError) as error:
         raise InputError(_complaint(error)) from None
     networks = tuple(_declarations(query, declared, capital))
-    places = {
-        tensor.name: ("X" if tensor.kind == "input" else "Y", tensor.start)
-        for network in networks
-        for tensor in network.tensors
-    }
+    tensors = (tensor for network in networks for tensor in network.tensors)
+    places = {tensor.name: ("X" if tensor.kind == "input" else "Y", tensor.start) for tensor in tensors}
     return networks, (_formula(assertion.expr, places) for assertion in query.assertions)
 
 

@@ -130,32 +130,22 @@ def monotonicity(
         reason = "the time limit was reached before the sign of all slopes was known"
     else:
         reason = "slopes of either sign are not ruled out where signs of neurons meet"
-    both = (met[1], met[-1]) if verdict is Verdict.REFUTED else (None, None)
+    rising, falling = (met[1], met[-1]) if verdict is Verdict.REFUTED else (None, None)
     ends = (float(slopes.min()), float(slopes.max()))
-    return Monotonicity(verdict, direction, reason, ends, *both, proof, search.leaves, clock.seconds)
+    return Monotonicity(verdict, direction, reason, ends, rising, falling, proof, search.leaves, clock.seconds)
 
 
 class _Search:
     """Splits signs of neurons until ``sign·S ≥ 0`` is proved on every leaf, or an input with another slope is found."""
 
     def __init__(
-        self,
-        network: ReluNetwork,
-        region: InputRegion,
-        feature: int,
-        output: int,
-        sign: int,
-        clock: Clock,
-        random_state: int,
+        self, network: ReluNetwork, region: InputRegion, feature: int, output: int, sign: int, clock: Clock, seed: int
     ) -> None:
-        self.network, self.region, self.feature, self.clock = network, region, feature, clock
-        self.random_state, self.certificates = random_state, list[Certificate | None]()
+        self.network, self.region, self.feature, self.sign, self.clock = network, region, feature, sign, clock
+        self.seed, self.certificates = seed, list[Certificate | None]()
         self.leaves, self.late, self.proved = 0, False, False
-        self.weights = [
-            sign * Fraction(v) * Fraction(u)
-            for v, u in zip(network.output[output].tolist(), network.hidden[:, feature].tolist(), strict=True)
-        ]
-        self.sign = sign
+        pairs = zip(network.output[output].tolist(), network.hidden[:, feature].tolist(), strict=True)
+        self.weights = [sign * Fraction(v) * Fraction(u) for v, u in pairs]
         low, high = preactivation_bounds(network, region)
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
             raise InputError("a pre-activation of these inputs overflows; give a smaller region.")
@@ -198,10 +188,10 @@ class _Search:
                 self.late = True
                 return None
             self.clock.tell(f"{self.leaves} leaves are proved, {len(stack) + 1} parts are open")
-            case, splits = self.case(signs), bool((signs == FREE).any())
+            case, splits = self.case(signs), (signs == FREE).any()
             value, x = self.relaxed(signs, case)
             if value > 0 or not splits:
-                result = verify(self.neurons, [case], time_limit=deadline.limit, random_state=self.random_state)
+                result = verify(self.neurons, [case], time_limit=deadline.limit, random_state=self.seed)
                 if result.verdict is Verdict.PROVED:
                     self.leaves += 1
                     self.certificates.append(result.certificate)
@@ -222,11 +212,8 @@ class _Search:
 
     def least(self, signs: IntArray) -> Fraction:
         """What S is at least, whatever the signs of free neurons are."""
-        least: Fraction = self.base
-        for w, sign in zip(self.slopes, signs.tolist(), strict=True):
-            if sign == ACTIVE or (sign == FREE and w < 0):
-                least += w
-        return least
+        pairs = zip(self.slopes, signs.tolist(), strict=True)
+        return sum((w for w, sign in pairs if sign == ACTIVE or (sign == FREE and w < 0)), self.base)
 
     def case(self, signs: IntArray) -> UnsafeCase:
         """These signs, and a bound on S that is at most 0."""
@@ -242,14 +229,14 @@ class _Search:
         return UnsafeCase(self.region, np.array([bound, *rows]), np.array([below(constant), *np.zeros(len(rows))]))
 
     def choose(self, signs: IntArray, x: FloatArray | None) -> int:
-        """The free neuron whose s the bound misses most at x; −1 where none is free."""
-        w, free = np.array([float(weight) for weight in self.slopes]), signs == FREE
+        """The free neuron whose s the bound misses most at x."""
+        w = np.array([float(weight) for weight in self.slopes])
         missed = np.abs(w)
         if x is not None:
             a = self.network.hidden[self.free] @ x + self.network.hidden_bias[self.free]
             assumed = np.where(w > 0, np.maximum(a, 0.0) / self.high, 1.0 - np.maximum(-a, 0.0) / -self.low)
             missed = missed * (1e-6 + np.abs(assumed - (a > 0)))
-        return int(np.argmax(np.where(free, missed, -1.0))) if free.any() else -1
+        return int(np.argmax(np.where(signs == FREE, missed, -1.0)))
 
     def relaxed(self, signs: IntArray, case: UnsafeCase) -> tuple[float, FloatArray | None]:
         """The least bound on S on the box where neurons have these signs, and a point; infinite where there is none.
@@ -259,25 +246,20 @@ class _Search:
         U, b = self.network.hidden[self.free], self.network.hidden_bias[self.free]
         k, (cost, *_) = len(b), case.H
         up, down, fixed = np.flatnonzero(cost[:k] > 0), np.flatnonzero(cost[k:] > 0), np.flatnonzero(signs != FREE)
+        hinged, widens = len(up) + len(down), float(len(fixed) == k)
         rows = np.vstack([U[up], -U[down], -signs[fixed, None] * U[fixed]])
         right = np.concatenate([-b[up], b[down], signs[fixed] * b[fixed]])
-        hinges = np.eye(len(rows))[:, : len(up) + len(down)]
-        room = np.zeros(len(rows))
-        room[len(up) + len(down) :] = np.linalg.norm(U[fixed], axis=1) if len(fixed) == k else 0.0
+        room = np.append(np.zeros(hinged), widens * np.linalg.norm(U[fixed], axis=1))
         result = linprog(
-            np.concatenate([np.zeros(U.shape[1]), cost[up], cost[k + down], [-1.0 if len(fixed) == k else 0.0]]),
-            A_ub=np.hstack([rows, -hinges, room[:, None]]),
+            np.concatenate([np.zeros(U.shape[1]), cost[up], cost[k + down], [-widens]]),
+            A_ub=np.hstack([rows, -np.eye(len(rows), hinged), room[:, None]]),
             b_ub=right,
-            bounds=[
-                *zip(self.region.lower, self.region.upper, strict=True),
-                *[(0.0, None)] * (len(up) + len(down)),
-                (0.0, 1.0),
-            ],
+            bounds=[*zip(self.region.lower, self.region.upper, strict=True), *[(0.0, None)] * hinged, (0.0, 1.0)],
             method="highs",
         )
         if result.x is None:
             return (math.inf if result.status == 2 else -math.inf), None
-        least = float(case.h[0]) if len(fixed) == k else float(result.fun + case.h[0])
+        least = float(case.h[0] if widens else result.fun + case.h[0])
         return least, project(self.region, result.x[None, : U.shape[1]])[0]
 
     def exactly(self, x: FloatArray, sign: int) -> FloatArray | None:

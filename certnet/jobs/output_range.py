@@ -7,7 +7,7 @@ tolerance below the least value that an attack met, and mostly this is the last 
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from certificates import Certificate, Robustness, Verdict
 from certificates.failure import Deadline
 from certificates.findings import figures, finite
+from certificates.robustness import LARGEST
 from certnet.jobs.radius import between
 from certnet.jobs.verify import verify
 from certnet.runtime.clock import Clock, Event
@@ -29,7 +30,7 @@ from certnet.search.margin_proofs import SAFETY, margin_sizes
 from certnet.search.regions import exact_point, pull_inside
 from formulations import InputError
 from formulations._validation import FloatArray, as_positive
-from formulations.arguments import array, real
+from formulations.arguments import array
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase, require_fitting
 from formulations.rounding import above, exact_array
@@ -37,7 +38,6 @@ from formulations.rounding import above, exact_array
 __all__ = ["Extremum", "FunctionRange", "OutputRange", "output_range"]
 
 
-LARGEST = float(np.finfo(np.float64).max)
 STEPS = 60  # Thresholds that are tried for one minimum at most.
 # Part of the time that is left which one threshold may take; what its search reached is proved by another one that
 # takes no longer.
@@ -111,8 +111,7 @@ class OutputRange(Result):
     @property
     def verdict(self) -> Verdict:
         """PROVED where all functions have bounds on either side, else UNKNOWN."""
-        proved = all(one.verdict is Verdict.PROVED for one in self.results)
-        return Verdict.PROVED if proved else Verdict.UNKNOWN
+        return Verdict.PROVED if all(one.verdict is Verdict.PROVED for one in self.results) else Verdict.UNKNOWN
 
     @property
     def reason(self) -> str:
@@ -125,7 +124,7 @@ class OutputRange(Result):
         return {**super().to_dict(), "results": [one.to_dict() for one in self.results]}
 
 
-@public(C=array, tolerance=real)
+@public(C=array)
 def output_range(
     network: ReluNetwork,
     region: InputRegion,
@@ -154,33 +153,29 @@ def output_range(
             region in which no input was found.
     """
     as_positive("tolerance", tolerance)
-    C = np.eye(network.outputs) if C is None else C
-    rows = np.atleast_2d(exact_array("C", C, np.ndim(C)))
+    rows = np.eye(network.outputs) if C is None else np.atleast_2d(exact_array("C", C, np.ndim(C)))
     signed = [UnsafeCase(region, sign * row[None], np.zeros(1)) for row in rows for sign in (1.0, -1.0)]
     require_fitting(network, signed)
     clock = Clock(time_limit, progress)
     clock.tell("attacks")
-    searches = [Least(network, case, random_state) for case in signed]
-    attacks = attack_all(
-        network, signed, rng=np.random.default_rng(random_state), deadline=Deadline.after(clock.left())
-    )
-    for search, found in zip(searches, attacks, strict=True):
+    slacks = [max(ROOM * SAFETY * size, math.ulp(0.0)) for size in margin_sizes(network, signed)]
+    searches = [Least(network, case, random_state, slack) for case, slack in zip(signed, slacks, strict=True)]
+    rng, deadline = np.random.default_rng(random_state), Deadline.after(clock.left())
+    for search, found in zip(searches, attack_all(network, signed, rng=rng, deadline=deadline), strict=True):
         search.meet(found.X)
     for _ in range(1 if time_limit is None else 2):
         # What some leave of their time the others have, once.
         waiting = [(number, search) for number, search in enumerate(searches) if search.open]
         for done, (number, search) in enumerate(waiting):
             # Of -c·f the least value is that of c·f with the other sign.
-            span = -searches[number - number % 2].attained - searches[number - number % 2 + 1].attained
+            span = -search.attained - searches[number ^ 1].attained
             gap = max(tolerance * max(span, 0.0), 2.0 * search.slack)
             clock.tell(f"function {number // 2 + 1} of {len(rows)}, {'maximum' if number % 2 else 'minimum'}")
             search.run(gap, Deadline.after(clock.left(1.0 / (len(waiting) - done))))
-    results = tuple(
-        FunctionRange(low.extremum(1.0), high.extremum(-1.0), low.open or high.open)
-        for low, high in zip(searches[::2], searches[1::2], strict=True)
-    )
-    certificate = together(network, [search.certificate for search in searches], provenance)
-    return OutputRange(results, certificate, clock.seconds)
+    pairs = zip(searches[::2], searches[1::2], strict=True)
+    results = tuple(FunctionRange(low.extremum(1.0), high.extremum(-1.0), low.open or high.open) for low, high in pairs)
+    certificates = [search.certificate for search in searches]
+    return OutputRange(results, together(network, certificates, provenance), clock.seconds)
 
 
 def said(functions: int, unknown: int, wide: int) -> str:
@@ -194,14 +189,10 @@ def together(
     network: ReluNetwork, certificates: Sequence[Certificate | None], provenance: Mapping[str, Any] | None
 ) -> Certificate | None:
     """One certificate of what certificates of ``verify`` about a network prove, which were checked one by one."""
-    cases: list[UnsafeCase] = []
-    proofs: list[Any] = []
-    for one in certificates:
-        if one is not None and isinstance(one.statement, Robustness):
-            cases += one.statement.cases
-            proofs += one.proofs
-    statement = Robustness(network, tuple(cases))
-    return Certificate(statement, tuple(proofs), provenance=dict(provenance or {})) if cases else None
+    known = [one for one in certificates if one is not None]
+    proofs = tuple(proof for one in known for proof in one.proofs)
+    statement = Robustness(network, tuple(case for one in known for case in one.cases))
+    return Certificate(statement, proofs, provenance=dict(provenance or {})) if known else None
 
 
 @dataclass(eq=False)
@@ -209,6 +200,7 @@ class Least:
     """What is known of the least value of the only row of a case: above ``proved``, and ``attained``.
 
     Attributes:
+        slack: what is given away to rounding.
         x: where it is attained.
         certificate: that no value is ``proved`` or less.
         reached: a threshold that a search came to, in floating point; worth a proof where it lies above ``proved``.
@@ -219,6 +211,7 @@ class Least:
     network: ReluNetwork
     case: UnsafeCase
     random_state: int
+    slack: float
     proved: float = -math.inf
     attained: float = math.inf
     x: FloatArray | tuple[Fraction, ...] | None = None
@@ -226,11 +219,6 @@ class Least:
     reached: float = -math.inf
     undecided: float = math.inf
     open: bool = True
-    slack: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        size = margin_sizes(self.network, [self.case])[0]
-        self.slack = max(ROOM * SAFETY * size, math.ulp(0.0))
 
     def extremum(self, sign: float) -> Extremum:
         """Of the function itself, or with sign −1 of the one whose negative this is."""
@@ -240,15 +228,13 @@ class Least:
 
     def meet(self, X: FloatArray) -> None:
         """Take note of the value at the first of the inputs X (n×d), or at one of the region near it."""
-        for x in X[:1]:
-            for point in (pull_inside(self.case.region, x), exact_point(self.case.region, x)):
-                if point is None:
-                    continue
-                y = exact_outputs(self.network, point)
-                exact = sum((weight * y[j] for j, weight in self.case.rows[0].weights), Fraction(0))
-                # Values beyond float64 are none that could be told.
-                if abs(exact) < LARGEST and (value := above(exact)) < self.attained:
-                    self.attained, self.x = value, point
+        points = (near(self.case.region, x) for x in X[:1] for near in (pull_inside, exact_point))
+        for point in (point for point in points if point is not None):
+            y = exact_outputs(self.network, point)
+            exact = sum((weight * y[j] for j, weight in self.case.rows[0].weights), Fraction(0))
+            # Values beyond float64 are none that could be told.
+            if abs(exact) < LARGEST and (value := above(exact)) < self.attained:
+                self.attained, self.x = value, point
 
     def run(self, gap: float, deadline: Deadline) -> None:
         """Narrow the two values down to the gap, until the deadline."""
@@ -263,27 +249,23 @@ class Least:
         for _ in range(STEPS):
             threshold, left = self._following(gap), deadline.left
             # A bound that was reached already has all the time to be proved, and the first one is in any case.
-            reached = threshold is not None and threshold <= self.reached
-            if threshold is None or (left <= 0 and not (reached and self.proved == -math.inf)):
+            if threshold is None or (left <= 0 and not (threshold <= self.reached and self.proved == -math.inf)):
                 break
-            share = 1.0 if reached else SHARE
+            share = 1.0 if threshold <= self.reached else SHARE
             self.decide(threshold, share * left if left < math.inf else None)
         self.open = not (self.proved >= self.attained - gap)
 
     def _following(self, gap: float) -> float | None:
         """The threshold to try next; None where the search has come to its end."""
-        best = self.attained - gap
+        best, much = self.attained - gap, self.attained - self.proved
         if self.proved >= best:
             return None
-        if self.proved == -math.inf:
+        if self.proved == -math.inf or self.reached - self.proved > WORTH * much:
             return min(self.reached, best) if self.reached > -math.inf else None
-        if self.reached - self.proved > WORTH * (self.attained - self.proved):
-            return min(self.reached, best)
         if best < self.undecided:
             return best
         if not self.undecided - self.proved > SIDE * gap:
             return None
-        much = self.attained - self.proved
         return self.attained - between(self.attained - self.undecided, much, much)
 
     def decide(self, threshold: float, time_limit: float | None) -> None:

@@ -41,6 +41,8 @@ ATTACK_WORK = 8_000_000  # Multiplications in one evaluation of all starts of an
 STARTS = (6, 48)  # Least and largest number of an attack's starts.
 # An attack ends at a margin below minus this part of the margin's size; nearer to 0 exact arithmetic might object.
 CLEAR = 1e-6
+OpenCase = tuple[int, MarginProblem, float]
+"""Number of a case, what is left of it, and the least margin that was met."""
 UNSAFE = {
     REAL: "in exact arithmetic: its margin is",
     FLOAT32: "however it is evaluated in float32: its margin is at most",
@@ -84,26 +86,19 @@ def verify(
         tree.require_fitting(network.width, len(cases))
     if semantics not in (REAL, FLOAT32):
         raise InputError(f"the semantics must be {REAL} or {FLOAT32}, not {shown(semantics)}.")
-    with np.errstate(all="ignore"):
-        # Overflow ends as a bound that is no number, which decides nothing.
-        work = _Verification(network, cases, clock, semantics, tree, random_state)
-        return work.run(dict(provenance or {}))
+    # Overflow ends as a bound that is no number, which decides nothing.
+    work = _Verification(network, cases, clock, semantics, random_state)
+    return work.run(tree, dict(provenance or {}))
 
 
 class _Verification:
     """A property at work: what has been seen of its cases so far."""
 
     def __init__(
-        self,
-        network: ReluNetwork,
-        cases: Sequence[UnsafeCase],
-        clock: Clock,
-        semantics: str,
-        tree: SplitTree | None,
-        random_state: int,
+        self, network: ReluNetwork, cases: Sequence[UnsafeCase], clock: Clock, semantics: str, seed: int
     ) -> None:
-        self.network, self.stated, self.clock, self.semantics = network, cases, clock, semantics
-        self.tree, self._seed, self.deadline = tree, random_state, Deadline.after(clock.left())
+        self.network, self.stated, self.clock = network, cases, clock
+        self.semantics, self._seed, self.deadline = semantics, seed, Deadline.after(clock.left())
         self._preactivations: dict[int, Bounds] = {}
         self.cases = cases if semantics == REAL else in_float32(network, cases, self._bounds)
         errors = [case.rounding for case in self.cases if case.rounding is not None]
@@ -120,9 +115,9 @@ class _Verification:
         """Made where something is left to attack, as NumPy's random numbers are imported for it."""
         return np.random.default_rng(self._seed)
 
-    def run(self, provenance: dict[str, Any]) -> VerificationResult:
+    def run(self, tree: SplitTree | None, provenance: dict[str, Any]) -> VerificationResult:
         """All regions first, with CROWN and an attack; then the open cases, the one nearest to being unsafe first."""
-        deadline, open_ = self.deadline, list[tuple[int, MarginProblem, float]]()
+        deadline, open_ = self.deadline, list[OpenCase]()
         for numbers in _by_region(self.cases):
             if self.sizes and deadline.passed:
                 self.timed_out = True
@@ -131,15 +126,11 @@ class _Verification:
             left = self._crowned(numbers)
             if not left:
                 continue
-            found = attack_all(
-                self.network,
-                [self.cases[number] for number, _ in left],
-                starts=int(np.clip(ATTACK_WORK // max(self.network.hidden.size * len(left), 1), *STARTS)),
-                rng=self.rng,
-                deadline=deadline,
-                until=-CLEAR * max(float(np.abs(problem.linear).max(initial=0.0)) for _, problem in left)
-                - 3.0 * self.rounding,
-            )
+            starts = np.clip(ATTACK_WORK // max(self.network.hidden.size * len(left), 1), *STARTS)
+            size = max(float(np.abs(problem.linear).max(initial=0.0)) for _, problem in left)
+            until = -CLEAR * size - 3.0 * self.rounding
+            asked = [self.cases[number] for number, _ in left]
+            found = attack_all(self.network, asked, starts=int(starts), rng=self.rng, deadline=deadline, until=until)
             for (number, problem), one in sorted(zip(left, found, strict=True), key=lambda pair: pair[1].margin):
                 self.attacked = min(self.attacked, one.margin)
                 # Rounding may hide on which side of 0 a margin is.
@@ -149,15 +140,14 @@ class _Verification:
                     return self._refuted(counterexample)
                 open_.append((number, problem, one.margin))
         open_.sort(key=lambda item: item[2])
-        refuted = self._searched(open_, deadline)
-        found_ = refuted or self._concluded(provenance)
+        found_ = self._searched(open_, tree, deadline) or self._concluded(provenance)
         if found_.verdict is Verdict.UNKNOWN and found_.report is not None and not deadline.passed:
             # The checker has refused a leaf: once more, with each asked about at once.
-            found_ = self._searched(open_, deadline, asks=True) or self._concluded(provenance)
+            found_ = self._searched(open_, tree, deadline, asks=True) or self._concluded(provenance)
         return found_
 
     def _searched(
-        self, open_: Sequence[tuple[int, MarginProblem, float]], deadline: Deadline, *, asks: bool = False
+        self, open_: Sequence[OpenCase], tree: SplitTree | None, deadline: Deadline, *, asks: bool = False
     ) -> VerificationResult | None:
         """Search the cases that are left, with the least margins that were met; a result where one is unsafe."""
         if open_:
@@ -171,7 +161,7 @@ class _Verification:
                 size=self.sizes[number],
                 deadline=deadline,
                 rng=self.rng,
-                splits=None if self.tree is None else self.tree.of(number),
+                splits=None if tree is None else tree.of(number),
                 asks=asks,
                 watch=lambda waiting, worst: self._tell(f"{waiting} parts are open", worst),
             ).run()

@@ -10,6 +10,7 @@ import pytest
 from certnet.cli.supports import CAPABILITIES
 from certnet.io import write_onnx
 from certnet.io.links import ENDINGS
+from certnet.runtime.abandon import OutOfTimeError
 from certnet.search.counterexample import exact_outputs
 from tests.cli.support import Call
 from tests.cli.test_verify import BOX as SIDES
@@ -118,6 +119,25 @@ def test_without_time_the_word_is_the_one_of_the_version(certnet: Call, files: P
     done = certnet("verify", text, "--network", f"N={files / 'hard.onnx'}", "--timeout", "1e-9")
     assert (done.code, done.out) == (3, "timed-out\n")
     assert "time limit" in done.err
+
+
+def test_a_time_out_while_reading_is_said_in_the_words_of_the_version(
+    certnet: Call, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(*_: object, **__: object) -> None:
+        raise OutOfTimeError
+
+    monkeypatch.setattr("certnet.cli.query.read_query", late)
+    later = query(files, "; of 2.0\n" + HEAD + "(assert (<= Y[0,0] Y[0,1]))")
+    old = files / "old.vnnlib"
+    old.write_text("; (vnnlib-version <2.0>)\n(declare-const X_0 Real)")
+    net = files / "net.onnx"
+    for call in ((later, "--network", f"N={net}"), (net, later)):
+        done = certnet("verify", *call)
+        assert (done.code, done.out) == (3, "timed-out\n")
+        assert "reading the files took all of the time limit" in done.err
+    assert certnet("verify", net, old).out.splitlines()[0] == "timeout"
+    assert certnet("verify", net, files / "absent.vnnlib").out.splitlines()[0] == "timeout"
 
 
 WRONG = {
