@@ -1,6 +1,5 @@
 """A certificate: a statement, proofs of it, and the numbers that are claimed. Nothing in it is trusted."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -8,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from certificates.proof import LiftedProof
-from certificates.subdivision import Subdivision
 from formulations.arrays import FloatArray, IntArray
 
 if TYPE_CHECKING:
+    from certificates.subdivision import Subdivision
     from formulations.network import ReluNetwork
     from formulations.robustness import InputRegion, UnsafeCase
 
@@ -21,6 +20,8 @@ def fingerprint(X: FloatArray, Y: FloatArray, sample_weight: FloatArray | None =
 
     Both zeros count as +0, so that −0.0 does not make other data of the same numbers.
     """
+    import hashlib  # loads OpenSSL, and small boxes do without
+
     weighted = [] if sample_weight is None or (sample_weight == 1).all() else [sample_weight]
     digest = hashlib.sha256()
     for array in (X, Y, *weighted):
@@ -81,7 +82,7 @@ class TrainingProof:
     W: FloatArray
     source: IntArray
     generator: IntArray
-    proof: LiftedProof | Subdivision
+    proof: "LiftedProof | Subdivision"
     U: FloatArray
     V: FloatArray
     output: FloatArray

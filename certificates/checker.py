@@ -7,8 +7,6 @@ REFUTED.
 """
 
 import time
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -16,19 +14,10 @@ from certificates.arithmetic import Arithmetic
 from certificates.arithmetic.machine import MachineFailure, rigorous
 from certificates.certificate import PROOFS, Certificate, Lipschitz, Robustness, Training
 from certificates.failure import Deadline, ProofFailure, require
-from certificates.lipschitz import prove_lipschitz
 from certificates.report import Report, Verdict
-from certificates.robustness import prove_robustness
-from certificates.training import prove_training
 from certificates.work import Work
 
 DEFAULT_TIME_LIMIT = 600.0
-PROVERS: dict[type, Callable[[Any, Certificate, Work], tuple[Verdict, str]]] = {
-    Training: prove_training,
-    Robustness: prove_robustness,
-    Lipschitz: prove_lipschitz,
-}
-"""What proves or refutes each statement and says why in a sentence; its figures go into the work."""
 
 
 def check(
@@ -59,12 +48,27 @@ def check(
     try:
         with rigorous(_order(certificate)):
             require(found == needed, f"the certificate has not the {len(needed)} proofs that it needs")
-            verdict, reason = PROVERS[type(statement)](statement, certificate, work)
+            verdict, reason = _proved(statement, certificate, work)
     except ProofFailure as failure:
         verdict, reason = Verdict.UNKNOWN, str(failure)
         if isinstance(failure, MachineFailure):
             work.figures.clear()
     return Report(verdict, reason, work.used.value, time.perf_counter() - start, **work.figures)
+
+
+def _proved(statement: Training | Robustness | Lipschitz, certificate: Certificate, work: Work) -> tuple[Verdict, str]:
+    """Whether it is proved or refuted, and why in a sentence; figures go into the work. One prover is loaded."""
+    if isinstance(statement, Training):
+        from certificates.training import prove_training
+
+        return prove_training(statement, certificate, work)
+    if isinstance(statement, Robustness):
+        from certificates.robustness import prove_robustness
+
+        return prove_robustness(statement, certificate, work)
+    from certificates.lipschitz import prove_lipschitz
+
+    return prove_lipschitz(statement, certificate, work)
 
 
 def _order(certificate: Certificate) -> int:

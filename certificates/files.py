@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import secrets
 import sys
 import time
 from collections.abc import Callable
@@ -24,7 +23,7 @@ def write_atomically(path: Path | str, write: Callable[[BinaryIO], None]) -> Non
         OSError: the folder is missing or read-only, or the disk is full.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
+    temporary = target.with_name(f".{target.name}.{os.urandom(8).hex()}.part")
     try:
         # Opened for exclusive creation, with the permissions that the umask gives any new file.
         with temporary.open("xb") as file:

@@ -138,10 +138,8 @@ def _prove_several(L: Fraction, cone: Cone, B: FloatArray, J: M, proof: LiftedPr
         return prove_nonnegative(cone, form, proof, matrix)
     T = -proof.complementarity[0]
     require((T >= 0).all(), "a complementarity multiplier is positive, and no product makes up for it")
-    require(
-        all(Fraction(t) * Fraction(other) >= 4 for t, other in zip(T[:N].tolist(), T[N:].tolist(), strict=True)),
-        "the multipliers of a neuron's two generators have a product below 4",
-    )
+    products = (Fraction(t) * Fraction(other) for t, other in zip(T[:N].tolist(), T[N:].tolist(), strict=True))
+    require(min(products, default=4) >= 4, "the multipliers of a neuron's two generators have a product below 4")
     rows, weights = matrix.exact(cone.generators[:N, :d]), matrix.exact(B)
     K = J + (weights.T @ rows).times(0.5)
     left = left - (rows.T @ rows.times(T[:N, None])).times(0.25)

@@ -62,7 +62,8 @@ def check_structure(
     require(((p >= 0) & (p <= q) & (q < positions)).all(), "a pair of multipliers is out of order or out of range")
     require_memory(100.0 * (count + neurons), "the proof")
     leaf = np.repeat(np.arange(leaves), np.diff(proof.pair_offset))
-    require(np.unique((leaf * positions + p) * positions + q).size == count, "a pair of multipliers is listed twice")
+    key = np.sort((leaf * positions + p) * positions + q)
+    require((key[1:] > key[:-1]).all(), "a pair of multipliers is listed twice")
     for at in np.flatnonzero(~(proof.multipliers >= 0))[:1]:
         pair = tuple(proof.pairs[at].tolist())
         raise ProofFailure(f"the multiplier of the pair {pair} is {proof.multipliers[at]:.3e}, which is negative")

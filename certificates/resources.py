@@ -38,10 +38,8 @@ def row_bytes(arithmetic: Arithmetic, rows: float, columns: float) -> float:
 
 def require_memory(needed: float, what: str) -> None:
     """Raise ``ProofFailure`` where ``what`` takes more bytes than the limit."""
-    require(
-        needed <= MEMORY_LIMIT,
-        f"{what} takes about {needed / 2**30:.3g} GiB of memory, and this checker stops at {MEMORY_LIMIT >> 30} GiB",
-    )
+    takes = f"{what} takes about {needed / 2**30:.3g} GiB of memory"
+    require(needed <= MEMORY_LIMIT, f"{takes}, and this checker stops at {MEMORY_LIMIT >> 30} GiB")
 
 
 def require_short(length: int) -> None:

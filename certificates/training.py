@@ -46,7 +46,6 @@ PROVED_SENTENCE = (
     "the slack rebuilt from the data is positive semidefinite, so W is dual feasible and its value bounds the "
     "objective of every network of every width"
 )
-
 CUT_SENTENCE = (
     "on cones that cover the weight space, small matrices rebuilt from the data are copositive, so W is dual feasible "
     "and its value bounds the objective of every network of every width"
@@ -101,11 +100,8 @@ def _check_numbers(s: Training, p: TrainingProof, lower_bound: float, objective:
     require(s.output_bias != NONE or not p.output.any(), "the network has an output bias, the statement none")
     require((s.sample_weight > 0).all(), "a sample weight is not positive")
     require_targets(loss_named(s.loss), s.Y)
-    found = fingerprint(s.X, s.Y, s.sample_weight)
-    require(
-        found == s.data_fingerprint,
-        f"the data have fingerprint {found[:12]}… but the certificate was made for {s.data_fingerprint[:12]}…",
-    )
+    found, made = fingerprint(s.X, s.Y, s.sample_weight), s.data_fingerprint
+    require(found == made, f"the data have fingerprint {found[:12]}… but the certificate was made for {made[:12]}…")
 
 
 def check_rows(
@@ -242,12 +238,7 @@ def network_objective(
 
 
 def fitted(
-    X: FloatArray,
-    centre: FloatArray,
-    U: FloatArray,
-    V: FloatArray,
-    output: FloatArray,
-    deadline: Deadline = NO_DEADLINE,
+    X: FloatArray, centre: FloatArray, U: FloatArray, V: FloatArray, a: FloatArray, deadline: Deadline = NO_DEADLINE
 ) -> tuple[FloatArray, FloatArray]:
     """Lower and upper bounds (n×c) of ``f − centre`` for the network's outputs f; not finite where they overflow.
 
@@ -257,7 +248,7 @@ def fitted(
 
     def outputs(matrix: type[E]) -> E:
         found = (matrix.exact(X) @ matrix.exact(U)).positive_part() @ matrix.exact(V.T) - matrix.exact(centre)
-        return found + matrix.exact(np.broadcast_to(output, centre.shape)) if output.any() else found
+        return found + matrix.exact(np.broadcast_to(a, centre.shape)) if a.any() else found
 
     found = outputs(timed(Enclosure, deadline))
     size = np.abs(found.mid) + found.rad

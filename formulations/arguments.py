@@ -40,14 +40,16 @@ def accepts(**kinds: Kind) -> Callable[[Function], Function]:
     """
 
     def decorate(function: Function) -> Function:
-        signature = inspect.signature(function)
-        defaults = {name: parameter.default for name, parameter in signature.parameters.items()}
+        parameters = inspect.signature(function).parameters
+        defaults = {name: parameter.default for name, parameter in parameters.items()}
+        in_order = [name for name, parameter in parameters.items() if parameter.kind is not parameter.KEYWORD_ONLY]
         call = ", ".join(name for name, default in defaults.items() if default is inspect.Parameter.empty)
         call = f"certnet.{function.__name__}({call})"
 
         @functools.wraps(function)
         def checked(*args: Any, **kwargs: Any) -> Any:
-            for name, value in signature.bind(*args, **kwargs).arguments.items():
+            # Too many or missing arguments are Python's to refuse, once those that are there are of the right kind.
+            for name, value in {**dict(zip(in_order, args, strict=False)), **kwargs}.items():
                 if name in kinds and not (value is None and defaults[name] is None):
                     require(name, value, kinds[name], call)
             return function(*args, **kwargs)
@@ -106,6 +108,10 @@ seconds = _rule(
     lambda value: value is None or 0 <= _number(value) < math.inf, "a number of seconds, or None for no limit"
 )
 real = _rule(lambda value: abs(_number(value)) < math.inf, "a finite number")
+number = _rule(lambda value: not math.isnan(_number(value)), "a number")
+integer = _rule(lambda value: isinstance(value, numbers.Integral) and not isinstance(value, bool), "a whole number")
+text = _rule(lambda value: isinstance(value, str), "text")
+function = _rule(callable, "a function")
 count = _rule(lambda value: isinstance(value, numbers.Integral) and _number(value) >= 0, "a whole number of 0 or more")
 positive_count = _rule(
     lambda value: isinstance(value, numbers.Integral) and _number(value) > 0, "a whole number of 1 or more"
@@ -118,6 +124,12 @@ def reals(name: str, value: Any) -> None:
     """Require a vector of real numbers."""
     if as_array(name, value).ndim != 1:
         raise InputError(f"{name} must be a list of numbers, not {shown(value)}.")
+
+
+def matrices(name: str, value: Any) -> None:
+    """Require a pair of matrices."""
+    if not (isinstance(value, tuple | list) and len(value) == 2 and all(as_array(name, U).ndim == 2 for U in value)):
+        raise InputError(f"{name} must be a pair of matrices, U (d×m) and V (c×m), not {shown(value)}.")
 
 
 def distinct(name: str, values: Iterable[float]) -> tuple[float, ...]:

@@ -151,7 +151,7 @@ class Presolved:
         return Primal(s @ s.T, space.outputs)
 
 
-@accepts(original=TrainingProgram)
+@accepts(original=TrainingProgram, kept=np.ndarray)
 def presolve(original: TrainingProgram, *, kept: NDArray[np.bool_] | None = None) -> Presolved | None:
     """Run both reductions, of the rows that are ``kept`` (n,) alone where that is given. None when every data row is
     zero: then the zero network is optimal."""

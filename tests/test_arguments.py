@@ -127,6 +127,18 @@ def test_what_travels_with_a_certificate_can_be_written(name: str) -> None:
         ("audit", "known", (5, "text", [1], np.eye(2))),
         ("audit", "provenance", (5, {1: Estimator()})),
         ("read_vnnlib", "network", (5, "text", CASES)),
+        *(("train", name, ("a", [], {}, 1j, print)) for name in ("tolerance", "gap", "max_nodes", "workers")),
+        *(("train", name, (5, [], {}, b"x")) for name in ("solver", "device", "progress")),
+        ("train", "tolerance", (float("nan"),)),
+        ("fit", "start", ("a", 5, [], {}, (np.eye(2), "a"), (np.eye(2),))),
+        ("fit", "max_rounds", ("a", 1.5, [])),
+        *(("fit", name, ("a", 5)) for name in ("callback", "better")),
+        ("presolve", "kept", ("a", [], 5)),
+        ("verify", "progress", ("a", 5)),
+        ("audit", "scheduler", (5, [])),
+        ("train_path", "resume", ("a", 5, [])),
+        ("TwoLayerNetwork", "classes", (5, "ab", {})),
+        ("TwoLayerNetwork", "columns", (5, "ab", ["a", "b"])),
     ],
 )
 def test_other_options(name: str, option: str, wrong: tuple[Any, ...]) -> None:
@@ -134,6 +146,20 @@ def test_other_options(name: str, option: str, wrong: tuple[Any, ...]) -> None:
     for value in wrong:
         with pytest.raises(InputError, match=option):
             function(**{**arguments, option: value})
+
+
+def test_numbers_of_solve_and_repair() -> None:
+    presolved = certnet.presolve(PROGRAM)
+    assert presolved is not None
+    program = presolved.program
+    for name in ("tolerance", "max_iterations", "solver", "callback", "warm_start"):
+        with pytest.raises(InputError, match=name):
+            certnet.solve(program, **{name: [1]})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="tolerance must be a number, not 'a'"):
+        certnet.solve(program, tolerance="a")  # type: ignore[arg-type]
+    dual = certnet.solve(program).dual
+    with pytest.raises(InputError, match="margin"):
+        certnet.repair(program, dual, margin="a")  # type: ignore[arg-type]
 
 
 def test_the_sentence_names_the_right_call() -> None:
@@ -151,3 +177,17 @@ def test_the_sentence_names_the_right_call() -> None:
         certnet.keeps_class(REGION, NETWORK, 0)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="read_relu_network"):
         certnet.write_onnx("a.onnx", Stored(NETWORK))  # type: ignore[arg-type]
+
+
+def test_data_in_the_place_of_a_program_are_told_what_to_become() -> None:
+    with pytest.raises(InputError, match=r"make one with certnet\.TrainingProgram\(X, Y, gamma\)"):
+        certnet.train(np.eye(2), np.eye(2))
+    with pytest.raises(TypeError, match="missing 1 required positional argument"):
+        certnet.train()
+    with pytest.raises(TypeError, match="takes 1 positional argument but 2 were given"):
+        certnet.train(PROGRAM, 1.0)
+
+
+def test_one_row_as_a_vector_is_called_so() -> None:
+    with pytest.raises(InputError, match="X is a vector where 2 columns are expected"):
+        Stored(NETWORK).predict_class(ROW + 1)

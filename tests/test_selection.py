@@ -97,7 +97,7 @@ def test_the_choice_is_what_did_best_on_the_way_down() -> None:
     assert found.rows == 40
     assert [f"{gamma:g}" in event.note for gamma, event in zip(found.gammas, told, strict=True)] == [True] * len(told)
     # The classes overlap, so that the smallest decay overfits: the path ended before it, and no end was chosen.
-    assert len(found.gammas) < selection.STEPS
+    assert len(found.gammas) < selection.SETTINGS.steps
     assert found.gammas[0] > found.gamma > found.gammas[-1]
     # About chance at the first.
     assert found.losses[0] == pytest.approx(np.log(2), rel=0.1)

@@ -6,7 +6,6 @@ from fractions import Fraction
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from flint import fmpq, fmpq_mat, fmpz
 from numpy.typing import NDArray
 
 from certificates.arithmetic.matrix import Arithmetic, Matrix
@@ -26,14 +25,16 @@ class RationalMatrix(Matrix):
     arithmetic: ClassVar[Arithmetic] = Arithmetic.EXACT
 
     @staticmethod
-    def number(value: Fraction) -> tuple[fmpq]:
+    def number(value: Fraction | float) -> tuple[Any]:
+        from flint import fmpq  # takes long to import, and small boxes do without
+
         return (fmpq(*value.as_integer_ratio()),)
 
     @classmethod
     def exact(cls, value: FloatArray) -> Self:
         cls.deadline.check()
-        entries = np.full(value.shape, fmpq(0), dtype=object)
-        entries[value != 0] = [fmpq(*x.as_integer_ratio()) for x in value[value != 0].tolist()]
+        entries = np.full(value.shape, *cls.number(0.0), dtype=object)
+        entries[value != 0] = [cls.number(x)[0] for x in value[value != 0].tolist()]
         return cls(entries)
 
     def by(self, other: Self) -> Self:
@@ -46,29 +47,32 @@ class RationalMatrix(Matrix):
         return type(self)(-self.value)
 
     def __matmul__(self, other: Self) -> Self:
-        right, entries = other.flint, list[fmpq]()
+        right, entries = other.flint, list[Any]()
         for first in range(0, len(self.value), LOOK):
             self.deadline.check()
             entries += (type(self)(self.value[first : first + LOOK]).flint * right).entries()
         return type(self)(np.array(entries, dtype=object).reshape(len(self.value), other.shape[1]))
 
     @property
-    def flint(self) -> fmpq_mat:
+    def flint(self) -> Any:
         """The same as a matrix of python-flint."""
+        from flint import fmpq_mat
+
         return fmpq_mat(*self.shape, self.value.ravel().tolist())
 
     def positive_part(self) -> Self:
         """max(M, 0)."""
-        return type(self)(np.maximum(self.value, fmpq(0)))
+        return type(self)(np.maximum(self.value, 0 * self.value))
 
     def norms(self) -> Self:
         """Upper bounds of the Euclidean norms of the rows, in a column; a relative 2^−100 too large at most."""
         found = self.exact(np.zeros((self.shape[0], 1)))
         for i, row in enumerate(self.value):
-            square = sum((x * x for x in row), fmpq(0))
+            square = sum(row * row, found.value[i, 0])
             p, q = int(square.p), int(square.q)
             shift = max(ROOT_BITS - p.bit_length() + q.bit_length(), 0) // 2 + 1
-            found.value[i] = fmpq(math.isqrt((p << 2 * shift) // q + 1) + 1, 1 << shift) if p else square
+            if p:
+                found.value[i] = self.number(Fraction(math.isqrt((p << 2 * shift) // q + 1) + 1, 1 << shift))
         return found
 
     @property
@@ -80,7 +84,7 @@ class RationalMatrix(Matrix):
 
     def psd_obstacle(self) -> str | None:
         """Decided by fraction-free symmetric elimination (Bareiss): ``pivot / previous`` is the Schur complement."""
-        n, previous = self.shape[0], fmpz(1)
+        n, previous = self.shape[0], 1
         rows = [row[: i + 1] for i, row in enumerate(self.flint.numer_denom()[0].tolist())] if n else []
         where = "the slack matrix is not positive semidefinite: pivot"
         for k in range(n):

@@ -16,10 +16,9 @@ the radii proves every matrix in the enclosure PSD. A run that stops proves noth
 import math
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
-from flint import arb, arb_mat, ctx
 
 from certificates.arithmetic.matrix import Arithmetic, Matrix
 from certificates.failure import NO_DEADLINE, Deadline
@@ -196,6 +195,8 @@ def sum_of_products(
     The sum is enclosed in a ball of many bits, so the bound is as a rule the nearest float64 on its side. Returns ±inf
     (the useless side) for entries that are not finite or exceed ``SAFE_SIZE``.
     """
+    from flint import arb, arb_mat, ctx  # takes long to import, and small boxes do without
+
     with ctx.workprec(PRECISION):
         total = arb(0)
         for a, b in ((np.ravel(a), np.ravel(b)) for a, b in factors):
@@ -210,11 +211,11 @@ def sum_of_products(
         return rounded(total, upper=upper)
 
 
-def rounded(ball: arb, *, upper: bool) -> float:
+def rounded(ball: Any, *, upper: bool) -> float:
     """The least float64 above all of a ball, or the largest below it; ±inf (the useless side) for NaN."""
     end, useless = (ball.upper(), math.inf) if upper else (ball.lower(), -math.inf)
     nearest = float(end)
     if math.isnan(nearest):
         return useless
-    holds = arb(nearest) >= end if upper else arb(nearest) <= end
+    holds = nearest >= end if upper else nearest <= end
     return nearest if holds else math.nextafter(nearest, useless)

@@ -22,7 +22,7 @@ from certificates.making.grouped_bound import best_grouped
 from certificates.making.shifted import complementary
 from certificates.making.shor_bound import Factor, Price
 from formulations import Dual, Program
-from formulations.arguments import accepts
+from formulations.arguments import accepts, real
 from formulations.arrays import FloatArray
 from formulations.errors import InputError
 from formulations.groups import GroupedDual
@@ -102,7 +102,7 @@ def raw_dual(W: FloatArray, N: FloatArray, t: FloatArray, *, gamma: float) -> Du
     return Dual(W, N / gamma)
 
 
-@accepts(program=Program, dual=Dual)
+@accepts(program=Program, dual=Dual, margin=real)
 def repair(program: Program, dual: Dual, *, margin: float = MARGIN) -> RepairedDual:
     """The best valid bound that this dual gives with a factor ν and a uniform shift τ (see the module's text).
 

@@ -45,7 +45,7 @@ def asked(subject: Subject, text: str, around: Around) -> tuple[ReluNetwork, dic
         if any(box.inputs != network.inputs for box in boxes):
             raise InputError(f"{text} makes inputs equal; give a box for each input, such as '[0,1],[0,1]'.")
         return network, {f"box {k}" if len(boxes) > 1 else "": box for k, box in enumerate(boxes)}
-    network, X = read_features(subject, subject.recipe(text, **vars(around.columns)))
+    network, X = read_features(subject, text, around.columns)
     chosen = parse_rows(around.rows, len(X))
     if around.radius is None:
         if around.norm is not None:

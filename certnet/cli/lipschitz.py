@@ -47,7 +47,7 @@ def lipschitz(
     else:
         if around.radius is None:
             raise InputError("--local needs --radius R, which says how far around each row the constant is to hold.")
-        read, X = read_features(subject, subject.recipe(local, **vars(around.columns)))
+        read, X = read_features(subject, local, around.columns)
         # Without a choice there is one constant a row, that of all outputs, which comes last.
         function, C, _ = functions_of(read.outputs, output, pair)[-1]
         norm = around.norm or "l2"

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from certificates import Certificate, Report, findings, write_certificate
+from certificates import Certificate, Report, findings
 from certnet.cli.exits import Exit as Exit
 from certnet.cli.show import first_line, stderr_console, tell
 from certnet.io.output import OutputFolder, Writer, files_in, json_writer, print_result, require_named, writing
@@ -72,6 +72,8 @@ def place_for(name: str, option: str, *, folder: bool) -> Path:
 
 def write_proof(path: Path, certificate: Certificate, notes: list[str]) -> dict[str, str]:
     """Write a certificate; returns where it is, for ``files``. A note says where that fails, which costs no answer."""
+    from certificates import write_certificate
+
     try:
         with writing(path):
             write_certificate(path, certificate)

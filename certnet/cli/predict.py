@@ -71,21 +71,22 @@ def predict(
     if table is not None:
         notes = (*notes, *against_targets(subject.read, table, columns))
     tell(*(() if shown.quiet else notes))
-    text = csv_text(columns, zip(*columns.values(), strict=True))
+    text, code, report = csv_text(columns, zip(*columns.values(), strict=True)), Exit.OK, dict[str, Any]()
+    if place is not None:
+        try:
+            write_file(place, text.encode())
+        except InputError as error:  # radii take long, so they go to stdout then
+            place, code, notes = None, Exit.USAGE, (*notes, str(error))
+            tell(f"certnet: {error}")
     if shown.json:
         results = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        files = {} if out is None else {"predictions": out}
+        files = {} if place is None else {"predictions": out}
         report = {**head("predict", None, f"{len(X)} rows were predicted"), "network": subject.name, "data": new}
         report |= {"results": results, "seconds": time.perf_counter() - started, "files": files, "notes": list(notes)}
-    if place is not None:
-        write_file(place, text.encode())
-    if shown.json or place is not None:
-        print_result(report if shown.json else {}, [str(place)], as_json=shown.json)
-    else:
-        print_result({}, [text.rstrip("\n")], as_json=False)
+    print_result(report, [text.rstrip("\n") if place is None else str(place)], as_json=shown.json)
     if interrupted:
         tell("certnet: Interrupted; the last rows have no radii.")
-    return Exit.INTERRUPTED if interrupted else Exit.OK
+    return Exit.INTERRUPTED if interrupted else code
 
 
 def _radii(

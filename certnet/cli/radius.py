@@ -48,7 +48,7 @@ def radius(
     if columns == Columns():
         X, *_ = new_rows(subject.read, data)
     else:
-        _, X = read_features(subject, subject.recipe(data, **vars(columns)))
+        _, X = read_features(subject, data, columns)
     read = subject.read.with_scores()
     names = [str(name) for name in subject.read.classes or range(read.outputs)]
     groups = [_tied(text, names) for text in tied or []]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from certnet.cli.limits import column_names
+from certnet.cli.parsing import refuse
 from certnet.io.load_network import named_network
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.runs import HOME, Run
@@ -17,8 +18,10 @@ from formulations._validation import FloatArray
 from formulations.network import ReluNetwork
 
 if TYPE_CHECKING:
+    from certnet.cli.options import Columns
     from certnet.io.dataset import Recipe
 
+BY_NAME = "the network finds its columns by name"
 REACH = 4.0
 """Radii are looked for up to so many times the deviation of a feature."""
 
@@ -75,11 +78,11 @@ class Subject:
     def recipe(self, source: str, *, drop: str | None = None, **given: Any) -> "Recipe":
         """How data are read for it: as those of its run, but for what is given and not None.
 
-        ``drop`` is the text of an option. A run knows its own columns, and needs it not.
-
         Raises:
-            InputError: ``drop`` names nothing.
+            InputError: ``drop``, the text of an option, names nothing, or the network knows its columns itself.
         """
+        if drop is not None and self.read.columns is not None:
+            raise InputError(f"Leave --drop out: {BY_NAME}.")
         given["drop"] = None if drop is None else column_names(drop, "--drop")
         if self.run is not None:
             return self.run.recipe_for(source, **given)
@@ -109,11 +112,11 @@ def read_rows(subject: Subject, recipe: "Recipe") -> tuple[ReluNetwork, FloatArr
     return network, X, Y
 
 
-def read_features(subject: Subject, recipe: "Recipe") -> tuple[ReluNetwork, FloatArray]:
+def read_features(subject: Subject, source: str, columns: "Columns") -> tuple[ReluNetwork, FloatArray]:
     """The same without targets, which a table need not have where the network finds its columns by name.
 
     Raises:
-        InputError: as ``read_rows``.
+        InputError: as ``read_rows``, or columns are named for a network that finds its own.
     """
     from certnet.io.answers import new_rows, require_kind
     from certnet.io.load_data import read_source
@@ -121,10 +124,11 @@ def read_features(subject: Subject, recipe: "Recipe") -> tuple[ReluNetwork, Floa
 
     read = subject.read
     if read.columns is not None:
-        return read.on(), new_rows(read, recipe.source)[0]
-    data = read_source(recipe.asked_by(None), Outputs(None))
+        refuse(columns, BY_NAME)
+        return read.on(), new_rows(read, source)[0]
+    data = read_source(subject.recipe(source, **vars(columns)).asked_by(None), Outputs(None))
     X = data.X if data.X_test is None else data.X_test
-    require_kind(read.network, X, None, recipe.source)
+    require_kind(read.network, X, None, source)
     return read.on(), X
 
 

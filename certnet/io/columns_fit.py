@@ -59,22 +59,19 @@ class Draft:
         chosen = [
             values[rows] if isinstance(values, np.ndarray) else [values[row] for row in rows] for values in self.values
         ]
-        found, left_out = self._fitted(chosen, {*(self.recipe.features or ())})
+        found, left_out = self._inputs(chosen, {*(self.recipe.features or ())})
         if not found:
             # Numbers that are all there is will be meant, whatever they look like.
-            found, left_out = self._fitted(chosen, {column.name for column in self.columns if column.kind == "number"})
+            found, left_out = self._inputs(chosen, {column.name for column in self.columns if column.kind == "number"})
         if not found:
             reasons = listed([f"{column} is left out because {reason}" for column, reason in left_out], width=120)
-            said = [
-                f"{self.table.name} has no column to learn from: {reasons}; name some with --features.",
-                *self.notes,
-            ]
-            raise InputError(" ".join(said))
+            said = f"{self.table.name} has no column to learn from: {reasons}; name some with --features."
+            raise InputError(" ".join([said, *self.notes]))
         _require_few(self.table.name, found)
         fitted = Columns(tuple(found), self.recipe.impute, tuple(left_out), name)
         return fitted, tuple(self._suspicions(fitted, chosen, target[rows], classes))
 
-    def _fitted(self, chosen: Sequence[Values], asked: Set[str]) -> tuple[list[Column], list[tuple[str, str]]]:
+    def _inputs(self, chosen: Sequence[Values], asked: Set[str]) -> tuple[list[Column], list[tuple[str, str]]]:
         """The inputs, and names and reasons of the others; those that are asked for stay where they can."""
         found, left_out = [], []
         for column, values, training in zip(self.columns, self.values, chosen, strict=True):
@@ -118,21 +115,22 @@ def draft(table: Table, recipe: Recipe) -> Draft:
     columns, values, wrong, notes = [], [], [], []
     for name in table.names:
         column, remarks = kind_of(table, name, recipe)
-        notes += remarks
-        found: Values
-        complaints: list[str] = []
-        if column.kind == "category":
-            found = names(table, name)
-            gone = [row for row, value in enumerate(found) if value is None]
-        else:
-            found, complaints = numbers(table, name, _NUMBERS) if column.kind == "number" else column.values(table)
-            gone = [] if complaints else np.flatnonzero(np.isnan(found)).tolist()
-        if gone and recipe.impute == "none":
-            complaints = [absent(table, name, gone)]
+        found, complaints = _values(column, table)
+        if recipe.impute == "none" and not complaints:
+            gone = np.flatnonzero([value is None for value in found] if isinstance(found, list) else np.isnan(found))
+            complaints = [absent(table, name, gone)] if len(gone) else []
         columns.append(column)
         values.append(found)
         wrong += complaints
+        notes += remarks
     return Draft(table, recipe, tuple(columns), tuple(values), tuple(wrong), tuple(notes))
+
+
+def _values(column: Column, table: Table) -> tuple[Values, list[str]]:
+    """What the cells of a column say, and complaints."""
+    if column.kind == "category":
+        return names(table, column.name), []
+    return numbers(table, column.name, _NUMBERS) if column.kind == "number" else column.values(table)
 
 
 def _fitted(column: Column, values: Values, recipe: Recipe, asked: bool) -> tuple[Column, str | None]:
@@ -181,17 +179,8 @@ def _fitted_names(column: Column, values: list[str | None], recipe: Recipe, aske
     kept = [name for name in order if asked or counts[name] >= enough][:MOST_CATEGORIES]
     if not kept:
         return column, f"each of its values occurs in fewer than {enough} training rows"
-    fill = order[0] if recipe.impute == "most-frequent" else None
-    return (
-        replace(
-            column,
-            categories=tuple(sorted(kept, key=_order)),
-            other=len(kept) < len(counts),
-            indicator=gone >= enough,
-            fill=fill,
-        ),
-        None,
-    )
+    fill, known = order[0] if recipe.impute == "most-frequent" else None, tuple(sorted(kept, key=_order))
+    return replace(column, categories=known, other=len(kept) < len(counts), indicator=gone >= enough, fill=fill), None
 
 
 def _order(name: str) -> tuple[bool, float, str]:

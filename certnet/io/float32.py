@@ -15,6 +15,7 @@ from typing import Any
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.onnx_graph import decoded
 from certnet.io.onnx_operators import COPIED, PLACED
+from certnet.io.onnx_tensors import EXTERNAL, to_array
 from certnet.io.packed import ending
 from formulations import InputError
 from formulations.network import ReluNetwork
@@ -124,7 +125,4 @@ def _is_idle(node: Any, inputs: Mapping[str, Any], initial: Mapping[str, Any]) -
 
 def _is_zero(tensor: Any) -> bool:
     """Whether a TensorProto of the file itself holds zeros alone."""
-    import onnx
-
-    inside = tensor is not None and tensor.data_location != onnx.TensorProto.EXTERNAL
-    return inside and not onnx.numpy_helper.to_array(tensor).any()
+    return tensor is not None and tensor.data_location != EXTERNAL and not to_array(tensor).any()

@@ -1,7 +1,7 @@
 """A two-layer ReLU network: what a user keeps, predicts with, and stores, and what files of other tools hold."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,8 +31,8 @@ LARGEST_FILE = 2**31
 """Bytes of a network's file."""
 _MEMBERS = ("U", "V", "hidden_bias", "output_bias", "offset", "scale")
 ROUNDED = (
-    "The network's weights were computed from the numbers it was given with, such as a standardisation, in float64, "
-    "which may round; everything is about the weights that came out, as a certificate holds them."
+    "What the network does beside its two layers, such as standardising, was multiplied into its weights in float64, "
+    "which may round; answers are about the weights that came out."
 )
 FOLDED = (
     "The network standardises features in its own way; that was folded into its hidden weights, and the weight decay "
@@ -78,10 +78,14 @@ class TwoLayerNetwork(Result):
         if self.scale is not None and not (self.scale > 0).all():
             raise InputError("scale must be positive in every entry; use 1 for a feature that is not scaled.")
         if self.classes is not None:
+            if isinstance(self.classes, str | bytes | Mapping) or not isinstance(self.classes, Iterable):
+                raise InputError(f"classes must be a list of names, not {shown(self.classes)}.")
             classes = tuple(str(name) for name in self.classes)
             if len(classes) not in ({1, 2} if c == 1 else {c}) or len(set(classes)) != len(classes):
                 raise InputError(f"classes must hold {c} different names, one for each output.")
             object.__setattr__(self, "classes", classes)
+        if self.columns is not None and not hasattr(self.columns, "feature_names"):
+            raise InputError(f"columns must be those of a network that was read, not {shown(self.columns)}.")
         if self.columns is not None and len(self.columns.feature_names) != d:
             raise InputError(f"columns make {len(self.columns.feature_names)} features where the network takes {d}.")
 

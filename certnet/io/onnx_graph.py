@@ -22,7 +22,7 @@ from certnet.io.onnx_nodes import apply
 from certnet.io.onnx_operators import ELEMENTS, FOLDED, MOVES, ROUNDED, advice
 from certnet.io.onnx_reference import Node, Opsets
 from certnet.io.onnx_signals import LARGEST_SIGNAL, Operand, OtherNodeError, Signal, refuse_within, settled
-from certnet.io.onnx_tensors import Tensors, plain
+from certnet.io.onnx_tensors import Tensors, part_of_onnx, plain
 from certnet.io.packed import Array, read_bytes
 from formulations import InputError
 
@@ -50,14 +50,14 @@ def read_onnx(path: Path, *, output: str | None = None, shapes: Shapes | None = 
     if output is not None:
         del model.graph.output[:]
         model.graph.output.add(name=output)
-    return _Graph(path, model, importlib.import_module("onnx"), shapes).network()
+    return _Graph(path, model, shapes).network()
 
 
 def decoded(path: Path) -> Any:
     """The ModelProto of a file."""
     try:
-        onnx = importlib.import_module("onnx")
         decode_error = importlib.import_module("google.protobuf.message").DecodeError
+        messages = part_of_onnx("onnx_ml_pb2")
     except ImportError:
         raise InputError(
             f"Reading {path.name} needs the onnx package; install it with pip install 'certnet[onnx]', or save the "
@@ -65,7 +65,7 @@ def decoded(path: Path) -> Any:
         ) from None
     content = read_bytes(path, LARGEST_FILE)
     try:
-        model = onnx.load_model_from_string(content)
+        model = messages.ModelProto.FromString(content)
     except (decode_error, ValueError, RecursionError):
         raise InputError(f"{path.name} is no ONNX file or was cut off; export the network again.") from None
     if not _names_are_text(model):
@@ -88,12 +88,12 @@ def _names_are_text(model: Any) -> bool:
 
 
 class _Graph:
-    """A graph, how its tensors are decoded, its inputs' shapes if these are known, and the file's name."""
+    """A graph, its inputs' shapes if these are known, and the file's name."""
 
-    def __init__(self, path: Path, model: Any, onnx: Any, shapes: Shapes | None = None) -> None:
+    def __init__(self, path: Path, model: Any, shapes: Shapes | None = None) -> None:
         self.source, self.graph, self._known_shapes = path.name, model.graph, shapes
-        self._tensors = Tensors(path, onnx.numpy_helper.to_array)
-        self._opsets = Opsets(self.source, model, onnx, self._tensors)
+        self._tensors = Tensors(path)
+        self._opsets = Opsets(self.source, model, self._tensors)
         self._initial = {tensor.name: tensor for tensor in self.graph.initializer}
         self._inputs = [value for value in self.graph.input if value.name not in self._initial]
         self._rounded, self._total, self._counted = False, 0, set[int]()

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from certnet.io.onnx_tensors import Tensors, plain
+from certnet.io.onnx_tensors import Tensors, part_of_onnx, plain
 from certnet.io.packed import Array
 from formulations import InputError
 
@@ -22,6 +22,8 @@ OLDEST = 7
 """The first opset in which constants are broadcast as NumPy does."""
 _SMALL = 2**16
 """Entries up to which numbers of a tensor may be shapes, which shape inference looks at."""
+_FIELDS = "f i s t g floats ints strings tensors graphs sparse_tensor sparse_tensors tp type_protos"
+"""Fields of an AttributeProto, in the order of the types that they hold."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +66,7 @@ class Node:
         copy.input.extend(names)
         opset = {"": self.version}
         try:
-            self._require_sizes(onnx, copy, given)
+            sizes = self._sizes(onnx, copy, given)
             ends = [[onnx.ValueInfoProto(name=name) for name in part] for part in (given, copy.output)]
             graph = onnx.helper.make_graph([copy], "node", *ends)
             with np.errstate(all="ignore"):
@@ -74,10 +76,14 @@ class Node:
         except Exception as error:  # noqa: BLE001  # The reference raises whatever NumPy raises.
             reason = " ".join(str(error).split())[:120]
             raise InputError(f"cannot act on what comes in ({reason or type(error).__name__})") from None
+        if [np.shape(array) for array in found] != sizes:
+            # The reference has another idea of the operator than the standard, as of Slice where all of it is left out.
+            raise InputError(f"makes results of sizes {sizes}, which the onnx package computes otherwise")
         return [plain(np.asarray(array), "a result") for array in found]
 
-    def _require_sizes(self, onnx: Any, copy: Any, given: Mapping[str, Array]) -> None:
-        make = onnx.helper
+    def _sizes(self, onnx: Any, copy: Any, given: Mapping[str, Array]) -> list[tuple[int, ...]]:
+        """Of the outputs, by the standard."""
+        make, sizes = onnx.helper, []
         types = {
             name: make.make_tensor_type_proto(make.np_dtype_to_tensor_dtype(array.dtype), array.shape)
             for name, array in given.items()
@@ -90,22 +96,24 @@ class Node:
             dimensions = outputs[name].tensor_type.shape.dim if name in outputs else None
             if dimensions is None or any(not entry.HasField("dim_value") for entry in dimensions):
                 raise InputError("makes a result of unknown size; export the network with fixed shapes")
-            if math.prod(entry.dim_value for entry in dimensions) > LARGEST_RESULT:
+            sizes.append(tuple(entry.dim_value for entry in dimensions))
+            if math.prod(sizes[-1]) > LARGEST_RESULT:
                 raise InputError(f"makes a result of more than {LARGEST_RESULT} entries")
+        return sizes
 
 
 class Opsets:
     """The operators that a file may use; refused are opsets that this reader or the onnx package does not know."""
 
-    def __init__(self, source: str, model: Any, onnx: Any, tensors: Tensors) -> None:
-        self._source, self._onnx, self._tensors = source, onnx, tensors
+    def __init__(self, source: str, model: Any, tensors: Tensors) -> None:
+        self._source, self._tensors, self._schemas = source, tensors, part_of_onnx("onnx_cpp2py_export").defs
         self._versions: dict[str, int] = {}
         self._functions = {("" if f.domain in _STANDARD else f.domain, f.name) for f in model.functions}
         for entry in model.opset_import:
             domain = "" if entry.domain in _STANDARD else entry.domain
             if self._versions.setdefault(domain, entry.version) != entry.version:
                 raise InputError(f"{source} names two versions of the operators {domain!r}; export the network again.")
-        version, newest = self._versions.get("", 0), onnx.defs.onnx_opset_version()
+        version, newest = self._versions.get("", 0), self._schemas.schema_version_map()[""][1]
         if not OLDEST <= version <= newest:
             raise InputError(
                 f"{source} has opset {version}, but certnet reads {OLDEST} to {newest}; convert the file with "
@@ -121,7 +129,7 @@ class Opsets:
         if (domain, proto.op_type) in self._functions:
             raise InputError(f"{label} is a function of the file's own; put in its nodes with onnx.inliner.")
         try:
-            schema = self._onnx.defs.get_schema(proto.op_type, version, domain)
+            schema = self._schemas.get_schema(proto.op_type, version, domain)
         except Exception:  # noqa: BLE001  # A class of the extension module, which has no public name.
             raise InputError(
                 f"{label} is no operator of {domain or 'ONNX'} {version or '(which the file does not name)'}; export "
@@ -137,8 +145,10 @@ class Opsets:
             if not least <= count <= most:
                 raise InputError(f"{label} has {count} {word} where {least} are expected; export the network again.")
         known, names = schema.attributes, [entry.name for entry in proto.attribute]
-        defaults = (entry.default_value for entry in known.values() if entry.default_value.name)
-        attributes = {entry.name: self._value(entry) for entry in defaults}
+        decode = part_of_onnx("onnx_ml_pb2").AttributeProto.FromString
+        # Its default value, decoded, is a property that the whole package adds.
+        defaults = (decode(entry._default_value) for entry in known.values())
+        attributes = {entry.name: self._value(entry) for entry in defaults if entry.name}
         for entry in proto.attribute:
             fitting = entry.name in known and entry.type == int(known[entry.name].type) and not entry.ref_attr_name
             if not fitting or names.count(entry.name) > 1:
@@ -152,7 +162,11 @@ class Opsets:
         return Node(proto, label, proto.op_type, inputs, attributes, schema, version)
 
     def _value(self, entry: Any) -> Any:
-        value = self._onnx.helper.get_attribute_value(entry)
-        if isinstance(value, self._onnx.TensorProto):
+        """What an AttributeProto holds."""
+        field = _FIELDS.split()[entry.type - 1]
+        value = getattr(entry, field)
+        if field == "t":
             return self._tensors.array(value)
-        return value.decode(errors="replace") if isinstance(value, bytes) else value
+        if field == "s":
+            return value.decode(errors="replace")
+        return list(value) if field.endswith("s") else value

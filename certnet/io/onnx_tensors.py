@@ -4,7 +4,10 @@ A file beside the model is named by the model, so it may be hostile: it has to l
 all numbers together must not take more memory than one file may.
 """
 
-from collections.abc import Callable
+import importlib.util
+import sys
+import threading
+from importlib.machinery import PathFinder
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,17 +18,52 @@ from certnet.io.packed import Array, unreadable
 from formulations import InputError
 from formulations.rounding import as_double
 
-_EXTERNAL = 1
+EXTERNAL = 1
+"""The place of numbers that stand in another file, as TensorProto numbers it."""
 _DAMAGE = (ValueError, TypeError, KeyError, OverflowError, MemoryError, NotImplementedError, AttributeError)
 _WIDENED = ("bfloat16",)
 """Types that NumPy lacks and float32 contains."""
+_COMMON = {1: ("float_data", "<f4"), 7: ("int64_data", "<i8"), 11: ("double_data", "<f8")}
+"""Where numbers of float32, int64 and float64 stand that are not raw, and their types for NumPy."""
+_LOADING = threading.Lock()
+
+
+def part_of_onnx(name: str) -> Any:
+    """A module of the onnx package; alone, as importing all of the package takes longer than proving a small box.
+
+    Raises:
+        ImportError: it is missing.
+    """
+    name = f"onnx.{name}"
+    with _LOADING:
+        if name not in sys.modules:
+            package = importlib.util.find_spec("onnx")
+            spec = package and PathFinder.find_spec(name, package.submodule_search_locations)
+            if spec is None or spec.loader is None:
+                raise ImportError(name)
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            sys.modules[name] = module  # the package, imported later, has to find it
+        return sys.modules[name]
+
+
+def to_array(tensor: Any) -> Array:
+    """The numbers, truth values or texts of a TensorProto, which are in it; bytes that do not fit are a ValueError."""
+    if tensor.data_type not in _COMMON or tensor.HasField("segment"):
+        from onnx import numpy_helper
+
+        return np.asarray(numpy_helper.to_array(tensor))
+    field, kind = _COMMON[tensor.data_type]
+    inside = tensor.HasField("raw_data")
+    values = np.frombuffer(tensor.raw_data, kind) if inside else np.array(getattr(tensor, field), kind)
+    return values.astype(kind[1:], copy=False).reshape(tensor.dims)
 
 
 class Tensors:
     """Decodes the tensors of one file; floating-point numbers become float64, which holds them exactly."""
 
-    def __init__(self, path: Path, to_array: Callable[[Any], Array]) -> None:
-        self._path, self._to_array, self._bytes = path, to_array, 0
+    def __init__(self, path: Path) -> None:
+        self._path, self._bytes = path, 0
 
     def array(self, tensor: Any) -> Array:
         """The numbers, truth values or texts of a TensorProto."""
@@ -33,9 +71,9 @@ class Tensors:
         try:
             if any(length < 0 for length in tensor.dims):
                 raise ValueError(tensor.dims)
-            if tensor.data_location == _EXTERNAL:
+            if tensor.data_location == EXTERNAL:
                 tensor = self._beside(tensor, name)
-            array = np.asarray(self._to_array(tensor))
+            array = to_array(tensor)
         except InputError:
             raise
         except _DAMAGE:

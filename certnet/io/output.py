@@ -11,7 +11,6 @@ import errno
 import itertools
 import os
 import re
-import secrets
 import shutil
 import sys
 import tempfile
@@ -75,7 +74,7 @@ class OutputFolder:
             InputError: a file cannot be written, for example on a full disk.
         """
         try:
-            staging = self.path / f".certnet-{secrets.token_hex(8)}"
+            staging = self.path / f".certnet-{os.urandom(8).hex()}"
             staging.mkdir()
             try:
                 (staging / _NEW).mkdir()

@@ -3,19 +3,19 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from certificates.certificate import FLOAT32, REAL
 from certnet.io.cases import Property
 from certnet.io.charge import charged
-from certnet.io.declared import declared_network
-from certnet.io.float32 import require_plain
-from certnet.io.joint import side_by_side
 from certnet.io.load_network import read_network
 from certnet.io.vnnlib import Stated, in_file, read_text, stated
-from certnet.io.vnnlib2 import Declaration, Tensor
 from certnet.runtime.abandon import abandonable
 from formulations import InputError
 from formulations.network import ReluNetwork
+
+if TYPE_CHECKING:
+    from certnet.io.vnnlib2 import Declaration, Tensor
 
 GUARANTEED = (REAL, FLOAT32)
 """Element types for which answers hold: of real numbers, and whatever evaluates float32."""
@@ -33,12 +33,12 @@ class Query(Property):
     """
 
     network: ReluNetwork
-    networks: tuple[Declaration, ...]
+    networks: "tuple[Declaration, ...]"
     semantics: str
     scores: int
 
     @property
-    def tensors(self) -> tuple[Tensor, ...]:
+    def tensors(self) -> "tuple[Tensor, ...]":
         """All that are declared, in this order."""
         return tuple(tensor for network in self.networks for tensor in network.tensors)
 
@@ -73,12 +73,17 @@ def _read(path: str | Path, files: Mapping[str, str] | str, semantics: str) -> Q
             (file,) = [files] if isinstance(files, str) else files.values()
             read = read_network(file)
             if semantics == FLOAT32:
+                from certnet.io.float32 import require_plain
+
                 require_plain(file, read)
             return _query(found, read.on(), semantics)
+        from certnet.io.declared import declared_network
+        from certnet.io.joint import side_by_side
+
         if isinstance(files, str):
             files = dict.fromkeys([network.name for network in found.networks if network.equal_to is None][:1], files)
         _require_named(found.networks, files)
-        semantics = FLOAT32 if FLOAT32 in _elements(found.networks) else semantics
+        semantics = semantics_of(found.networks, semantics)
         known: dict[str, ReluNetwork] = {}
         for network in found.networks:
             file = files[network.equal_to or network.name]
@@ -113,7 +118,7 @@ def _query(found: Stated, network: ReluNetwork, semantics: str) -> Query:
     )
 
 
-def _require_named(networks: tuple[Declaration, ...], files: Mapping[str, str]) -> None:
+def _require_named(networks: "tuple[Declaration, ...]", files: Mapping[str, str]) -> None:
     wanted = [network.name for network in networks if network.equal_to is None]
     missing = next((name for name in wanted if name not in files), None)
     if missing is not None:
@@ -125,8 +130,8 @@ def _require_named(networks: tuple[Declaration, ...], files: Mapping[str, str]) 
         raise InputError(f"--network names {extra}, {why}; leave it out.")
 
 
-def _elements(networks: tuple[Declaration, ...]) -> set[str]:
-    """The element types that are declared; for all of them an answer can be guaranteed."""
+def semantics_of(networks: "tuple[Declaration, ...]", otherwise: str) -> str:
+    """Float32 where that is declared; for all types that are an answer can be guaranteed."""
     elements = {tensor.element for network in networks for tensor in network.tensors}
     other = next((element for element in sorted(elements) if element not in GUARANTEED), None)
     if other is not None:
@@ -134,4 +139,4 @@ def _elements(networks: tuple[Declaration, ...]) -> set[str]:
             f"it declares {other}, for which certnet guarantees nothing; declare real to have networks of every type "
             "taken as functions of real numbers."
         )
-    return elements
+    return FLOAT32 if FLOAT32 in elements else otherwise

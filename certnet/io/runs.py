@@ -3,7 +3,6 @@
 Nothing in a folder is believed: figures are shown as the report states them, and ``certnet check`` proves them anew.
 """
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -145,7 +144,7 @@ def read_run(path: str | Path) -> Run:
     if not (folder / REPORT).is_file():
         inside = _runs_in(folder)
         if (folder / TABLE).is_file() or inside:
-            raise InputError(f"{folder} holds several runs; name one of them: {_named(inside) or 'none is finished'}.")
+            raise InputError(f"{folder} holds runs; name one of them: {_named(inside) or 'none is finished'}.")
         raise InputError(
             f"{folder} holds no {REPORT}, so it is no folder of a finished run; name one that certnet train made."
         )
@@ -216,6 +215,8 @@ def _named(folders: Sequence[Path]) -> str:
 def _absent(path: str) -> InputError:
     if Path(path).is_file():
         return InputError(f"{path} is a file; name the folder of a run, which certnet train makes.")
+    import difflib
+
     names = runs_here()
     close = difflib.get_close_matches(Path(path).name, names, n=1)
     there = f"there are {_named([HOME / name for name in names])}" if names else "certnet train makes one"

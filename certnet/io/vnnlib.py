@@ -11,20 +11,25 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from certnet.io.cases import Property, asked
-from certnet.io.clauses import VARIABLE, Clause, Declared, Expression, both, clauses, shown
+from certnet.io.clauses import MOST_NESTED, VARIABLE, Clause, Declared, Expression, both, clauses, shown
 from certnet.io.endings import before_ending
 from certnet.io.packed import read_bytes
-from certnet.io.vnnlib2 import MOST_NESTED, Declaration, is_version_2, spelled, version_2
 from formulations import InputError
 from formulations.arguments import accepts, location
 from formulations.network import ReluNetwork
+
+if TYPE_CHECKING:
+    from certnet.io.vnnlib2 import Declaration
 
 __all__ = ["read_vnnlib"]
 
 LARGEST_FILE = 1 << 26
 """Bytes, unpacked."""
+_VERSION_2 = re.compile(r"\ufeff?(?:\s|;[^\r\n]*+)*+\((?:vnnlib-version|declare-network)\b")
+"""A first command that version 2.0 alone has, after comments."""
 _TOKEN = re.compile(r""";[^\r\n]*|[()]|"[^"]*"|\|[^|]*\||[^\s()";|]+|["|]""", re.ASCII)
 """A comment, a bracket, a string or a quoted symbol, which may hold brackets, a word, or a quote that is not closed."""
 
@@ -38,6 +43,8 @@ def read_vnnlib(path: str | Path, network: ReluNetwork | None = None) -> Propert
         network: whose property it is. What relates several inputs, or inputs and outputs, can be read with it alone, as
             can rows over several outputs whose coefficients no factor makes float64 numbers: what rounding them changes
             is bounded over its outputs. The cases are about ``Property.network`` then.
+
+    A type that the file declares for its tensors is the caller's to respect: ``verify(…, semantics="float32")``.
 
     Raises:
         InputError: the file is missing, too large, not of this form, or of another network; the sentence says what and
@@ -79,7 +86,7 @@ class Stated:
     inputs: int
     outputs: int
     formula: list[Clause]
-    networks: tuple[Declaration, ...] = ()
+    networks: "tuple[Declaration, ...]" = ()
 
     def of(self, network: ReluNetwork | None) -> Property:
         """What is asked of a network with these inputs and outputs."""
@@ -93,7 +100,12 @@ class Stated:
                 )
             if network.ending is not None:
                 formula = before_ending(formula, network.ending, network.outputs)
-        return asked(formula, (self.inputs, self.outputs), network, lambda number: spelled(self.networks, number))
+        return asked(formula, (self.inputs, self.outputs), network, self._spelled)
+
+    def _spelled(self, number: int) -> str:
+        """An input as the text spells it."""
+        texts = (network.spelled(number) for network in self.networks)
+        return next(filter(None, texts), f"X_{number}")
 
 
 def stated(text: str) -> Stated:
@@ -102,7 +114,9 @@ def stated(text: str) -> Stated:
     networks: tuple[Declaration, ...] = ()
     formula: list[Clause] = [[]]
     count = 0
-    if is_version_2(text):
+    if _VERSION_2.match(text) is not None:
+        from certnet.io.vnnlib2 import version_2
+
         networks, assertions = version_2(text, declared)
     else:
         assertions = _version_1(text, declared)
@@ -115,10 +129,15 @@ def stated(text: str) -> Stated:
 
 def parse_vnnlib(text: str, network: ReluNetwork | None = None) -> Property:
     """The property that a VNN-LIB text states, of this network; errors as ``stated`` and ``Stated.of``."""
+    return of_one(text).of(network)
+
+
+def of_one(text: str) -> Stated:
+    """What a text states of a single network."""
     found = stated(text)
     if len(found.networks) > 1:
         raise InputError(f"it declares {len(found.networks)} networks; certnet verify --network NAME=FILE takes each.")
-    return found.of(network)
+    return found
 
 
 def _version_1(text: str, declared: Declared) -> Iterator[Expression]:

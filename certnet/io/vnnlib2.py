@@ -14,7 +14,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -22,11 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from certnet.io.clauses import Declared, Expression, number, shown
+from certnet.io.clauses import MOST_NESTED, Declared, Expression, number, shown
 from formulations import InputError
 from formulations.rounding import nearest
 
-MOST_NESTED = 200
 MOST_ENTRIES = 1 << 26
 """Entries of all tensors."""
 TYPES = {"Real": "real", "F16": "float16", "F32": "float32", "F64": "float64", "BF16": "bfloat16"}
@@ -39,7 +38,6 @@ _SIGNS = {
     "Equal": "==",
     "NotEqual": "!=",
 }
-_FOUND = re.compile(r"\s*\((vnnlib-version|declare-network)\b")
 _CAPITAL = re.compile(r"(\(\s*declare-(?:input|hidden|output)\s+(\w+)\s+)Real\b")
 _NUMBER = re.compile(
     r"""\[[^\]]*\]|"[^"]*"|(?<=[\s(])([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?)(?=[\s)])"""
@@ -86,10 +84,13 @@ class Declaration:
         """The tensors of these kinds."""
         return tuple(tensor for tensor in self.tensors if tensor.kind in kinds)
 
-
-def is_version_2(text: str) -> bool:
-    """Whether the first command of a text is one of version 2.0 alone."""
-    return _FOUND.match(without_comments(text)) is not None
+    def spelled(self, number: int) -> str | None:
+        """An input as the text spells it; None where it is another network's."""
+        for tensor in self.of("input"):
+            if tensor.start <= number < tensor.start + tensor.size:
+                indices = ",".join(map(str, np.unravel_index(number - tensor.start, tensor.shape)))
+                return f"{tensor.name}[{indices}]" if indices else tensor.name
+        return None
 
 
 def version_2(text: str, declared: Declared) -> tuple[tuple[Declaration, ...], Iterator[Expression]]:
@@ -116,15 +117,6 @@ def version_2(text: str, declared: Declared) -> tuple[tuple[Declaration, ...], I
         for tensor in network.tensors
     }
     return networks, (_formula(assertion.expr, places) for assertion in query.assertions)
-
-
-def spelled(networks: Sequence[Declaration], number: int) -> str:
-    """An input as its text spells it: X_i where no networks are declared."""
-    for tensor in (tensor for network in networks for tensor in network.of("input")):
-        if tensor.start <= number < tensor.start + tensor.size:
-            indices = ",".join(map(str, np.unravel_index(number - tensor.start, tensor.shape)))
-            return f"{tensor.name}[{indices}]" if indices else tensor.name
-    return f"X_{number}"
 
 
 def without_comments(text: str) -> str:

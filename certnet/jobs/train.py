@@ -34,7 +34,7 @@ from certnet.solvers.warm_start import certified_dual
 from certnet.tightness.rank import spectrum
 from certnet.training.polish import Network
 from formulations import InputError, TrainingProgram
-from formulations._validation import shown
+from formulations.arguments import matrices
 from formulations.network import ReluNetwork
 
 __all__ = ["Event", "TrainingResult", "train"]
@@ -83,12 +83,7 @@ class TrainingResult(Certified):
         )
 
 
-def _pair(name: str, value: Any) -> None:
-    if not (isinstance(value, tuple | list) and len(value) == 2):
-        raise InputError(f"{name} must be a pair of matrices, U (d×m) and V (c×m), not {shown(value)}.")
-
-
-@public(start=about(Training), start_network=_pair, executor=Executor)
+@public(start=about(Training), start_network=matrices, executor=Executor)
 def train(
     program: TrainingProgram,
     *,

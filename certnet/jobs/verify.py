@@ -18,6 +18,7 @@ from certificates.robustness import preactivation_bounds
 from certnet.io.split_tree import SplitTree
 from certnet.jobs.verification_result import VerificationResult
 from certnet.runtime.clock import Clock, Event
+from certnet.runtime.public import public
 from certnet.runtime.wording import down, up
 from certnet.search.attack import attack_all
 from certnet.search.counterexample import Counterexample, confirm_near, decided_classes
@@ -26,7 +27,7 @@ from certnet.search.linear import Nodes, crown
 from certnet.search.margin_proofs import ROUNDING, case_proof, linear_leaf, linear_margins, margin_sizes
 from formulations import InputError
 from formulations._validation import FloatArray, shown
-from formulations.arguments import accepts, count, json_object, seconds, several
+from formulations.arguments import several
 from formulations.margin import MarginProblem, reduce_cases
 from formulations.network import ReluNetwork
 from formulations.properties import keeps_class
@@ -47,14 +48,7 @@ UNSAFE = {
 """What is said of a counterexample, before its margin."""
 
 
-@accepts(
-    network=ReluNetwork,
-    cases=several(UnsafeCase),
-    time_limit=seconds,
-    random_state=count,
-    tree=SplitTree,
-    provenance=json_object,
-)
+@public(cases=several(UnsafeCase))
 def verify(
     network: ReluNetwork,
     cases: Sequence[UnsafeCase],
@@ -109,7 +103,7 @@ class _Verification:
         random_state: int,
     ) -> None:
         self.network, self.stated, self.clock, self.semantics = network, cases, clock, semantics
-        self.tree, self._seed = tree, random_state
+        self.tree, self._seed, self.deadline = tree, random_state, Deadline.after(clock.left())
         self._preactivations: dict[int, Bounds] = {}
         self.cases = cases if semantics == REAL else in_float32(network, cases, self._bounds)
         errors = [case.rounding for case in self.cases if case.rounding is not None]
@@ -128,8 +122,7 @@ class _Verification:
 
     def run(self, provenance: dict[str, Any]) -> VerificationResult:
         """All regions first, with CROWN and an attack; then the open cases, the one nearest to being unsafe first."""
-        deadline = Deadline.after(self.clock.left())
-        open_: list[tuple[int, MarginProblem, float]] = []
+        deadline, open_ = self.deadline, list[tuple[int, MarginProblem, float]]()
         for numbers in _by_region(self.cases):
             if self.sizes and deadline.passed:
                 self.timed_out = True
@@ -194,7 +187,7 @@ class _Verification:
 
     def _bounds(self, region: InputRegion) -> Bounds:
         """Of the pre-activations on the region of some cases."""
-        found = self._preactivations.get(id(region)) or preactivation_bounds(self.network, region)
+        found = self._preactivations.get(id(region)) or preactivation_bounds(self.network, region, self.deadline)
         if self.semantics == FLOAT32:  # they are asked for twice there
             self._preactivations[id(region)] = found
         return found
@@ -269,8 +262,8 @@ class _Verification:
             statement = Robustness(self.network, tuple(self.stated), self.semantics)
             certificate = Certificate(statement, proofs, provenance=provenance)
             limit = self.clock.time_limit
-            left = None if limit is None else 1.1 * limit + 1.0 - self.clock.seconds
-            report = check(certificate, time_limit=left)
+            left = Deadline.after(None if limit is None else 1.1 * limit + 1.0 - self.clock.seconds)
+            report = check(certificate, time_limit=left.limit)
             if report.verdict is Verdict.PROVED:
                 found = {"certificate": certificate, "report": report}
                 return self._result(Verdict.PROVED, report.reason, report.margin, **found)

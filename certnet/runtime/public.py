@@ -1,28 +1,38 @@
 """Functions that users call: arguments are looked at first, and NumPy is silent about what is not finite."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import NoneType, UnionType
-from typing import TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 import numpy as np
 
-from formulations.arguments import Kind, accepts, count, json_object, positive_count, seconds
+from formulations import arguments
+from formulations.arguments import Kind, accepts
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
 NAMED: dict[str, Kind] = {
-    "time_limit": seconds,
-    "random_state": count,
-    "threads": positive_count,
-    "provenance": json_object,
+    "time_limit": arguments.seconds,
+    "random_state": arguments.count,
+    "threads": arguments.positive_count,
+    "provenance": arguments.json_object,
 }
 """What arguments of these names have to be."""
+ANNOTATED: dict[Any, Kind] = {
+    float: arguments.number,
+    int: arguments.integer,
+    str: arguments.text,
+    Callable: arguments.function,
+    Mapping: Mapping,
+}
+"""What others have to be that are annotated so."""
 OURS = ("certnet", "certificates", "formulations")
 
 
 def public(**kinds: Kind) -> Callable[[Function], Function]:
-    """``accepts``, which knows of itself the arguments of ``NAMED`` and those that are annotated with a class of ours.
+    """``accepts``, which knows of itself arguments that are named as in ``NAMED``, or annotated as in ``ANNOTATED``
+    or with a class of ours.
 
     Args:
         kinds: of other arguments, or instead.
@@ -40,4 +50,7 @@ def _kind(parameter: inspect.Parameter) -> Kind | None:
     parts = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
     classes = tuple(one for one in parts if one is not NoneType)
     ours = all(isinstance(one, type) and one.__module__.partition(".")[0] in OURS for one in classes)
-    return NAMED.get(parameter.name, classes if ours and classes else None)
+    known: Kind | None = classes if ours and classes else None
+    if len(classes) == 1:
+        known = ANNOTATED.get(get_origin(classes[0]) or classes[0], known)
+    return NAMED.get(parameter.name, known)

@@ -5,11 +5,11 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from certnet.runtime.public import public
 from certnet.solvers.cost import round_seconds
 from certnet.solvers.interface import Callback, Solver, SolverOptions, SolverResult, WarmStart
 from certnet.solvers.warm_start import usable
 from formulations import InputError, Program
-from formulations.arguments import accepts, seconds
 
 AUTO = "auto"
 AUTO_LIMIT = 3000
@@ -90,7 +90,7 @@ def choose_solver(program: Program, time_limit: float | None = None) -> Choice:
 
 
 @np.errstate(all="ignore")
-@accepts(program=Program, time_limit=seconds)
+@public(warm_start=tuple)
 def solve(
     program: Program,
     solver: str = AUTO,

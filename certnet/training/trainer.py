@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 
 from certificates.failure import Deadline
+from certnet.runtime.public import public
 from certnet.training import polish as weights
 from certnet.training.coordinates import Coordinates
 from certnet.training.directions import drawn, is_exact, largest_prices, length, normalised
@@ -19,7 +20,7 @@ from certnet.training.polish import Network
 from certnet.training.pricing import Pricing, distinct, values
 from certnet.training.ridge import best_ridge, responses
 from formulations._validation import FloatArray, as_matrix, as_positive
-from formulations.arguments import accepts, count, seconds
+from formulations.arguments import matrices
 from formulations.losses import has_kinks
 from formulations.training import SMALLEST, TrainingProgram
 
@@ -96,7 +97,7 @@ class FitResult:
 
 
 @np.errstate(all="ignore")
-@accepts(program=TrainingProgram, time_limit=seconds, random_state=count)
+@public(start=matrices)
 def fit(
     program: TrainingProgram,
     *,

@@ -167,7 +167,7 @@ def test_a_full_disk_costs_the_proof_and_not_the_answer(
     def full(*given: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("certnet.cli.output.write_certificate", full)
+    monkeypatch.setattr("certificates.write_certificate", full)
     Path("safe.vnnlib").write_text(Path("box.vnnlib").read_text().replace("(<= Y_0 7)", "(>= Y_0 7)"))
     for asked in (("range", "net.npz", "[0,1]"), ("verify", "net.npz", "safe.vnnlib")):
         usual, done = certnet(*asked), certnet(*asked, "--certificate", "r.cert")

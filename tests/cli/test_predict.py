@@ -1,6 +1,7 @@
 """Predicting new rows: columns by name, in any order, with or without the target; else one sentence."""
 
 import csv
+import errno
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -105,6 +106,47 @@ def test_radii_are_proved_and_the_class_is_lost_at_the_attacked_one(
     cut = certnet(*asked, "-o", "cut.csv")
     assert cut.code == 130
     assert [row["certified radius (l2)"] for row in table(Path("cut.csv").read_text())] == ["", ""]
+
+
+@pytest.mark.usefixtures("shop")
+def test_what_a_full_disk_does_not_take_goes_to_stdout(certnet: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    write("new.csv", rows(2, seed=3), ("size", "colour"))
+    asked = ("predict", "shop", "new.csv", "--radius-norm", "linf", "--largest-radius", "1", "--input-limit", "5")
+    there = certnet(*asked)
+    monkeypatch.setattr("certnet.io.output.write_atomically", full)
+    done = certnet(*asked, "-o", "out.csv")
+    assert (done.code, done.out) == (2, there.out)
+    assert "No space left" in done.err
+    found = certnet(*asked, "-o", "out.csv", "--json")
+    assert found.code == 2
+    assert found.json["files"] == {}
+    assert "No space left" in found.json["notes"][-1]
+    assert [row["certified radius (linf)"] for row in found.json["results"]] == [
+        float(row["certified radius (linf)"]) for row in table(there.out)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("call", "options"),
+    [
+        (("lipschitz", "shop", "--local", "new.csv", "--radius", "0.1"), ("--target", "--drop", "--weight-column")),
+        (("range", "shop", "new.csv"), ("--target", "--drop", "--weight-column")),
+        (("radius", "shop", "new.csv"), ("--target", "--drop", "--weight-column")),
+        (("verify", "shop", "new.csv", "--norm", "linf", "--radius", "0"), ("--drop",)),
+        (("audit", "shop", "new.csv", "--norm", "linf", "--radii", "0.1"), ("--drop",)),
+    ],
+)
+@pytest.mark.usefixtures("shop")
+def test_columns_are_not_named_for_a_network_that_finds_its_own(
+    certnet: Call, call: tuple[str, ...], options: tuple[str, ...]
+) -> None:
+    write("new.csv", rows(3, seed=3), ("id", "size", "colour", "outcome"))
+    for option in options:
+        said = one_sentence(certnet(*call, option, "id"))
+        assert said == f"certnet: Leave {option} out: the network finds its columns by name.\n"
 
 
 @pytest.mark.usefixtures("quick")

@@ -353,8 +353,17 @@ def test_what_bounds_decide_needs_neither_solvers_nor_readers_of_data_nor_rich(f
         "certnet.io.load_data",
         "formulations.losses",
         "numpy.random",
+        "numpy.ma",
+        "flint",
+        "certificates.container",
     )
     assert [name for name in heavy if name in loaded] == []
+    write_onnx(files / "net.onnx", NETWORK)
+    command[4] = files / "net.onnx"
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    loaded = done.stdout.splitlines()[-1].split()
+    assert "onnx.onnx_ml_pb2" in loaded
+    assert [name for name in (*heavy, "onnx", "onnx.helper") if name in loaded] == []
 
 
 def test_splits_of_another_verifier_are_completed_or_refused(certnet: Call, files: Path) -> None:

@@ -1,5 +1,7 @@
 """ONNX graphs against the reference evaluation of the onnx package: the network read computes what the graph does."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from certnet.io import read_network, read_relu_network, write_onnx
+from certnet.io.onnx_tensors import to_array
 from formulations import InputError
 from formulations.network import ReluNetwork
 from tests.interchange.test_onnx import B, Graph, U, V
@@ -335,3 +338,32 @@ def test_changed_bytes_never_crash(tmp_path: Path, changes: list[tuple[float, in
     except InputError:
         return
     assert np.isfinite(network.hidden).all()
+
+
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64", "int32", "int64", "bool"])
+@pytest.mark.parametrize("shape", [(), (0,), (2, 3)])
+def test_numbers_are_those_that_the_package_reads(kind: str, shape: tuple[int, ...]) -> None:
+    onnx = pytest.importorskip("onnx")
+    values = np.random.default_rng(0).normal(scale=9.0, size=shape).astype(kind)
+    code = onnx.helper.np_dtype_to_tensor_dtype(values.dtype)
+    spelled = onnx.helper.make_tensor("a", code, shape, values.ravel().tolist())
+    for tensor in (onnx.numpy_helper.from_array(values, "a"), spelled):
+        found, theirs = to_array(tensor), onnx.numpy_helper.to_array(tensor)
+        assert found.dtype == theirs.dtype
+        assert np.array_equal(found, theirs)
+    cut = onnx.numpy_helper.from_array(np.ones(3, dtype=kind), "a")
+    cut.raw_data = cut.raw_data[:-1]
+    with pytest.raises(ValueError):
+        to_array(cut) if kind != "bool" else to_array(cut).reshape(3)
+
+
+def test_parts_of_the_package_are_those_of_all_of_it_in_either_order() -> None:
+    pytest.importorskip("onnx")
+    program = (
+        "{}; from certnet.io.onnx_tensors import part_of_onnx; "
+        "one, two = part_of_onnx('onnx_ml_pb2'), part_of_onnx('onnx_cpp2py_export'); "
+        "import onnx, onnx.reference; assert onnx.ModelProto is one.ModelProto; "
+        "assert onnx.defs.get_schema is two.defs.get_schema"
+    )
+    for before in ("pass", "import onnx"):
+        subprocess.run([sys.executable, "-c", program.format(before)], check=True, timeout=60)
