@@ -24,8 +24,6 @@ from formulations._validation import FloatArray
 SMALLEST_TOLERANCE = 3e-4  # The least relative gap at which a solve ends.
 ROOT_SHARE = 0.5  # Part of the time limit that the root may take.
 MOST_BYTES = 4 << 30  # Memory that the Schur complements of all leaves may take.
-
-
 # Relative gap at which a solve ends, as a part of the distance from what is enough, where that is small.
 GAP_SHARE = 0.2
 

@@ -12,35 +12,17 @@ from certnet.solvers.face_problem import FaceProblem
 from certnet.solvers.linear_algebra import is_positive_definite, longest_step
 from formulations._validation import FloatArray, IntArray
 
-
-@dataclass(frozen=True)
-class Settings:
-    """The tuning numbers of this module."""
-
-    primal_start: float = 10.0
-    """S of a central start, as a multiple of the identity in the units of a moment. Not measured."""
-    dual_start: float = 1.0
-    """M and the products' multipliers there, in the units of the dual. Not measured."""
-    shifts: tuple[float, float] = (0.1, 0.1)
-    """What a warm start adds to S and the slack. Measured: see ``warm_start``."""
-    tiny_residual: float = 1e-6
-    """Relative dual residual up to which a definite slack takes the place of M. Not measured."""
-    small_residual: float = 1e-2
-    """The same where the slack is at least half of M. Measured: on trees with W free 1e-6 loses up to 7 % of the
-    bound, 1e-3 does as well."""
-    centre_gap: float = 0.3
-    """Gap from which later rounds may start at an iterate. Not measured."""
-    centre_residual: float = 1e-2
-    """Residuals likewise. Not measured."""
-    new_correlation: float = 0.01
-    """Least value of a new product, as a correlation. Not measured."""
-    new_share: float = 0.5
-    """Part of the way to the boundary of M that new multipliers may take. Not measured."""
-
-
-SETTINGS = Settings()
-
-
+PRIMAL_START = 10.0  # S of a central start, as a multiple of the identity in the units of a moment.
+DUAL_START = 1.0  # M and the products' multipliers there, in the units of the dual.
+SHIFTS = (0.1, 0.1)  # What a warm start adds to S and the slack. Measured: see ``warm_start``.
+TINY_RESIDUAL = 1e-6  # Relative dual residual up to which a definite slack takes the place of M.
+# The same where the slack is at least half of M. Measured: on trees with W free 1e-6 loses up to 7 % of the bound, 1e-3
+# does as well.
+SMALL_RESIDUAL = 1e-2
+CENTRE_GAP = 0.3  # Gap from which later rounds may start at an iterate.
+CENTRE_RESIDUAL = 1e-2  # Residuals likewise.
+NEW_CORRELATION = 0.01  # Least value of a new product, as a correlation.
+NEW_SHARE = 0.5  # Part of the way to the boundary of M that new multipliers may take.
 SMALL_MOMENT = 1e-14
 
 
@@ -104,10 +86,7 @@ class Measure:
     @property
     def is_centre(self) -> bool:
         """True when later rounds may start here."""
-        return (
-            self.gap <= SETTINGS.centre_gap
-            and max(self.primal_residual, self.dual_residual) <= SETTINGS.centre_residual
-        )
+        return self.gap <= CENTRE_GAP and max(self.primal_residual, self.dual_residual) <= CENTRE_RESIDUAL
 
     @property
     def is_dual_feasible(self) -> bool:
@@ -127,11 +106,11 @@ def measure(
         constraints = problem.with_products(at.p, at.q)
         slack = problem.cost - constraints.adjoint(at.y)
         residual = float(np.linalg.norm(slack - at.M)) / max(float(np.linalg.norm(problem.cost)), 1e-300)
-        if residual <= SETTINGS.tiny_residual:
+        if residual <= TINY_RESIDUAL:
             resets = is_positive_definite(slack)
         else:
             # A slack that is at least half of M takes its place at little cost of the centrality.
-            resets = residual <= SETTINGS.small_residual and longest_step(at.M, slack - at.M) >= 2.0
+            resets = residual <= SMALL_RESIDUAL and longest_step(at.M, slack - at.M) >= 2.0
         if resets:
             at, residual = replace(at, M=slack), 0.0
         gram = constraints.gram(at.S)
@@ -169,8 +148,8 @@ def measure(
 def _cold_start(problem: FaceProblem, W: FloatArray, p: IntArray, q: IntArray) -> FaceIterate:
     """Multiples of the identity, with this W'."""
     primal, dual, identity = (
-        SETTINGS.primal_start * problem.moment_unit,
-        SETTINGS.dual_start * problem.unit,
+        PRIMAL_START * problem.moment_unit,
+        DUAL_START * problem.unit,
         np.eye(problem.order),
     )
     y, signed = np.zeros(problem.fixed + len(p)), problem.signed(len(p))
@@ -193,7 +172,7 @@ def warm_start(
     y: FloatArray,
     p: IntArray,
     q: IntArray,
-    shifts: tuple[float, float] = SETTINGS.shifts,
+    shifts: tuple[float, float] = SHIFTS,
 ) -> FaceIterate | None:
     """Approximate solutions S (a face matrix, S ⪰ 0 up to rounding) and multipliers y, moved into the cones.
 
@@ -232,8 +211,8 @@ def extended(point: FacePoint, mu: float, p: IntArray, q: IntArray) -> FaceItera
     problem, at = point.problem, point.at
     new_p, new_q = p[len(at.p) :], q[len(at.p) :]
     size = np.sqrt(np.maximum(np.diag(point.moments), SMALL_MOMENT))
-    z = np.maximum(point.moments[new_p, new_q], SETTINGS.new_correlation * size[new_p] * size[new_q])
+    z = np.maximum(point.moments[new_p, new_q], NEW_CORRELATION * size[new_p] * size[new_q])
     y = mu / z
     change = problem.with_products(new_p, new_q).adjoint(np.concatenate([np.zeros(problem.fixed), y]))
-    share = min(1.0, SETTINGS.new_share * longest_step(at.M, -change))
+    share = min(1.0, NEW_SHARE * longest_step(at.M, -change))
     return FaceIterate(at.S, at.M - share * change, np.concatenate([at.y, share * y]), np.concatenate([at.z, z]), p, q)

@@ -1,6 +1,6 @@
 """Pricing: local maximisers of ‖Wᵀ(Xu)₊‖ over the unit sphere, and all of them in the plane.
 
-Ascent goes along great circles, and on each the best point is found exactly: between the n angles at which a data
+Ascent goes along great circles, and the first maximum on each is found exactly: between the n angles at which a data
 row changes sign, the squared value is one sinusoid. Each circle leads to the best direction of the current activation
 pattern (an eigenvector), so that bad scaling of X does no harm. Where the best point lies on a kink x_iᵀu = 0, that row
 is held at zero from then on, and released once that pays; hence maximisers on kinks are found to full accuracy.
