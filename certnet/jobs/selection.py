@@ -52,7 +52,7 @@ class Settings:
     scout_share: float = 0.7
     """Of the time, what that may take. Not measured."""
     patience: int = 2
-    """γ in a row without a better validation loss after which the path ends. Measured: 3, of the loss of all folds, make
+    """γ in a row without a better validation loss after which the path ends. Measured: 3, of all folds' loss, make
     one choice of 42 another on these tables, whose score is no better."""
     worse: float = 1.5
     """Ratio of a validation loss and the best one above which it ends at once. Not measured."""
