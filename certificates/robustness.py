@@ -214,7 +214,7 @@ def preactivation_bounds(network: "ReluNetwork", region: "InputRegion", deadline
     """Rigorous l ≤ Ux + b ≤ u (m,) on the region: the box bound, and where there is a ball the better of both.
 
     Every neuron's bound over the box alone is exact up to rounding outwards, and so is that over the ball alone. Where
-    rounding might hide the sign of a bound over the box, it is rounded only once; 0 then is 0.
+    rounding might hide the sign of a bound over the box, it is rounded only once, while there is time; 0 then is 0.
     """
     U, b, exact = network.hidden, network.hidden_bias[:, None], Enclosure.exact
     # Both bounds are sums of 2d + 1 products, of the positive and the negative weights and the bias.
@@ -226,7 +226,9 @@ def preactivation_bounds(network: "ReluNetwork", region: "InputRegion", deadline
     still = ~((U != 0) & ((region.lower != 0) | (region.upper != 0))).any(axis=1)
     lower[still] = upper[still] = b[still, 0]
     for i, side in np.argwhere((np.abs(both.mid) <= 2.0 * both.rad) & ~still[:, None]).tolist():
-        sharp = sum_of_products([(parts[i], ends[:, side])], upper=side == 1, deadline=deadline)
+        if deadline.passed:
+            break
+        sharp = sum_of_products([(parts[i], ends[:, side])], upper=side == 1)
         if side:
             upper[i] = min(upper[i], sharp)
         else:

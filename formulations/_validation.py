@@ -46,7 +46,8 @@ def as_matrix(name: str, value: ArrayLike, *, rows: int | None = None, columns: 
     if rows is not None and array.shape[0] != rows:
         raise InputError(f"{name} has {array.shape[0]} rows where {rows} are expected.")
     if columns is not None and array.shape[1] != columns:
-        raise InputError(f"{name} has {array.shape[1]} columns where {columns} are expected.")
+        found = "is a vector" if np.ndim(value) == 1 else f"has {array.shape[1]} columns"
+        raise InputError(f"{name} {found} where {columns} columns are expected.")
     matrix = np.array(array, dtype=np.float64, order="C")
     finite = np.isfinite(matrix)
     if not finite.all():

@@ -40,14 +40,16 @@ def accepts(**kinds: Kind) -> Callable[[Function], Function]:
     """
 
     def decorate(function: Function) -> Function:
-        signature = inspect.signature(function)
-        defaults = {name: parameter.default for name, parameter in signature.parameters.items()}
+        parameters = inspect.signature(function).parameters
+        defaults = {name: parameter.default for name, parameter in parameters.items()}
+        in_order = [name for name, parameter in parameters.items() if parameter.kind is not parameter.KEYWORD_ONLY]
         call = ", ".join(name for name, default in defaults.items() if default is inspect.Parameter.empty)
         call = f"certnet.{function.__name__}({call})"
 
         @functools.wraps(function)
         def checked(*args: Any, **kwargs: Any) -> Any:
-            for name, value in signature.bind(*args, **kwargs).arguments.items():
+            # Too many or missing arguments are Python's to refuse, once those that are there are of the right kind.
+            for name, value in {**dict(zip(in_order, args, strict=False)), **kwargs}.items():
                 if name in kinds and not (value is None and defaults[name] is None):
                     require(name, value, kinds[name], call)
             return function(*args, **kwargs)

@@ -83,21 +83,20 @@ def project(kind: Kind, w: FloatArray, y: FloatArray) -> FloatArray:
     return w
 
 
-_Ends = tuple[FloatArray | float, FloatArray | float]
-"""Limits of w, one number where all targets have the same."""
-
-
-class _Quadratic(Kind):
+class Quadratic(Kind):
     """D(w) = wy − bend/2 w² between two limits of each entry; ℓ is the largest ``wr − bend/2 w²`` there, r = y − f."""
 
     targets = NUMBERS
+    ends: tuple[float, float]
+    """Limits of w; for y = ±1 of yw."""
 
     @property
     def bend(self) -> float:
         return 1.0 if self.smoothing is None else self.smoothing
 
-    def _ends(self, y: FloatArray) -> _Ends:
-        raise NotImplementedError
+    def _ends(self, y: FloatArray) -> tuple[FloatArray | float, FloatArray | float]:
+        low, high = self.ends
+        return (np.where(y > 0, low, -high), np.where(y > 0, high, -low)) if self.targets == SIGNS else self.ends
 
     def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
         w = self.dual(f, y)
@@ -132,25 +131,18 @@ class _Quadratic(Kind):
 
 
 @dataclass(frozen=True)
-class Squared(_Quadratic):
+class Squared(Quadratic):
     """½(f − y)²."""
 
-    name = "squared"
-
-    def _ends(self, y: FloatArray) -> _Ends:
-        return -np.inf, np.inf
+    name, ends = "squared", (-np.inf, np.inf)
 
     def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
         return y - f  # nothing to clip, and this is most of a fit of small data
 
 
 @dataclass(frozen=True)
-class Huber(_Quadratic):
-    """½r² up to |r| = δ, then δ|r| − δ²/2, with r = f − y.
-
-    Raises:
-        InputError: δ is not positive.
-    """
+class Huber(Quadratic):
+    """½r² up to |r| = δ, then δ|r| − δ²/2, with r = f − y; InputError where δ is not positive."""
 
     delta: float = 1.0
     name = "huber"
@@ -159,17 +151,14 @@ class Huber(_Quadratic):
         if not 0 < self.delta < np.inf:
             raise InputError(f"The delta of a Huber loss must be a positive number, not {self.delta:g}.")
 
-    def _ends(self, y: FloatArray) -> _Ends:
+    @property
+    def ends(self) -> tuple[float, float]:  # type: ignore[override]
         return -self.delta, self.delta
 
 
 @dataclass(frozen=True)
-class Quantile(_Quadratic):
-    """τ(y − f)₊ + (1 − τ)(f − y)₊, whose best constant is the τ-quantile.
-
-    Raises:
-        InputError: τ does not lie between 0 and 1.
-    """
+class Quantile(Quadratic):
+    """τ(y − f)₊ + (1 − τ)(f − y)₊, whose best constant is the τ-quantile; InputError unless 0 < τ < 1."""
 
     tau: float = 0.5
     smoothing: float = 0.0
@@ -179,7 +168,8 @@ class Quantile(_Quadratic):
         if not 0 < self.tau < 1:
             raise InputError(f"The tau of a quantile loss must lie between 0 and 1, not be {self.tau:g}.")
 
-    def _ends(self, y: FloatArray) -> _Ends:
+    @property
+    def ends(self) -> tuple[float, float]:  # type: ignore[override]
         return self.tau - 1.0, self.tau
 
 
@@ -187,31 +177,22 @@ class Quantile(_Quadratic):
 class Absolute(Quantile):
     """|f − y|."""
 
-    name = "absolute"
-
-    def _ends(self, y: FloatArray) -> _Ends:
-        return -1.0, 1.0
+    name, ends = "absolute", (-1.0, 1.0)
 
 
 @dataclass(frozen=True)
-class Hinge(_Quadratic):
+class Hinge(Quadratic):
     """(1 − yf)₊ for y = ±1; smoothed ``(1 − yf)²/2ε`` up to ``1 − yf = ε``."""
 
     smoothing: float = 0.0
-    name, targets = "hinge", SIGNS
-
-    def _ends(self, y: FloatArray) -> _Ends:
-        return np.minimum(y, 0.0), np.maximum(y, 0.0)
+    name, targets, ends = "hinge", SIGNS, (0.0, 1.0)
 
 
 @dataclass(frozen=True)
-class SquaredHinge(_Quadratic):
+class SquaredHinge(Quadratic):
     """½(1 − yf)₊² for y = ±1."""
 
-    name, targets = "squared-hinge", SIGNS
-
-    def _ends(self, y: FloatArray) -> _Ends:
-        return np.where(y > 0, 0.0, -np.inf), np.where(y > 0, np.inf, 0.0)
+    name, targets, ends = "squared-hinge", SIGNS, (0.0, np.inf)
 
 
 class _Logarithmic(Kind):
@@ -238,18 +219,17 @@ class CrossEntropy(_Logarithmic):
         return np.asarray(largest + np.log(_rows(np.exp(away - largest[:, None]))))
 
     def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
-        p = _softmax(f)
+        p = scipy.special.softmax(f, axis=1)
         # 1 − p_y as the sum of the others keeps its digits where the row is fitted well.
         others = np.sum(p * (1.0 - y), axis=1, keepdims=True)
         return np.asarray(np.where(y > 0, others, -p))
 
     def curvature(self, f: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-        p = _softmax(f)
+        p = scipy.special.softmax(f, axis=1)
         return p, p
 
     def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
-        p = np.maximum(y - w, 0.0)
-        return _rows(-(scipy.special.xlogy(p, p)))
+        return _rows(scipy.special.entr(np.maximum(y - w, 0.0)))
 
     def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         return y - 1.0, y.copy()
@@ -272,12 +252,10 @@ class Logistic(Kind):
 
     def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
         q = np.clip(y * w, 0.0, 1.0)
-        return _rows(-(scipy.special.xlogy(q, q) + scipy.special.xlogy(1.0 - q, 1.0 - q)))
+        return _rows(scipy.special.entr(q) + scipy.special.entr(1.0 - q))
 
     def fitted(self, w: FloatArray, y: FloatArray) -> FloatArray:
-        q = np.clip(y * w, 0.0, 1.0)
-        with np.errstate(divide="ignore"):
-            return np.asarray(y * (np.log1p(-q) - np.log(q)))
+        return np.asarray(-y * scipy.special.logit(np.clip(y * w, 0.0, 1.0)))
 
     def sharpness(self, w: FloatArray, y: FloatArray) -> FloatArray:
         q = np.clip(y * w, 0.0, 1.0)
@@ -308,15 +286,10 @@ class Poisson(_Logarithmic):
 
     def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
         q = np.maximum(y - w, 0.0)
-        return _rows(q - scipy.special.xlogy(q, q) + (scipy.special.xlogy(y, y) - y))
+        return _rows(q + scipy.special.entr(q) + (scipy.special.xlogy(y, y) - y))
 
     def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         return np.full_like(y, -np.inf), y.copy()
-
-
-def _softmax(f: FloatArray) -> FloatArray:
-    p = np.exp(f - f.max(axis=1, keepdims=True))
-    return np.asarray(p / p.sum(axis=1, keepdims=True))
 
 
 def _rows(terms: FloatArray) -> FloatArray:

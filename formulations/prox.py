@@ -19,32 +19,17 @@ if TYPE_CHECKING:
     from formulations.loss import Loss
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Numbers that an experiment could move."""
-
-    steps: int = 60
-    """Most Newton steps. Not measured."""
-    accuracy: float = 1e-12
-    """Decrease of the objective, relative, at which they end. Not measured."""
-    shrinkage: float = 1e-3
-    """Part of the predicted decrease that a step has to give. Not measured."""
-    smallest_step: float = 1e-10
-    """Of a line search. Not measured."""
-    least_curvature: float = 1e-9
-    """Added to the curvature in the bias, relative, where kinks leave none. Not measured."""
-    contraction: float = 0.01
-    """Decrease that a step has to predict at most, relative to the last one, for its matrix to be used again.
-    Measured: a map of 600 rows and 10 classes beside the steps of the ADMM took 15 ms without, 7 ms so."""
-    stuck: float = 1e-9
-    """Predicted decrease, relative, at which an end that no step leaves is no minimum. Not measured."""
-    least_smoothing: float = 1e-9
-    """Of a loss with kinks, relative to the size of fitted values and targets. Not measured."""
-    smoothing_ratio: float = 0.1
-    """From one smoother loss to the next. Not measured."""
-
-
-SETTINGS = Settings()
+STEPS = 60  # Most Newton steps.
+ACCURACY = 1e-12  # Decrease of the objective, relative, at which they end.
+SHRINKAGE = 1e-3  # Part of the predicted decrease that a step has to give.
+SMALLEST_STEP = 1e-10  # Of a line search.
+LEAST_CURVATURE = 1e-9  # Added to the curvature in the bias, relative, where kinks leave none.
+# Decrease that a step has to predict at most, relative to the last one, for its matrix to be used again. Measured: a
+# map of 600 rows and 10 classes beside the steps of the ADMM took 15 ms without, 7 ms so.
+CONTRACTION = 0.01
+STUCK = 1e-9  # Predicted decrease, relative, at which an end that no step leaves is no minimum.
+LEAST_SMOOTHING = 1e-9  # Of a loss with kinks, relative to the size of fitted values and targets.
+SMOOTHING_RATIO = 0.1  # From one smoother loss to the next.
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +96,7 @@ class Prox:
         size = max(size, float(np.abs(self.loss.target).max(initial=0.0)), 1e-300)
         # Between kinks the bias has no curvature to stop it.
         self._reach = size / self.loss.unit
-        last = max(self.loss.kind.smoothing or 0.0, SETTINGS.least_smoothing * size)
+        last = max(self.loss.kind.smoothing or 0.0, LEAST_SMOOTHING * size)
         P, a, found = self._smoothed(last)._minimise(G, penalty, offset, P, a)
         if not found:
             P, a = G, zero
@@ -144,32 +129,32 @@ class Prox:
         Where it ``goes_on`` from the minimum of a similar map, the matrix kept there is used as long as it serves:
         steps are cheaper then, and the end is less accurate.
         """
-        s, loss = SETTINGS, self.loss
+        loss = self.loss
 
         def value(P: FloatArray, a: FloatArray) -> float:
             own = loss.value(self.kappa * P[self.feature] + offset, a)
             return own + 0.5 * penalty * float(np.sum((P - G) ** 2))
 
         here, decrease = value(P, a), np.inf
-        for _ in range(s.steps):
+        for _ in range(STEPS):
             last, self._known = decrease, self._known if goes_on else None
             dP, da, decrease = self._newton(G, penalty, offset, P, a)
-            if goes_on and not decrease <= s.contraction * last:
+            if goes_on and not decrease <= CONTRACTION * last:
                 # The matrix of an earlier point does no longer.
                 self._known = None
                 dP, da, decrease = self._newton(G, penalty, offset, P, a)
             step = 1.0
-            while step > s.smallest_step:
+            while step > SMALLEST_STEP:
                 there = value(P + step * dP, a + step * da)
-                if there <= here - s.shrinkage * step * decrease:
+                if there <= here - SHRINKAGE * step * decrease:
                     break
                 step *= 0.5
             size = max(abs(here), 1e-300)
-            if not step > s.smallest_step:
-                return P, a, decrease <= s.stuck * size
+            if not step > SMALLEST_STEP:
+                return P, a, decrease <= STUCK * size
             P, a, before, here = P + step * dP, a + step * da, here, there
-            if not before - here > s.accuracy * size:
-                return P, a, decrease <= s.stuck * size
+            if not before - here > ACCURACY * size:
+                return P, a, decrease <= STUCK * size
         return P, a, False
 
     def _newton(
@@ -196,7 +181,7 @@ class Prox:
             own, cross = penalty + self._sum_of_squares @ h, self._sum @ h
             total = h.sum(axis=0)
             head = total + (loss.bias_decay if loss.has_bias else 0.0) - np.sum(cross**2 / own, axis=0)
-            head = np.maximum(head, SETTINGS.least_curvature * np.maximum(total, 1.0))
+            head = np.maximum(head, LEAST_CURVATURE * np.maximum(total, 1.0))
             return _Arrow(1.0 / own, cross, head, False, self._reach)
         H = loss.hessian(f)
         flat = H.reshape(len(H), c * c)
@@ -206,28 +191,28 @@ class Prox:
             total = H.sum(axis=0)
             head = total + loss.bias_decay * np.eye(c) - np.einsum("mji,mjk->ik", cross, inverse @ cross)
             # Cross-entropy does not see a bias that is the same for all classes.
-            head += SETTINGS.least_curvature * max(float(np.trace(total)), 1.0) * np.eye(c)
+            head += LEAST_CURVATURE * max(float(np.trace(total)), 1.0) * np.eye(c)
         return _Arrow(inverse, cross, head, True, self._reach)
 
 
 def best_bias(loss: "Loss", R: FloatArray) -> FloatArray:
     """The best output bias (c,) of a loss without kinks for fitted values R (n×c), by damped Newton steps from 0."""
-    s, a = SETTINGS, np.zeros(R.shape[1])
+    a = np.zeros(R.shape[1])
     here = loss.value(R, a)
-    for _ in range(s.steps):
+    for _ in range(STEPS):
         diagonal, row = loss.curvature(R + a)
         total, slope = diagonal.sum(axis=0), loss.bias_decay * a - loss.dual(R, a).sum(axis=0)
-        least = s.least_curvature * max(float(total.sum()), 1.0)
+        least = LEAST_CURVATURE * max(float(total.sum()), 1.0)
         if loss.kind.couples:
             # Cross-entropy does not see a bias that is the same for all classes.
             step = -np.linalg.solve(np.diag(total + least + loss.bias_decay) - row.T @ row, slope)
         else:
             step = -slope / np.maximum(total + loss.bias_decay, least)
         decrease, length = -float(slope @ step), 1.0
-        if not decrease > s.accuracy * max(abs(here), 1e-300):
+        if not decrease > ACCURACY * max(abs(here), 1e-300):
             return np.asarray(a + step) if np.isfinite(step).all() else a
         there = loss.value(R, a + step)
-        while not there <= here - s.shrinkage * length * decrease and length > s.smallest_step:
+        while not there <= here - SHRINKAGE * length * decrease and length > SMALLEST_STEP:
             length *= 0.5
             there = loss.value(R, a + length * step)
         if not there < here:
@@ -238,5 +223,5 @@ def best_bias(loss: "Loss", R: FloatArray) -> FloatArray:
 
 def _path(first: float, last: float) -> FloatArray:
     """Smoothings from that of a loss without visible kinks down to the last."""
-    count = max(int(np.ceil(np.log(first / last) / -np.log(SETTINGS.smoothing_ratio))), 1)
+    count = max(int(np.ceil(np.log(first / last) / -np.log(SMOOTHING_RATIO))), 1)
     return np.geomspace(max(first, last), last, count + 1)

@@ -10,24 +10,13 @@ from formulations.groups import GroupedDual
 from formulations.lifted_space import LiftedSpace
 from formulations.program import Dual, Primal, Program
 
-
-@dataclass(frozen=True)
-class Settings:
-    """What an experiment chose or could move."""
-
-    rank_tolerance: float = 1e-12
-    """Relative singular value of the unit rows below which a direction of u is null. Not measured."""
-    whitening_steps: int = 5
-    """Turns of unit rows and whitening. Not measured."""
-    whitening_floor: float = 1e-10
-    """Smallest eigenvalue that a turn divides by, relative. Not measured."""
-    largest_stretch: float = 1e4
-    """Most by which whitening stretches one direction of u beyond another. The cost of u becomes TᵀT, the square of it:
-    beyond some 1e8 solvers lose digits of it, and beyond 1e16 it is singular in float64. A direction that the data
-    hardly see costs a network so much that it need not look like the others. Not measured."""
-
-
-SETTINGS = Settings()
+RANK_TOLERANCE = 1e-12  # Relative singular value of the unit rows below which a direction of u is null.
+WHITENING_STEPS = 5  # Turns of unit rows and whitening.
+WHITENING_FLOOR = 1e-10  # Smallest eigenvalue that a turn divides by, relative.
+# Most by which whitening stretches one direction of u beyond another. The cost of u becomes TᵀT, the square of it:
+# beyond some 1e8 solvers lose digits of it, and beyond 1e16 it is singular in float64. A direction that the data hardly
+# see costs a network so much that it need not look like the others.
+LARGEST_STRETCH = 1e4
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,15 +124,15 @@ def _whitening(A: FloatArray, *, whiten: bool) -> tuple[FloatArray, FloatArray, 
     """(A', T, r) with ``A T = diag(r) A'``, rows of A' of unit norm, and T (d×k) spanning the row space of A."""
     unit = A / np.linalg.norm(A, axis=1)[:, None]
     _, singular, Vt = np.linalg.svd(unit, full_matrices=False)
-    T = Vt[singular > SETTINGS.rank_tolerance * singular[0]].T
+    T = Vt[singular > RANK_TOLERANCE * singular[0]].T
     Z = unit @ T
-    for _ in range(SETTINGS.whitening_steps if whiten else 0):
+    for _ in range(WHITENING_STEPS if whiten else 0):
         Z /= np.linalg.norm(Z, axis=1)[:, None]
         values, vectors = np.linalg.eigh(Z.T @ Z * (Z.shape[1] / Z.shape[0]))
-        root = (vectors / np.sqrt(np.maximum(values, SETTINGS.whitening_floor * values[-1]))) @ vectors.T
+        root = (vectors / np.sqrt(np.maximum(values, WHITENING_FLOOR * values[-1]))) @ vectors.T
         Z, T = Z @ root, T @ root
     left, stretch, right = np.linalg.svd(T, full_matrices=False)
-    T = (left * np.minimum(stretch, SETTINGS.largest_stretch * stretch[-1])) @ right
+    T = (left * np.minimum(stretch, LARGEST_STRETCH * stretch[-1])) @ right
     Z = A @ T
     r: FloatArray = np.linalg.norm(Z, axis=1)
     return Z / r[:, None], T, r
@@ -189,6 +178,6 @@ def _cheapest(T: FloatArray, cost: FloatArray) -> tuple[FloatArray, FloatArray]:
     inverse = np.asarray(np.linalg.pinv(T), dtype=np.float64)
     null = np.linalg.qr(T, mode="complete")[0][:, T.shape[1] :]
     own = null.T @ cost @ null
-    if not null.size or not np.linalg.eigvalsh(own)[0] > SETTINGS.rank_tolerance * np.abs(cost).max():
+    if not null.size or not np.linalg.eigvalsh(own)[0] > RANK_TOLERANCE * np.abs(cost).max():
         return T, inverse
     return T - null @ np.linalg.solve(own, null.T @ cost @ T), inverse

@@ -21,14 +21,14 @@ import numpy as np
 
 from certificates import Verdict, check, read_certificate
 from certnet.io.network import TwoLayerNetwork
-from certnet.jobs.checkpoint import SETTINGS, read_checkpoint
+from certnet.jobs.checkpoint import EVERY_SECONDS, read_checkpoint
 
 RESULTS = ("network.npz", "optimality.cert", "report.json")
 SLACK = 10.0
 """Seconds in which Python starts, and between two moments at which a running stage of these data can write."""
-MAIN = """import sys, dataclasses, certnet.jobs.checkpoint as checkpoint
+MAIN = """import sys, certnet.jobs.checkpoint as checkpoint
 every = float(sys.argv.pop(1))
-if every: checkpoint.SETTINGS = dataclasses.replace(checkpoint.SETTINGS, every_seconds=every, share=0.5)
+if every: checkpoint.EVERY_SECONDS, checkpoint.SHARE = every, 0.5
 from certnet.cli import main
 sys.exit(main())"""
 
@@ -106,7 +106,7 @@ def crash(kills: int, *, every: float = 0.0, seconds: float = 150.0, rows: int =
             last = inspect(out, time.monotonic() - started, earlier) if out.exists() else NOTHING
             found.append(last)
             if process.returncode != 0:
-                assert last.lost <= max(every or SETTINGS.every_seconds, 1.0) + SLACK, f"{last.lost:.1f} s were lost"
+                assert last.lost <= max(every or EVERY_SECONDS, 1.0) + SLACK, f"{last.lost:.1f} s were lost"
             print(f"{number + 1}: exit {process.returncode}, {last}", flush=True)
     return found
 

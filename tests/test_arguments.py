@@ -177,3 +177,17 @@ def test_the_sentence_names_the_right_call() -> None:
         certnet.keeps_class(REGION, NETWORK, 0)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="read_relu_network"):
         certnet.write_onnx("a.onnx", Stored(NETWORK))  # type: ignore[arg-type]
+
+
+def test_data_in_the_place_of_a_program_are_told_what_to_become() -> None:
+    with pytest.raises(InputError, match=r"make one with certnet\.TrainingProgram\(X, Y, gamma\)"):
+        certnet.train(np.eye(2), np.eye(2))
+    with pytest.raises(TypeError, match="missing 1 required positional argument"):
+        certnet.train()
+    with pytest.raises(TypeError, match="takes 1 positional argument but 2 were given"):
+        certnet.train(PROGRAM, 1.0)
+
+
+def test_one_row_as_a_vector_is_called_so() -> None:
+    with pytest.raises(InputError, match="X is a vector where 2 columns are expected"):
+        Stored(NETWORK).predict_class(ROW + 1)

@@ -18,7 +18,8 @@ from certificates import Verdict
 from certnet.jobs import checkpoint as _checkpoint
 from certnet.jobs import relaxing
 from certnet.jobs.checkpoint import (
-    SETTINGS,
+    EVERY_SECONDS,
+    SHARE,
     Checkpoint,
     Saver,
     program_fingerprint,
@@ -295,9 +296,9 @@ def test_checkpoints_take_a_small_share_of_the_time(cost: float) -> None:
         clock.now += 0.5
         saver.look(lambda: {"search": {"x": np.ones(1)}})
     gaps = np.diff([0.0, *saved])
-    assert gaps.min() >= SETTINGS.every_seconds
-    assert len(saved) * cost <= SETTINGS.share * clock.now + cost
-    assert len(saved) >= min(3600 / SETTINGS.every_seconds, 3600 * SETTINGS.share / max(cost, 1e-9)) - 2
+    assert gaps.min() >= EVERY_SECONDS
+    assert len(saved) * cost <= SHARE * clock.now + cost
+    assert len(saved) >= min(3600 / EVERY_SECONDS, 3600 * SHARE / max(cost, 1e-9)) - 2
 
 
 def test_a_checkpoint_that_fails_is_tried_again() -> None:
@@ -315,9 +316,9 @@ def test_a_checkpoint_that_fails_is_tried_again() -> None:
         clock.now += 0.5
         saver.update(U=np.full((2, 2), clock.now), V=np.ones((2, 2)))
         saver.look()
-    assert np.diff(tried).min() >= SETTINGS.every_seconds
-    assert saved[0].seconds < 12.5 + 600.0 + 2 * SETTINGS.every_seconds
-    assert saved[-1].U[0, 0] > 1200.0 - 2 * SETTINGS.every_seconds
+    assert np.diff(tried).min() >= EVERY_SECONDS
+    assert saved[0].seconds < 12.5 + 600.0 + 2 * EVERY_SECONDS
+    assert saved[-1].U[0, 0] > 1200.0 - 2 * EVERY_SECONDS
     assert len(saved) > 8
     failed, works = clock.notes
     assert "No space left on device" in failed
@@ -331,7 +332,7 @@ def test_nothing_new_is_not_written() -> None:
     saver.update(U=np.ones((2, 1)), V=np.ones((2, 1)))
     saver.look()
     for _ in range(10):
-        clock.now += SETTINGS.every_seconds
+        clock.now += EVERY_SECONDS
         saver.look()
     assert len(saved) == 1
 
@@ -343,10 +344,10 @@ def test_a_last_checkpoint_that_is_large_keeps_the_network(seconds: float, earli
     huge = np.broadcast_to(np.ones(1), (40_000, 40_000))
     saver = Saver(example(search=None, dual=None, iterate=None), saved.append, clock)
     if earlier:
-        clock.now = SETTINGS.every_seconds
+        clock.now = EVERY_SECONDS
         saver.look(lambda: {"search": {"x": huge}})
     clock.now += seconds
-    assert saver.reserve(20_000) <= max(0.5, SETTINGS.share * clock.now)
+    assert saver.reserve(20_000) <= max(0.5, SHARE * clock.now)
     saver.update(U=np.ones((2, 1)), V=np.ones((2, 1)), search={"x": huge})
     saver.write_last()
     affordable = seconds > 1e4
@@ -357,7 +358,8 @@ def test_a_last_checkpoint_that_is_large_keeps_the_network(seconds: float, earli
 @pytest.mark.parametrize("method", ["sdp", "global"])
 def test_training_is_checkpointed_and_resumed(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that dies while the first network is trained leaves one that the next begins with."""
-    monkeypatch.setattr(_checkpoint, "SETTINGS", replace(SETTINGS, every_seconds=0.0, share=np.inf))
+    monkeypatch.setattr(_checkpoint, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(_checkpoint, "SHARE", np.inf)
     random = rng(5)
     program = TrainingProgram(random.standard_normal((9, 3)), random.standard_normal((9, 1)), 0.1)
     saved: list[Checkpoint] = []
@@ -476,7 +478,8 @@ def test_damaged_groups_are_one_sentence(tmp_path: Path, name: str) -> None:
 
 def test_a_job_in_groups_is_resumed_with_its_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where all products would leave too few steps; the bound of the checkpoint counts at once."""
-    monkeypatch.setattr(relaxing, "SETTINGS", replace(relaxing.SETTINGS, fewest_steps=10**9, group_sizes=(6,)))
+    monkeypatch.setattr(relaxing, "SETTINGS", replace(relaxing.SETTINGS, fewest_steps=10**9))
+    monkeypatch.setattr(relaxing, "GROUP_SIZES", (6,))
     program, path = small_program(), tmp_path / "c.npz"
     first = certnet.train(program, solver="admm", time_limit=3.0, tolerance=1e-9, checkpoint=path)
     assert first.resumable

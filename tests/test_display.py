@@ -92,7 +92,7 @@ def test_a_history_is_short_and_ends_with_the_last_moment() -> None:
         clock.tell("a", objective=10000.0 - step, lower_bound=float(step))
         clock.tell("a")  # says nothing new
     moments = clock.history
-    assert len(moments) <= timing.SETTINGS.moments
+    assert len(moments) <= timing.MOMENTS
     assert (moments[0].objective, moments[-1].objective) == (10000.0, 5001.0)
     steps = np.diff([moment.lower_bound for moment in moments])
     assert steps.max() <= 100

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from certnet.runtime.headline import SETTINGS, headline, is_weak
+from certnet.runtime.headline import WEAK_GAP, headline, is_weak
 
 TRAINED = {"command": "train", "verdict": "PROVED", "reason": "r", "objective": 2.0, "lower_bound": 1.99, "gap": 0.005}
 
@@ -27,7 +27,7 @@ def test_a_weak_bound_is_not_dressed_as_success() -> None:
     assert "--gamma" in found.text
 
 
-@pytest.mark.parametrize("gap", [None, float("nan"), float("inf"), 1.01 * SETTINGS.weak_gap])
+@pytest.mark.parametrize("gap", [None, float("nan"), float("inf"), 1.01 * WEAK_GAP])
 def test_what_is_not_known_to_be_small_is_weak(gap: float | None) -> None:
     assert is_weak(gap)
 

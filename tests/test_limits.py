@@ -5,7 +5,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -87,7 +86,7 @@ def test_optimality_leaves_such_stages_behind_too(name: str, stuck: Stuck, monke
 @pytest.mark.slow
 def test_cones_that_take_too_long_leave_time_for_the_relaxation(stuck: Stuck, monkeypatch: pytest.MonkeyPatch) -> None:
     program = gaussian(16, 4, 1, 0.3)
-    monkeypatch.setattr(_closing, "SETTINGS", replace(_closing.SETTINGS, cones_share=0.2))
+    monkeypatch.setattr(_closing, "CONES_SHARE", 0.2)
     monkeypatch.setattr(_closing, "close_gap", stuck)
     result = certnet.train(program, time_limit=6.0, gap=1e-4)
     assert_proved(result)

@@ -201,8 +201,9 @@ def test_without_validation_rows_the_choice_depends_on_the_seed_alone() -> None:
 
 def test_one_fold_alone_judges_where_there_are_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """So it does where time does not suffice for another one."""
-    for change, options in (({"scout_rows": 39}, {}), ({"slack": float("inf")}, {"time_limit": 60.0})):
+    fewer = replace(selection.SETTINGS, scout_rows=39)
+    for name, value, options in (("SETTINGS", fewer, {}), ("SLACK", float("inf"), {"time_limit": 60.0})):
         with monkeypatch.context() as patch:
-            patch.setattr(selection, "SETTINGS", replace(selection.SETTINGS, **change))
+            patch.setattr(selection, name, value)
             found = select_gamma(*classes(10), output_bias="free", **options)
         assert (found.rows, found.folds) == (8, 1)

@@ -12,8 +12,8 @@ from certnet.io.dataset import Recipe, Split
 from certnet.io.float32 import require_plain
 from certnet.io.load_data import load, source_kind
 from certnet.io.load_network import read_network
-from certnet.io.query import named_files, read_query
-from certnet.io.vnnlib import read_vnnlib
+from certnet.io.query import named_files, read_query, semantics_of
+from certnet.io.vnnlib import in_file, of_one, read_text
 from certnet.runtime.wording import listed
 from formulations import InputError, TrainingProgram
 from formulations.network import ReluNetwork
@@ -131,19 +131,20 @@ def compare_property(certificate: Certificate, path: str, networks: Sequence[str
     Raises:
         InputError: it does not, or a file cannot be read.
     """
-    own, notes = certificate.cases, list[str]()
+    own, notes, semantics = certificate.cases, list[str](), getattr(certificate.statement, "semantics", REAL)
     if networks:
-        about = certificate.statement
-        query = read_query(path, named_files(networks), semantics=getattr(about, "semantics", REAL))
-        if query.semantics != getattr(about, "semantics", REAL):
-            raise InputError(f"{path} is about float32, but the certificate about real numbers; verify it again.")
+        query = read_query(path, named_files(networks), semantics=semantics)
+        cases, notes, asked = query.cases, list(query.network.notes), query.semantics
         _require_equal(certificate.network, query.network, networks)
-        cases, notes = query.cases, list(query.network.notes)
-        if query.network.ending is not None:
+        if query.network.ending is not None or query.network.off is not None:
             # What is meant lies between the rows for counterexamples and those for proofs.
             cases = tuple(replace(case, stated=None) for case in cases)
     else:
-        cases = read_vnnlib(path, certificate.network).cases
+        with in_file(path):
+            found = of_one(read_text(path))
+            cases, asked = found.of(certificate.network).cases, semantics_of(found.networks, semantics)
+    if asked != semantics:
+        raise InputError(f"{path} is about float32, but the certificate about real numbers; verify it again.")
     for number, case in enumerate(cases):
         # The one at the same place, as a rule.
         if not any(_covers(other, case) for other in [*own[number : number + 1], *own]):
@@ -162,7 +163,7 @@ def _covers(own: UnsafeCase, stated: UnsafeCase) -> bool:
     inside = bool((a.lower <= b.lower).all() and (b.upper <= a.upper).all())
     # Rounded rows hold on the box wherever those of the text do.
     given = stated.rows if stated.stated is None else (*stated.rows, *stated.float_rows)
-    return inside and all(any(_follows(row, other) for other in given) for row in own.rows)
+    return inside and all(any(_follows(row, other) for other in given) for row in own.float_rows)
 
 
 def _follows(row: OutputRow, given: OutputRow) -> bool:

@@ -4,27 +4,15 @@ import csv
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from certnet.cli.parsing import decimal_hint
 from certnet.runtime.clock import began as began
 from formulations import InputError
 from formulations.arguments import distinct
 
-
-@dataclass(frozen=True)
-class Settings:
-    """The tuning numbers of this module."""
-
-    end_share: float = 0.25
-    """What printing, writing and leaving take, as a part of what starting and reading took. Not measured."""
-    least_share: float = 0.5
-    """What the job gets at least of however short a limit, so that it has a result of its own. Not measured."""
-    least_seconds: float = 0.75
-    """What is enough for that. Not measured."""
-
-
-SETTINGS = Settings()
+END_SHARE = 0.25  # What printing, writing and leaving take, as a part of what starting and reading took.
+LEAST_SHARE = 0.5  # What the job gets at least of however short a limit, so that it has a result of its own.
+LEAST_SECONDS = 0.75  # What is enough for that.
 
 
 def job_seconds(time_limit: float | None, started: float) -> float | None:
@@ -34,12 +22,12 @@ def job_seconds(time_limit: float | None, started: float) -> float | None:
     """
     if time_limit is None:
         return None
-    return at_least(time_limit - (1.0 + SETTINGS.end_share) * (time.perf_counter() - started), time_limit)
+    return at_least(time_limit - (1.0 + END_SHARE) * (time.perf_counter() - started), time_limit)
 
 
 def at_least(rest: float, time_limit: float) -> float:
     """The rest of a time limit, but enough for a result of its own."""
-    return max(rest, min(SETTINGS.least_share * time_limit, SETTINGS.least_seconds))
+    return max(rest, min(LEAST_SHARE * time_limit, LEAST_SECONDS))
 
 
 def shares(

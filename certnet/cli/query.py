@@ -13,7 +13,6 @@ from certificates import Verdict
 from certificates.certificate import FLOAT32, REAL
 from certnet.cli.output import BY_VERDICT, head, place_for, with_headline, write_proof
 from certnet.cli.show import Live, tell
-from certnet.io.clauses import holds
 from certnet.io.output import OutputFolder, print_result
 from certnet.io.query import Query, named_files, read_query
 from certnet.io.vnnlib import is_version_2
@@ -160,24 +159,24 @@ def _texts(query: Query, found: "Counterexample") -> list[str]:
     """
     x, region = _point(found), query.cases[found.case].region
     texts = [_decimal(value, SHORT) or repr(float(value)) for value in x]
-    if query.semantics == REAL and not _reads(query, texts, x):
+    if query.semantics == REAL and not _reads(query, texts, x, found.case):
         texts, ends = [], (region.lower.tolist(), region.upper.tolist())
         for value, place in zip(x, query.places, strict=True):
             rises = value - Fraction(ends[0][place]) < Fraction(ends[1][place]) - value
             texts.append(_decimal(value, LONG) or str(_rounded(value, 40, ROUND_CEILING if rises else ROUND_FLOOR)))
-        if not _reads(query, texts, x):
+        if not _reads(query, texts, x, found.case):
             return [_decimal(value, LONG) or f"(/ {value.numerator} {value.denominator})" for value in x]
     return texts
 
 
-def _reads(query: Query, texts: Sequence[str], x: Sequence[Fraction]) -> bool:
-    """Whether texts of the inputs mean these or others at which the property holds too, exactly."""
-    from certnet.search.counterexample import exact_outputs
+def _reads(query: Query, texts: Sequence[str], x: Sequence[Fraction], case: int) -> bool:
+    """Whether texts of the inputs mean these or others that the case makes unsafe too, exactly."""
+    from certnet.search.counterexample import confirm
 
     read = [Fraction(text) for text in texts]
     inputs = dict(zip(query.places, read, strict=True))
-    at = [inputs[place] for place in range(len(inputs))]
-    return read == x or holds(query.formula, read, exact_outputs(query.network, at))
+    at = tuple(inputs[place] for place in range(len(inputs)))
+    return read == x or confirm(query.network, query.cases[case], at, case) is not None
 
 
 def _because(result: "VerificationResult") -> str:

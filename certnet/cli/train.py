@@ -32,7 +32,7 @@ def train(
     task: common.Task = None,
     raw: Annotated[bool, option("--raw", help="Leave the features as they are; else standardise them.")] = False,
     no_split: Annotated[
-        bool, option("--no-split", help="Train on all rows; else 60/20/20 training, validation, test.")
+        bool, option("--no-split", help="Train on all rows; else 60 % of them, or with --refit 80 %.")
     ] = False,
     refit: Annotated[
         bool | None,

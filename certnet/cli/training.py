@@ -110,8 +110,10 @@ def run_train(options: SimpleNamespace) -> int:
         if (options.gap is not None or options.method != SDP) and result.search and not result.search.complete:
             remarks.append(OPEN)
         if result.resumable and keeper.size:
+            from rich.filesize import decimal
+
             remarks.append(
-                f"{keeper.path} ({keeper.size / 1e6:.1f} MB) keeps where it stood; go on with: "
+                f"{keeper.path} ({decimal(keeper.size)}) keeps where it stood; go on with: "
                 f"certnet train --resume {shlex.quote(str(keeper.path.parent))} --time-limit SECONDS"
             )
         judged = None if chosen is None else chosen.judged
@@ -188,7 +190,7 @@ def choose_gamma(
         split.Y,
         **objective_of(split, options),
         validation=None if X is None or Y is None else (X, Y, split.weight_val),
-        time_limit=None if limit is None else selection.SETTINGS.share * limit,
+        time_limit=None if limit is None else selection.SHARE * limit,
         random_state=options.seed,
         progress=progress,
     )

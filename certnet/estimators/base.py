@@ -18,12 +18,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from certificates import Certificate, Report
 from certificates.failure import Deadline
-from certnet.estimators.quick import quick_network
 from certnet.io.export import write_onnx
 from certnet.jobs import selection
 from certnet.jobs.optimality import optimality
 from certnet.jobs.selection import Selection, select_gamma
 from certnet.jobs.train import train
+from certnet.training.quick import quick_network
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray, shown
 from formulations.network import ReluNetwork
@@ -112,7 +112,7 @@ class CertifiedMLP(BaseEstimator):  # type: ignore[misc]
 
     def _choose_alpha(self, problem: Problem, loss: str, seed: int) -> Selection:
         X, Y, weight = problem
-        limit = None if self.time_limit is None else selection.SETTINGS.share * self.time_limit
+        limit = None if self.time_limit is None else selection.SHARE * self.time_limit
         options = self._options(loss, weight)
         return select_gamma(X, Y, time_limit=limit, random_state=seed, progress=self._progress(), **options)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from certnet.io.cells import LARGEST, cell_name, parse_number
+from certnet.io.cells import LARGEST, cell_name, quantity
 from certnet.io.columns import Columns
 from certnet.io.dataset import Recipe
 from certnet.io.endings import after_ending
@@ -48,7 +48,7 @@ def require_kind(network: ReluNetwork, X: FloatArray, Y: FloatArray | None, sour
         classes, outputs = ("", "") if Y is None else (f" and {Y.shape[1]} classes", f" and {network.outputs} outputs")
         raise InputError(
             f"{source} has {X.shape[1]} features{classes}, but the network has {network.inputs} inputs{outputs}; give "
-            "data of its kind."
+            "data of its kind, without columns that are no inputs."
         )
 
 
@@ -91,8 +91,8 @@ def against_targets(read: TwoLayerNetwork, table: Table, columns: Mapping[str, S
             right = sum(found[row] in names[row] for row in known)
             yield f"Of {len(known)} rows with a known {target!r}, {right} are right: {right / len(known):.4f}."
         return
-    numbers = [parse_number(cell, decimal_comma=table.decimal_comma) for cell in cells]
-    known = [row for row, number in enumerate(numbers) if number is not None and abs(number) <= LARGEST]
+    numbers = [(quantity(cell, decimal_comma=table.decimal_comma) or (np.inf,))[0] for cell in cells]
+    known = [row for row, number in enumerate(numbers) if abs(number) <= LARGEST]
     truth = np.array([numbers[row] for row in known], dtype=float)
     if len(known) > 1 and np.ptp(truth) > 0:
         errors = truth - np.array([found[row] for row in known])

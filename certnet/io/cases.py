@@ -46,8 +46,6 @@ class Property:
         network: the network that the cases are about, where one was given. It is that one unless the file relates
             several inputs, or inputs and outputs: then it has outputs more, or inputs less that are equal to others.
         places: which of its inputs each declared input is.
-        formula: the same disjunction as it is stated, of rows over the declared inputs and the outputs of the network
-            before a function at its end.
     """
 
     inputs: int
@@ -55,7 +53,6 @@ class Property:
     cases: tuple[UnsafeCase, ...]
     network: ReluNetwork | None
     places: tuple[int, ...]
-    formula: list[Clause]
 
 
 def asked(
@@ -80,7 +77,7 @@ def asked(
         cases = [_case(region, [row for row in clause if row.y], outputs, network) for clause, region in pairs]
     else:
         cases = [UnsafeCase(InputRegion(*np.zeros((2, inputs))), np.zeros((1, outputs)), np.ones(1))]
-    return Property(*sizes, tuple(cases), network, places, stated)
+    return Property(*sizes, tuple(cases), network, places)
 
 
 def _one_for_equal(

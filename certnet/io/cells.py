@@ -25,7 +25,9 @@ _NUMBER = r"[+-]?+(?:[0-9]++(?:\.[0-9]*+)?+|\.[0-9]++)(?:[eE][+-]?+[0-9]++)?+"
 _ONE, _SEVERAL = re.compile(_NUMBER), re.compile(rf"(?:{_NUMBER}\n)*+")
 _ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?")
 _DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{2,4}|\d{1,2}[- ][A-Za-z]{3,9}[- ]\d{2,4}|[A-Za-z]{3,9} \d{1,2}, \d{4}")
-_SIZED = re.compile(r"[^\w\s]{0,2} ?[0-9][0-9.,']{0,20} ?(?:[^\w\s]{1,2}|[A-Za-z]{1,3}[²³23]?)?")
+_SIZED = re.compile(r"([+-]?)([€$£¥]?)\s?([+-]?[0-9][0-9.,'’\xa0\u202f]{0,20}?)\s?([^\w\s]{1,2}|[A-Za-z]{1,3}[²³23]?|)")
+_GROUPED = re.compile(r"[+-]?[0-9]{1,3}([,'’\xa0\u202f])[0-9]{3}(?:\1[0-9]{3})*(?:\.[0-9]+)?")
+_SWAP = str.maketrans(".,", ",.")
 _TIME = re.compile(r"(\d\d?):([0-5]\d)(?::([0-5]\d(?:\.\d{1,9})?))?(?: ?([ap])\.?m\.?)?", re.ASCII | re.IGNORECASE)
 ISO = "ISO"
 DATE_FORMATS = (
@@ -50,6 +52,28 @@ def parse_number(text: str, *, decimal_comma: bool = False) -> float | None:
     if decimal_comma:
         plain = plain.replace(",", ".")
     return float(plain) if _ONE.fullmatch(plain) else None
+
+
+def quantity(text: str, *, decimal_comma: bool = False) -> tuple[float, str] | None:
+    """A number and its unit, "" where it has none: also ``5 kg``, ``€ 3.50`` and ``1,200.50``; else None.
+
+    With ``decimal_comma`` points separate thousands as in ``1.200,50``; a single one before three digits and a unit
+    could mean either, and is None.
+    """
+    number = parse_number(text, decimal_comma=decimal_comma)
+    if number is not None:
+        return number, ""
+    found = _SIZED.fullmatch(text.strip().replace("\N{MINUS SIGN}", "-"))
+    if found is None:
+        return None
+    sign, before, digits, after = found.groups()
+    swapped = digits.translate(_SWAP) if decimal_comma else digits
+    grouped = _GROUPED.fullmatch(swapped)
+    if grouped and decimal_comma and digits.count(".") == 1 and "," not in digits:
+        return None
+    plain = swapped.replace(grouped[1], "") if grouped else digits.replace(",", ".") if decimal_comma else digits
+    number = parse_number(sign + plain)
+    return None if number is None else (number, before + after)
 
 
 def plain_numbers(cells: Sequence[str]) -> FloatArray | None:
@@ -130,8 +154,13 @@ def date_format(counts: Mapping[str, int], enough: float) -> tuple[str | None, s
 
 
 def is_sized(text: str) -> bool:
-    """Whether a text is a number with a unit or separators, such as ``5 kg``, ``€ 3.50`` or ``1'200``."""
+    """Whether a text looks like a number with a unit or separators."""
     return _SIZED.fullmatch(text) is not None
+
+
+def may_group(text: str) -> bool:
+    """Whether the point of a number may separate thousands, as that of ``1.200`` may."""
+    return not text.startswith("0") and _GROUPED.fullmatch(text.translate(_SWAP)) is not None
 
 
 def written(form: str) -> str:

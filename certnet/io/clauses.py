@@ -3,7 +3,7 @@
 import functools
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -78,19 +78,6 @@ class Row:
 
 Clause = list[Row]
 """A conjunction."""
-
-
-def holds(formula: list[Clause], x: Sequence[Fraction], y: Sequence[Fraction]) -> bool:
-    """Whether a disjunction holds at inputs and outputs, exactly."""
-    known: dict[int, bool] = {}
-
-    def met(row: Row) -> bool:
-        if id(row) not in known:
-            value = sum((a * x[i] for i, a in row.x), row.constant) + sum(b * y[j] for j, b in row.y)
-            known[id(row)] = value < 0 or (value == 0 and not row.strict)
-        return known[id(row)]
-
-    return any(all(map(met, clause)) for clause in formula)
 
 
 def clauses(expression: Expression, declared: Declared) -> list[Clause]:

@@ -62,35 +62,40 @@ class Column:
     def encode(self, table: Table, *, refuse_missing: bool) -> tuple[FloatArray, list[str], list[str]]:
         """(n, features) entries, complaints about cells, and notes."""
         if self.kind == "category":
-            return self._encode_names(table, refuse_missing)
-        values, wrong = self.values(table)
-        gone = np.isnan(values)
-        notes: list[str] = []
-        if gone.any() and self.fill is None:
-            wrong.append(absent(table, self.name, np.flatnonzero(gone)))
-        elif gone.any():
-            notes += [] if self.indicator else [self._filled(table, gone)]
-            values = np.where(gone, float(self.fill or 0.0) + self.origin, values)
-        parts = [values - self.origin if self.kind == "date" else values]
-        return np.column_stack([*parts, *([gone] if self.indicator else [])]), wrong, notes
+            wrong = list[str]()
+            entries, gone, notes = self._encode_names(table)
+        else:
+            values, wrong = self.values(table)
+            gone, notes = np.isnan(values), []
+            known = np.where(gone, float(self.fill or 0.0), values - self.origin)
+            entries = np.column_stack([known, gone] if self.indicator else [known])
+            refuse_missing = self.fill is None
+        # A cell that cannot be read has no value either, but is complained about already.
+        if gone.any() and refuse_missing and not wrong:
+            wrong = [absent(table, self.name, np.flatnonzero(gone))]
+        elif gone.any() and not self.indicator:
+            notes = [self._filled(table, gone), *notes]
+        return entries, wrong, notes
 
     @property
     def flags(self) -> tuple[bool, ...]:
         """Which of the features are 0 or 1 by nature."""
-        first = self.kind in ("category", "boolean")
-        return (first, *(True for _ in self.feature_names[1:]))
+        return (self.kind in ("category", "boolean"), *(True for _ in self.feature_names[1:]))
 
     def values(self, table: Table) -> tuple[FloatArray, list[str]]:
         """(n,) numbers, dates in days since 1970-01-01; NaN where missing; and complaints about cells."""
         if self.kind == "number":
             return numbers(table, self.name)
-        # Dates of typed tables come as ISO has them, whatever the text was that the column was learned from.
-        forms = dict.fromkeys((self.form or ISO, ISO))
-        dates = lambda cell: next((day for form in forms if (day := parse_date(cell, form)) is not None), None)  # noqa: E731
-        parsers = {"boolean": lambda cell: BOOLEANS.get(cell.lower()), "time": parse_time, "date": dates}
+        parsers = {"boolean": lambda cell: BOOLEANS.get(cell.lower()), "time": parse_time, "date": self._day}
         return words(table, self.name, self.kind, parsers[self.kind], self.form or ISO)
 
-    def _encode_names(self, table: Table, refuse_missing: bool) -> tuple[FloatArray, list[str], list[str]]:
+    def _day(self, cell: str) -> float | None:
+        day = parse_date(cell, self.form or ISO)
+        # Dates of typed tables come as ISO has them, whatever the text was that the column was learned from.
+        return parse_date(cell, ISO) if day is None else day
+
+    def _encode_names(self, table: Table) -> tuple[FloatArray, NDArray[np.bool_], list[str]]:
+        """(n, features) entries, which values are missing, and notes about those that are new."""
         found = names(table, self.name)
         places: dict[str | None, int] = {name: place for place, name in enumerate(self.categories)}
         nowhere = len(self.feature_names)
@@ -102,18 +107,10 @@ class Column:
         at = np.array([places.get(name, other) for name in found], dtype=np.int64)
         entries[np.arange(len(at)), np.where(gone, fill, at)] = 1.0
         entries[gone, missing] = 1.0
-        wrong, notes = [], []
-        if gone.any() and refuse_missing:
-            wrong.append(absent(table, self.name, np.flatnonzero(gone)))
-        elif gone.any() and not self.indicator:
-            notes.append(self._filled(table, gone))
         new = sorted({name for name in found if name is not None and name not in places})
-        if new and not self.other:
-            notes.append(
-                f"{table.name} has values of column {self.name!r} that no training row has: {listed(new)}; they count "
-                "as none of the known ones."
-            )
-        return entries[:, :nowhere], wrong, notes
+        seen = f"{table.name} has values of column {self.name!r} that no training row has: {listed(new)}"
+        notes = [f"{seen}; they count as none of the known ones."] if new and not self.other else []
+        return entries[:, :nowhere], gone, notes
 
     def _filled(self, table: Table, gone: NDArray[np.bool_]) -> str:
         count = np.count_nonzero(gone)
@@ -131,6 +128,7 @@ class Column:
             and (self.kind == "date") == (self.form in DATE_FORMATS)
             and (self.fill is None or (self.fill in known if by_name else isinstance(self.fill, float)))
             and (by_name or self.fill is not None or not self.indicator)
+            and (self.kind == "date" or self.origin == 0.0)
             and (self.kind != "date" or (is_day(self.origin) and is_day(self.origin + float(self.fill or 0.0))))
         )
 
@@ -138,9 +136,7 @@ class Column:
     def _filling(self) -> str:
         if self.fill is None:
             return "none of the known ones"
-        if isinstance(self.fill, str):
-            return repr(self.fill)
-        return self.shown(self.fill + self.origin)
+        return repr(self.fill) if isinstance(self.fill, str) else self.shown(self.fill + self.origin)
 
     def shown(self, value: float) -> str:
         """A number, date or time of this column as people write it."""
@@ -148,13 +144,12 @@ class Column:
 
     def sentence(self, impute: str) -> str | None:
         """What is done to this column; None for a number that is taken as it is."""
-        said = []
-        if self.kind == "boolean":
-            said.append("1 for yes or true, 0 for no or false")
-        if self.kind == "date":
-            said.append(f"days since {date_text(self.origin)}")
-        if self.kind == "time":
-            said.append("hours since midnight")
+        read = {
+            "boolean": "1 for yes or true, 0 for no or false",
+            "date": f"days since {date_text(self.origin)}",
+            "time": "hours since midnight",
+        }
+        said = [read[self.kind]] if self.kind in read else []
         if self.kind == "category":
             count, also = len(self.categories), ", and one for all others" if self.other else ""
             said.append(f"a feature of 0 and 1 for each of {listed(self.categories, _LONG_LIST)}{also}")
@@ -223,11 +218,13 @@ class Columns:
         if len(table) * d > LARGEST_ENTRIES:
             raise InputError(f"{table.name} makes {len(table)} rows of {d} features, too many at once; split the file.")
         X = np.empty((len(table), d))
-        wrong: list[str] = []
         known = {*self.inputs, *dict(self.left_out), self.target}
         ignored = [name for name in table.names if name not in known]
-        notes = [f"{table.name} has columns the network was not trained with, which are ignored: {listed(ignored)}."]
-        notes, start = notes if ignored else [], 0
+        wrong, notes, start = list[str](), list[str](), 0
+        if ignored:
+            notes.append(
+                f"{table.name} has columns the network was not trained with, which are ignored: {listed(ignored)}."
+            )
         for column in self.columns:
             entries, complaints, remarks = column.encode(table, refuse_missing=self.impute == "none")
             X[:, start : start + entries.shape[1]] = entries
@@ -261,8 +258,7 @@ class Columns:
         except ValueError:
             raise broken from None
         apart = {found.target, *dict(found.left_out)}
-        if not found.columns or len({*found.inputs}) < len(found.inputs) or {*found.inputs} & apart:
-            raise broken
-        if not all(column.is_consistent for column in found.columns):
+        apt = found.columns and len({*found.inputs}) == len(found.inputs) and not {*found.inputs} & apart
+        if not apt or not all(column.is_consistent for column in found.columns):
             raise broken
         return found

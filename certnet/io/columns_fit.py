@@ -17,26 +17,14 @@ from certnet.runtime.wording import listed
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 
-__all__ = ["SETTINGS", "Draft", "draft"]
+__all__ = ["Draft", "draft"]
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What becomes of a column."""
-
-    rare_rows: int = 5
-    """Training rows that a category, or missing values, need for a feature of their own. Not measured."""
-    rare_share: float = 0.05
-    """Where this share of the training rows is less, it is enough, so that small sets keep theirs. Not measured."""
-    most_categories: int = 50
-    """Categories of a column with features of their own, those of most rows. Not measured."""
-    most_features: int = 2000
-    """Features that all categories together may become; more are refused. Not measured."""
-    longest_name: int = 100
-    """Characters of the longest text that is taken for a name of a category. Not measured."""
-
-
-SETTINGS = Settings()
+RARE_ROWS = 5  # Training rows that a category, or missing values, need for a feature of their own.
+RARE_SHARE = 0.05  # Where this share of the training rows is less, it is enough, so that small sets keep theirs.
+MOST_CATEGORIES = 50  # Categories of a column with features of their own, those of most rows.
+MOST_FEATURES = 2000  # Features that all categories together may become; more are refused.
+LONGEST_NAME = 100  # Characters of the longest text that is taken for a name of a category.
 _NUMBERS = "write numbers, leave the column out with --drop, or take it as names with --categorical"
 
 
@@ -71,22 +59,19 @@ class Draft:
         chosen = [
             values[rows] if isinstance(values, np.ndarray) else [values[row] for row in rows] for values in self.values
         ]
-        found, left_out = self._fitted(chosen, {*(self.recipe.features or ())})
+        found, left_out = self._inputs(chosen, {*(self.recipe.features or ())})
         if not found:
             # Numbers that are all there is will be meant, whatever they look like.
-            found, left_out = self._fitted(chosen, {column.name for column in self.columns if column.kind == "number"})
+            found, left_out = self._inputs(chosen, {column.name for column in self.columns if column.kind == "number"})
         if not found:
             reasons = listed([f"{column} is left out because {reason}" for column, reason in left_out], width=120)
-            said = [
-                f"{self.table.name} has no column to learn from: {reasons}; name some with --features.",
-                *self.notes,
-            ]
-            raise InputError(" ".join(said))
+            said = f"{self.table.name} has no column to learn from: {reasons}; name some with --features."
+            raise InputError(" ".join([said, *self.notes]))
         _require_few(self.table.name, found)
         fitted = Columns(tuple(found), self.recipe.impute, tuple(left_out), name)
         return fitted, tuple(self._suspicions(fitted, chosen, target[rows], classes))
 
-    def _fitted(self, chosen: Sequence[Values], asked: Set[str]) -> tuple[list[Column], list[tuple[str, str]]]:
+    def _inputs(self, chosen: Sequence[Values], asked: Set[str]) -> tuple[list[Column], list[tuple[str, str]]]:
         """The inputs, and names and reasons of the others; those that are asked for stay where they can."""
         found, left_out = [], []
         for column, values, training in zip(self.columns, self.values, chosen, strict=True):
@@ -130,21 +115,22 @@ def draft(table: Table, recipe: Recipe) -> Draft:
     columns, values, wrong, notes = [], [], [], []
     for name in table.names:
         column, remarks = kind_of(table, name, recipe)
-        notes += remarks
-        found: Values
-        complaints: list[str] = []
-        if column.kind == "category":
-            found = names(table, name)
-            gone = [row for row, value in enumerate(found) if value is None]
-        else:
-            found, complaints = numbers(table, name, _NUMBERS) if column.kind == "number" else column.values(table)
-            gone = [] if complaints else np.flatnonzero(np.isnan(found)).tolist()
-        if gone and recipe.impute == "none":
-            complaints = [absent(table, name, gone)]
+        found, complaints = _values(column, table)
+        if recipe.impute == "none" and not complaints:
+            gone = np.flatnonzero([value is None for value in found] if isinstance(found, list) else np.isnan(found))
+            complaints = [absent(table, name, gone)] if len(gone) else []
         columns.append(column)
         values.append(found)
         wrong += complaints
+        notes += remarks
     return Draft(table, recipe, tuple(columns), tuple(values), tuple(wrong), tuple(notes))
+
+
+def _values(column: Column, table: Table) -> tuple[Values, list[str]]:
+    """What the cells of a column say, and complaints."""
+    if column.kind == "category":
+        return names(table, column.name), []
+    return numbers(table, column.name, _NUMBERS) if column.kind == "number" else column.values(table)
 
 
 def _fitted(column: Column, values: Values, recipe: Recipe, asked: bool) -> tuple[Column, str | None]:
@@ -165,7 +151,7 @@ def _fitted(column: Column, values: Values, recipe: Recipe, asked: bool) -> tupl
 
 def _enough(rows: int) -> int:
     """How many of these training rows a feature of 0 and 1 has to be about."""
-    return min(SETTINGS.rare_rows, max(1, int(SETTINGS.rare_share * rows)))
+    return min(RARE_ROWS, max(1, int(RARE_SHARE * rows)))
 
 
 def _statistic(values: FloatArray, impute: str) -> float:
@@ -184,26 +170,17 @@ def _fitted_names(column: Column, values: list[str | None], recipe: Recipe, aske
     counts = Counter(value for value in values if value is not None)
     if not counts:
         return column, "no training row has a value"
-    if max(map(len, counts)) > SETTINGS.longest_name:
-        return column, f"it holds texts of more than {SETTINGS.longest_name} characters"
+    if max(map(len, counts)) > LONGEST_NAME:
+        return column, f"it holds texts of more than {LONGEST_NAME} characters"
     gone, enough = len(values) - sum(counts.values()), _enough(len(values))
     if len(counts) == 1 and not gone and not asked:
         return column, f"it is {next(iter(counts))!r} in every training row"
     order = sorted(counts, key=lambda name: (-counts[name], _order(name)))
-    kept = [name for name in order if asked or counts[name] >= enough][: SETTINGS.most_categories]
+    kept = [name for name in order if asked or counts[name] >= enough][:MOST_CATEGORIES]
     if not kept:
         return column, f"each of its values occurs in fewer than {enough} training rows"
-    fill = order[0] if recipe.impute == "most-frequent" else None
-    return (
-        replace(
-            column,
-            categories=tuple(sorted(kept, key=_order)),
-            other=len(kept) < len(counts),
-            indicator=gone >= enough,
-            fill=fill,
-        ),
-        None,
-    )
+    fill, known = order[0] if recipe.impute == "most-frequent" else None, tuple(sorted(kept, key=_order))
+    return replace(column, categories=known, other=len(kept) < len(counts), indicator=gone >= enough, fill=fill), None
 
 
 def _order(name: str) -> tuple[bool, float, str]:
@@ -215,9 +192,9 @@ def _order(name: str) -> tuple[bool, float, str]:
 def _require_few(table: str, columns: Sequence[Column]) -> None:
     """Refuse features by the thousand."""
     sizes = {column.name: len(column.feature_names) for column in columns if column.kind == "category"}
-    if sum(sizes.values()) > SETTINGS.most_features:
+    if sum(sizes.values()) > MOST_FEATURES:
         largest = sorted(sizes, key=lambda name: -sizes[name])
         raise InputError(
             f"{table} has {len(sizes)} columns of categories, which become {sum(sizes.values())} features of 0 and 1, "
-            f"more than {SETTINGS.most_features}; leave some out with --drop, for example {listed(largest)}."
+            f"more than {MOST_FEATURES}; leave some out with --drop, for example {listed(largest)}."
         )

@@ -2,33 +2,32 @@
 
 import re
 from collections import Counter
-from dataclasses import dataclass
 
 import numpy as np
 
-from certnet.io.cells import BOOLEANS, INFINITE, MISSING, date_format, is_sized, parse_number, parse_time, written
+from certnet.io.cells import (
+    BOOLEANS,
+    INFINITE,
+    MISSING,
+    date_format,
+    is_sized,
+    may_group,
+    parse_time,
+    quantity,
+    written,
+)
 from certnet.io.columns import Column
 from certnet.io.dataset import Recipe
 from certnet.io.tables import Table
 from certnet.runtime.wording import shortened
 from formulations._validation import FloatArray
 
-
-@dataclass(frozen=True)
-class Settings:
-    """When a column is what it looks like."""
-
-    id_rows: int = 10
-    """Rows from which on different texts, or numbers that count rows, are taken for an ID. Not measured."""
-    number_share: float = 0.5
-    """Share of numbers, or dates, from which on the other cells of a column are taken for mistakes. Not measured."""
-    leak_rows: int = 20
-    """Rows below which no column is suspected to give the target away. Not measured."""
-    rows_per_value: float = 5.0
-    """Rows for each value on average from which on values that go with one target each are suspected. Not measured."""
+ID_ROWS = 10  # Rows from which on different texts, or numbers that count rows, are taken for an ID.
+NUMBER_SHARE = 0.5  # Share of numbers, or dates, from which on the other cells of a column are taken for mistakes.
+LEAK_ROWS = 20  # Rows below which no column is suspected to give the target away.
+ROWS_PER_VALUE = 5.0  # Rows for each value on average from which on values that go with one target each are suspected.
 
 
-SETTINGS = Settings()
 Values = FloatArray | list[str | None]
 """Numbers with NaN where missing, or names with None."""
 _IDENTIFIER = re.compile(r"(^|.*[^a-z])(id|ids|uuid|guid|index|idx|rowid|row)$|unnamed.*", re.IGNORECASE)
@@ -40,15 +39,17 @@ def kind_of(table: Table, name: str, recipe: Recipe) -> tuple[Column, list[str]]
     if name in recipe.categorical:
         return Column(name, "category"), []
     if table.plain(name) is not None:
-        return Column(name), []
+        pointed = [cell for cell in table.column(name) if "." in cell] if table.decimal_comma else []
+        if not pointed or not all(map(may_group, pointed)):
+            return Column(name), []
+        seen = f"Column {name!r} holds {pointed[0]!r}, read with a decimal point"
+        return Column(name), [f"{seen}; leave the points out if they separate thousands."]
     counts = Counter(table.column(name))
     present = {cell: count for cell, count in counts.items() if cell.lower() not in MISSING}
-    some = SETTINGS.number_share * sum(present.values())
-    numeric = {
-        cell: count
-        for cell, count in present.items()
-        if parse_number(cell, decimal_comma=table.decimal_comma) is not None or cell.lower() in INFINITE
-    }
+    some = NUMBER_SHARE * sum(present.values())
+    commas = table.decimal_comma
+    units = {cell: found[1] for cell in present if (found := quantity(cell, decimal_comma=commas)) is not None}
+    numeric = {cell: count for cell, count in present.items() if units.get(cell) == "" or cell.lower() in INFINITE}
     if len(numeric) == len(present):
         return Column(name), []
     if all(cell.lower() in BOOLEANS for cell in present):
@@ -61,24 +62,23 @@ def kind_of(table: Table, name: str, recipe: Recipe) -> tuple[Column, list[str]]
         either = "" if other is None else f"{written(form)}, not {written(other)}"
         remark = f"The dates of column {name!r} fit two forms and are read as {either}; write YYYY-MM-DD if not."
         return Column(name, "date", form=form), [remark] if either else []
-    if sum(numeric.values()) >= some:
+    if sum(numeric.values()) >= some or (len(units) == len(present) and len({*units.values()}) == 1):
         return Column(name), []
-    sized = [cell for cell in present if cell in numeric or is_sized(cell)]
+    sized = [cell for cell in present if cell in units or is_sized(cell)]
     if sum(present[cell] for cell in sized) < some:
         return Column(name, "category"), []
     example = next(cell for cell in sized if cell not in numeric)
     seen = f"Column {name!r} holds texts such as {shortened(example)!r}, read as names"
-    return Column(name, "category"), [f"{seen}; write quantities as plain numbers."]
+    return Column(name, "category"), [f"{seen}; write quantities with one unit, or none, and no separators."]
 
 
 def identifies(column: Column, values: Values) -> str | None:
     """Why a column seems to tell rows apart and nothing else; None where it does not."""
     named = bool(_IDENTIFIER.fullmatch(column.name) or _CAMEL.fullmatch(column.name))
-    if len(values) < SETTINGS.id_rows:
-        return None
     if isinstance(values, list):
-        return "all its values differ, as those of an ID do" if len({*values}) == len(values) else None
-    if column.kind != "number" or not (np.floor(values) == values).all():
+        return "all its values differ, as those of an ID do" if ID_ROWS <= len(values) == len({*values}) else None
+    values = values[~np.isnan(values)]
+    if column.kind != "number" or len(values) < ID_ROWS or not (np.floor(values) == values).all():
         return None
     if counts_up(values) and (named or values[0] in (0.0, 1.0)):
         return "it numbers the rows"
@@ -88,12 +88,20 @@ def identifies(column: Column, values: Values) -> str | None:
 
 
 def counts_up(values: Values) -> bool:
-    return isinstance(values, np.ndarray) and len(values) >= SETTINGS.id_rows and bool((np.diff(values) == 1.0).all())
+    return isinstance(values, np.ndarray) and len(values) >= ID_ROWS and bool((np.diff(values) == 1.0).all())
+
+
+def ends_in_total(values: FloatArray) -> bool:
+    """Whether the last of these numbers is the sum of the others, none of them negative and three positive."""
+    others = values[:-1][~np.isnan(values[:-1])]
+    if np.count_nonzero(others) < 3 or (others < 0).any():
+        return False
+    return bool(abs(values[-1] - others.sum()) <= 1e-6 * others.sum())
 
 
 def leak_of(values: Values, target: FloatArray, *, classes: bool) -> str | None:
     """How the values of a column alone tell the target of each row; None where they do not."""
-    if len(target) < SETTINGS.leak_rows or target.min() == target.max():
+    if len(target) < LEAK_ROWS or target.min() == target.max():
         return None
     # Missing values are one value; names have no order.
     keys = np.array([value or "" for value in values]) if isinstance(values, list) else values
@@ -101,7 +109,7 @@ def leak_of(values: Values, target: FloatArray, *, classes: bool) -> str | None:
     goals = target[first]
     if (goals[place] != target).any():
         return None
-    if len(known) * SETTINGS.rows_per_value <= len(target):
+    if len(known) * ROWS_PER_VALUE <= len(target):
         return f"each of its {len(known)} values goes with one value of it only"
     if isinstance(values, list) or np.isnan(known[-1]):
         return None

@@ -31,8 +31,8 @@ LARGEST_FILE = 2**31
 """Bytes of a network's file."""
 _MEMBERS = ("U", "V", "hidden_bias", "output_bias", "offset", "scale")
 ROUNDED = (
-    "The network's weights were computed from the numbers it was given with, such as a standardisation, in float64, "
-    "which may round; everything is about the weights that came out, as a certificate holds them."
+    "What the network does beside its two layers, such as standardising, was multiplied into its weights in float64, "
+    "which may round; answers are about the weights that came out."
 )
 FOLDED = (
     "The network standardises features in its own way; that was folded into its hidden weights, and the weight decay "

@@ -102,9 +102,10 @@ _TRANSFORMS = {"NONE": None, "SOFTMAX": "Softmax", "LOGISTIC": "Sigmoid"}
 
 
 def _normalizer(node: Node, operands: Sequence[Operand]) -> Operand:
-    """Probabilities that sum up to 1 stay as they are."""
+    """Probabilities that sum up to 1 in one row stay as they are."""
     signal = signal_of(operands[0])
-    if signal.ending is None or signal.ending.kind != "Softmax" or node.attributes.get("norm") != "L1":
+    in_a_row = signal.places.ndim > 0 and signal.places.shape[-1] == signal.size
+    if signal.ending is None or signal.ending.kind != "Softmax" or node.attributes.get("norm") != "L1" or not in_a_row:
         raise InputError(advice(node.kind))
     return signal
 

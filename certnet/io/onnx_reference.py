@@ -66,7 +66,7 @@ class Node:
         copy.input.extend(names)
         opset = {"": self.version}
         try:
-            self._require_sizes(onnx, copy, given)
+            sizes = self._sizes(onnx, copy, given)
             ends = [[onnx.ValueInfoProto(name=name) for name in part] for part in (given, copy.output)]
             graph = onnx.helper.make_graph([copy], "node", *ends)
             with np.errstate(all="ignore"):
@@ -76,10 +76,14 @@ class Node:
         except Exception as error:  # noqa: BLE001  # The reference raises whatever NumPy raises.
             reason = " ".join(str(error).split())[:120]
             raise InputError(f"cannot act on what comes in ({reason or type(error).__name__})") from None
+        if [np.shape(array) for array in found] != sizes:
+            # The reference has another idea of the operator than the standard, as of Slice where all of it is left out.
+            raise InputError(f"makes results of sizes {sizes}, which the onnx package computes otherwise")
         return [plain(np.asarray(array), "a result") for array in found]
 
-    def _require_sizes(self, onnx: Any, copy: Any, given: Mapping[str, Array]) -> None:
-        make = onnx.helper
+    def _sizes(self, onnx: Any, copy: Any, given: Mapping[str, Array]) -> list[tuple[int, ...]]:
+        """Of the outputs, by the standard."""
+        make, sizes = onnx.helper, []
         types = {
             name: make.make_tensor_type_proto(make.np_dtype_to_tensor_dtype(array.dtype), array.shape)
             for name, array in given.items()
@@ -92,8 +96,10 @@ class Node:
             dimensions = outputs[name].tensor_type.shape.dim if name in outputs else None
             if dimensions is None or any(not entry.HasField("dim_value") for entry in dimensions):
                 raise InputError("makes a result of unknown size; export the network with fixed shapes")
-            if math.prod(entry.dim_value for entry in dimensions) > LARGEST_RESULT:
+            sizes.append(tuple(entry.dim_value for entry in dimensions))
+            if math.prod(sizes[-1]) > LARGEST_RESULT:
                 raise InputError(f"makes a result of more than {LARGEST_RESULT} entries")
+        return sizes
 
 
 class Opsets:

@@ -183,7 +183,8 @@ def linear(node: Node, operands: Sequence[Operand]) -> Operand:
     signal, rest = signal_of(operands[0]), constants(operands[1:])
     turned, pooled = node.kind == "ConvTranspose", node.kind == "AveragePool"
     padded = node.attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
-    if (turned and (padded or node.attributes.get("output_shape"))) or (pooled and padded):
+    open_ = pooled and (padded or _overhangs(node, signal.places.shape[2:]))
+    if (turned and (padded or node.attributes.get("output_shape"))) or open_:
         raise InputError("leaves the padding to whatever evaluates it; export it with pads")
     bias = rest.pop() if node.kind in ("Conv", "ConvTranspose") and len(rest) > 1 else None
     shape, n, whole = signal.places.shape, signal.size, signal.chain.whole
@@ -211,3 +212,17 @@ def linear(node: Node, operands: Sequence[Operand]) -> Operand:
         return found
     found, biases = beside_constant(found, numbers_of(bias).reshape(-1, *[1] * (zero.ndim - 2)))
     return replace(found, chain=found.chain.affine(1.0, biases))
+
+
+def _overhangs(node: Node, shape: Sequence[int]) -> bool:
+    """Whether the last window of a pool lies beyond the padding by more than one entry on some axis.
+
+    The reference shifts all windows by half of that then, and runtimes do not. Nor has it gaps in windows that are
+    VALID.
+    """
+    if not node.attributes.get("ceil_mode", 0):
+        return node.attributes.get("auto_pad") == "VALID" and max(node.attributes.get("dilations") or [1]) > 1
+    pads, kernel = node.attributes.get("pads") or [0] * 2 * len(shape), node.attributes["kernel_shape"]
+    strides, dilations = (node.attributes.get(name) or [1] * len(shape) for name in ("strides", "dilations"))
+    sides = zip(shape, pads, pads[len(shape) :], kernel, strides, dilations, strict=False)
+    return any(-(n + p + q - 1 - spread * (k - 1)) % step > 1 for n, p, q, k, step, spread in sides)

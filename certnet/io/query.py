@@ -83,7 +83,7 @@ def _read(path: str | Path, files: Mapping[str, str] | str, semantics: str) -> Q
         if isinstance(files, str):
             files = dict.fromkeys([network.name for network in found.networks if network.equal_to is None][:1], files)
         _require_named(found.networks, files)
-        semantics = FLOAT32 if FLOAT32 in _elements(found.networks) else semantics
+        semantics = semantics_of(found.networks, semantics)
         known: dict[str, ReluNetwork] = {}
         for network in found.networks:
             file = files[network.equal_to or network.name]
@@ -126,8 +126,8 @@ def _require_named(networks: "tuple[Declaration, ...]", files: Mapping[str, str]
         raise InputError(f"--network names {extra}, {why}; leave it out.")
 
 
-def _elements(networks: "tuple[Declaration, ...]") -> set[str]:
-    """The element types that are declared; for all of them an answer can be guaranteed."""
+def semantics_of(networks: "tuple[Declaration, ...]", otherwise: str) -> str:
+    """Float32 where that is declared; for all types that are an answer can be guaranteed."""
     elements = {tensor.element for network in networks for tensor in network.tensors}
     other = next((element for element in sorted(elements) if element not in GUARANTEED), None)
     if other is not None:
@@ -135,4 +135,4 @@ def _elements(networks: "tuple[Declaration, ...]") -> set[str]:
             f"it declares {other}, for which certnet guarantees nothing; declare real to have networks of every type "
             "taken as functions of real numbers."
         )
-    return elements
+    return FLOAT32 if FLOAT32 in elements else otherwise

@@ -1,10 +1,11 @@
 """The cells of a column as numbers or names, with a sentence for each sort of cell that is neither."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from certnet.io.cells import INFINITE, LARGEST, MISSING, cell_name, example_date, parse_number
+from certnet.io.cells import INFINITE, LARGEST, MISSING, cell_name, example_date, quantity
 from certnet.io.tables import Table
 from certnet.runtime.wording import listed, shortened
 from formulations._validation import FloatArray, IntArray
@@ -21,15 +22,21 @@ def numbers(table: Table, name: str, advice: str = "write a number") -> tuple[Fl
     plain = table.plain(name)
     if plain is not None:
         return plain, []
-    commas = table.decimal_comma and any("," in cell for cell in table.column(name))
+    cells = table.column(name)
+    commas = table.decimal_comma and any("," in cell for cell in cells)
+    read = {cell: quantity(cell, decimal_comma=table.decimal_comma) for cell in set(cells)}
+    units = Counter(found[1] for cell in cells if (found := read[cell]) is not None)
+    usual = max(sorted(units), key=units.__getitem__, default="")
 
     def value(cell: str) -> float | str:
-        found = parse_number(cell, decimal_comma=table.decimal_comma)
-        if found is None:
+        found, unit = read[cell] or (None, usual)
+        if found is not None and unit != usual and usual:
+            return f"holds {cell!r}, where other cells have the unit {usual!r}; use one unit."
+        if found is None or unit != usual:
             if cell.lower() in INFINITE:
                 return f"holds {cell}; remove or replace infinite values."
             return f"holds {shortened(cell)!r}, which is not a number; {advice}."
-        if commas and "." in cell:
+        if commas and cell.count(".") == 1 and "," not in cell:
             return (
                 f"holds {cell!r} with a point where other cells of the column have a decimal comma; use one decimal "
                 "sign and no thousands separators."

@@ -144,7 +144,7 @@ def read_run(path: str | Path) -> Run:
     if not (folder / REPORT).is_file():
         inside = _runs_in(folder)
         if (folder / TABLE).is_file() or inside:
-            raise InputError(f"{folder} holds several runs; name one of them: {_named(inside) or 'none is finished'}.")
+            raise InputError(f"{folder} holds runs; name one of them: {_named(inside) or 'none is finished'}.")
         raise InputError(
             f"{folder} holds no {REPORT}, so it is no folder of a finished run; name one that certnet train made."
         )

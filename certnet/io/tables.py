@@ -163,13 +163,13 @@ def _text(cell: Any) -> str:
         return str(cell)
     if isinstance(cell, float):
         return "" if math.isnan(cell) else repr(float(cell))
-    if isinstance(cell, bytes | list | tuple | dict | set) or not hasattr(type(cell), "__str__"):
-        raise TypeError
     kind = type(cell).__name__
     if kind in ("NaTType", "NAType"):
         return ""
     if kind in ("Timestamp", "datetime", "date", "time"):
         return str(cell.isoformat())
+    if kind in ("datetime64", "timedelta64"):  # of nanoseconds ``item`` would make numbers
+        return _text(cell.astype(f"{kind}[us]").item())
     if hasattr(cell, "item"):  # numbers of NumPy
         return _text(cell.item())
     if kind in ("Decimal", "Fraction"):

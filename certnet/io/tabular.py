@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from certnet.io.cells import EXACT, INFINITE, MISSING, MISSING_NAME, parse_number
+from certnet.io.cells import EXACT, INFINITE, MISSING, MISSING_NAME, quantity
 from certnet.io.columns import Columns
 from certnet.io.columns_fit import Draft, draft
+from certnet.io.columns_look import ends_in_total
 from certnet.io.complaints import require_none
 from certnet.io.dataset import DataSet, Recipe, Task
 from certnet.io.readings import absent, names, numbers
 from certnet.io.tables import Table
-from certnet.io.targets import Outputs, coded, guess_task
+from certnet.io.targets import MOST_NUMBERED_CLASSES, Outputs, coded, guess_task
 from certnet.runtime.wording import listed
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
@@ -88,6 +89,13 @@ def tabular(table: Table, recipe: Recipe, task: Task | None, outputs: Outputs | 
     kept = replace(table, names=tuple(inputs), columns=tuple(table.column(name) for name in inputs), notes=())
     found = draft(kept, recipe)
     require_none(table.name, [*wrong, *found.wrong])
+    numeric = [*zip(inputs, found.values, strict=False), *([(target, Y[:, 0])] if task == "regression" else [])]
+    summed = [name for name, values in numeric if isinstance(values, np.ndarray) and ends_in_total(values)]
+    if summed:
+        notes.append(
+            f"The last row of {table.name} ({table.row} {table.lines[-1]}) holds the sum of the others in "
+            f"{listed(summed)}; if it is a row of totals, remove it."
+        )
     data = DataSet(
         name=Path(table.name).stem,
         task=task or "classification",
@@ -149,11 +157,17 @@ def _roles(table: Table, recipe: Recipe) -> tuple[str, str | None, list[str]]:
 
 
 def _labels(table: Table, column: str, task: Task | None) -> tuple[list[Any], list[str]]:
-    """Numbers where nothing but these and signs of missing values is there, else text; None if missing; complaints."""
+    """Numbers where nothing but these and signs of missing values is there, else text; None if missing; complaints.
+
+    Few numbers with a unit are text, so that classes keep their names.
+    """
     cells = table.column(column)
-    read = {cell: parse_number(cell, decimal_comma=table.decimal_comma) for cell in set(cells)}
-    words = {cell.lower() for cell, number in read.items() if number is None}
-    if task == "regression" or (words <= MISSING | INFINITE and len(words) < len(read)):
+    read = {cell: quantity(cell, decimal_comma=table.decimal_comma) for cell in set(cells)}
+    words = {cell.lower() for cell, found in read.items() if found is None}
+    units = {found[1] for found in read.values() if found is not None}
+    several = len(read) > MOST_NUMBERED_CLASSES and task is None
+    numeric = words <= MISSING | INFINITE and (units == {""} or (len(units) == 1 and several))
+    if task == "regression" or numeric:
         values, wrong = numbers(table, column)
         pairs = zip(cells, values.tolist(), strict=True)
         return [None if cell.lower() in MISSING else value for cell, value in pairs], wrong

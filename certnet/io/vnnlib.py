@@ -44,6 +44,8 @@ def read_vnnlib(path: str | Path, network: ReluNetwork | None = None) -> Propert
             can rows over several outputs whose coefficients no factor makes float64 numbers: what rounding them changes
             is bounded over its outputs. The cases are about ``Property.network`` then.
 
+    A type that the file declares for its tensors is the caller's to respect: ``verify(…, semantics="float32")``.
+
     Raises:
         InputError: the file is missing, too large, not of this form, or of another network; the sentence says what and
             where.
@@ -132,10 +134,15 @@ def is_version_2(path: str | Path) -> bool:
 
 def parse_vnnlib(text: str, network: ReluNetwork | None = None) -> Property:
     """The property that a VNN-LIB text states, of this network; errors as ``stated`` and ``Stated.of``."""
+    return of_one(text).of(network)
+
+
+def of_one(text: str) -> Stated:
+    """What a text states of a single network."""
     found = stated(text)
     if len(found.networks) > 1:
         raise InputError(f"it declares {len(found.networks)} networks; certnet verify --network NAME=FILE takes each.")
-    return found.of(network)
+    return found
 
 
 def _version_1(text: str, declared: Declared) -> Iterator[Expression]:

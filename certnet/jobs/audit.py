@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,15 +32,7 @@ KILLED = (
 )
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The tuning numbers of this module."""
-
-    predicted_together: int = 1000
-    """Rows whose classes are decided together. Not measured."""
-
-
-SETTINGS = Settings()
+PREDICTED_TOGETHER = 1000  # Rows whose classes are decided together.
 
 
 @public(X=array, labels=array, radii=reals, input_limit=seconds, workers=positive_count, known=Mapping)
@@ -102,7 +93,7 @@ def audit(
     claims = {row: entry for row, entry in (known or {}).items() if entry.resumed}
     done = {row: entry for row, entry in (known or {}).items() if not entry.resumed}
     waiting = [row for row in range(len(points)) if row not in done]
-    together, before = SETTINGS.predicted_together, len(done)
+    together, before = PREDICTED_TOGETHER, len(done)
     if time_limit is not None and len(points) > together:
         # Time for the inputs that will not be reached, which are many then.
         begin = clock.seconds

@@ -31,22 +31,10 @@ _HEADER = "header"
 _MATRICES = {"network": "UV", "dual": "NW", "iterate": "NSW"}
 """Names of the matrices in these parts of a file, in order; the others hold any arrays of numbers."""
 
-
-@dataclass(frozen=True)
-class Settings:
-    """When a running job writes its checkpoint."""
-
-    every_seconds: float = 60.0
-    """Seconds between two checkpoints, at least. Not measured."""
-    share: float = 0.03
-    """Share of the time that may go into checkpoints while the job runs. Not measured."""
-    first_cost: float = 0.05
-    """Seconds that the first is taken to cost. Not measured."""
-    last_seconds: float = 0.5
-    """What the last checkpoint may take of however short a job. Not measured."""
-
-
-SETTINGS = Settings()
+EVERY_SECONDS = 60.0  # Seconds between two checkpoints, at least.
+SHARE = 0.03  # Share of the time that may go into checkpoints while the job runs.
+FIRST_COST = 0.05  # Seconds that the first is taken to cost.
+LAST_SECONDS = 0.5  # What the last checkpoint may take of however short a job.
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,7 +177,7 @@ class Saver:
     def __init__(self, first: Checkpoint, save: Save | None, clock: JobClock) -> None:
         self.current = self._saved = first
         self._save, self._clock, self._earlier = save, clock, first.seconds
-        self._writing, self._cost, self._written = 0.0, SETTINGS.first_cost, clock.seconds
+        self._writing, self._cost, self._written = 0.0, FIRST_COST, clock.seconds
         self._failure = ""
 
     def update(self, **changes: Any) -> None:
@@ -203,7 +191,7 @@ class Saver:
         What writing costs must stay a small share of the time.
         """
         begin = self._clock.seconds
-        if self._save is None or begin - self._written < max(SETTINGS.every_seconds, self._cost / SETTINGS.share):
+        if self._save is None or begin - self._written < max(EVERY_SECONDS, self._cost / SHARE):
             return
         if found := changes():
             self.update(**found)
@@ -213,7 +201,7 @@ class Saver:
     def stage_ends(self, stage: str) -> None:
         """Write at the end of a stage, unless the job is so young that this would cost it more than its share."""
         self.update(stage=stage)
-        if self._writing + self._cost <= SETTINGS.share * self._clock.seconds:
+        if self._writing + self._cost <= SHARE * self._clock.seconds:
             self._write(self._clock.seconds)
 
     def write_last(self) -> None:
@@ -250,7 +238,7 @@ class Saver:
 
     @staticmethod
     def _most(seconds: float) -> float:
-        return max(SETTINGS.last_seconds, SETTINGS.share * seconds)
+        return max(LAST_SECONDS, SHARE * seconds)
 
 
 def sink(checkpoint: Path | str | Save | None) -> Save | None:

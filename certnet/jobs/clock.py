@@ -7,7 +7,6 @@ None: then equal seeds give equal results.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -31,28 +30,13 @@ LEAF = 60.0
 PROBE = 300
 """Order of the eigendecomposition that is measured."""
 
-
-@dataclass(frozen=True)
-class Settings:
-    """How a time limit is shared out."""
-
-    rounding_share: float = 0.3
-    """Share of the time left after the first network that is kept for rounding and polishing. Not measured."""
-    shor_share: float = 0.2
-    """Share of the time left for the bound without products. Not measured."""
-    leaf_seconds: float = 0.05
-    """The least that repairing and checking a leaf takes. Measured: 0.07 at order 67."""
-    safety: float = 1.3
-    """How much longer than expected rounds of a search and proofs may take. Not measured."""
-    last_share: float = 0.02
-    """Share of the limit that is kept for the last lines of a job. Not measured."""
-    last_seconds: float = 0.2
-    """The least that is kept for them. Not measured."""
-    most_last_share: float = 0.25
-    """The most that is kept for them and for the last checkpoint. Not measured."""
-
-
-SETTINGS = Settings()
+ROUNDING_SHARE = 0.3  # Share of the time left after the first network that is kept for rounding and polishing.
+SHOR_SHARE = 0.2  # Share of the time left for the bound without products.
+LEAF_SECONDS = 0.05  # The least that repairing and checking a leaf takes. Measured: 0.07 at order 67.
+SAFETY = 1.3  # How much longer than expected rounds of a search and proofs may take.
+LAST_SHARE = 0.02  # Share of the limit that is kept for the last lines of a job.
+LAST_SECONDS = 0.2  # The least that is kept for them.
+MOST_LAST_SHARE = 0.25  # The most that is kept for them and for the last checkpoint.
 
 
 class JobClock(Clock):
@@ -79,8 +63,8 @@ class JobClock(Clock):
         left, limit = self.left(), self.time_limit
         if left is None or limit is None:
             return None
-        ending = max(SETTINGS.last_seconds, SETTINGS.last_share * limit) + self.saving()
-        return max(left - min(ending, SETTINGS.most_last_share * limit) - self.kept, 0.0)
+        ending = max(LAST_SECONDS, LAST_SHARE * limit) + self.saving()
+        return max(left - min(ending, MOST_LAST_SHARE * limit) - self.kept, 0.0)
 
     def share(self, part: float) -> float | None:
         """This part of what is available."""
@@ -94,7 +78,7 @@ class JobClock(Clock):
 
     def shor(self) -> float | None:
         """Seconds for the bound without products, 0 where a proof would hardly fit in after it."""
-        left, share = self.available(), SETTINGS.shor_share
+        left, share = self.available(), SHOR_SHARE
         if left is None:
             return None
         return share * left if (1.0 - share) * left > 2.0 * self.proving else 0.0
@@ -107,7 +91,7 @@ class JobClock(Clock):
         left = self.available()
         if left is None:
             return None
-        after = SETTINGS.rounding_share * left
+        after = ROUNDING_SHARE * left
         if first is not None and first.converged:
             after = min(after, 2.0 * first.seconds)
         return max(left - after - (RAW_REPAIR + CHECK) * self.eigenvalues, SMALLEST_LIMIT)
@@ -131,7 +115,7 @@ class JobClock(Clock):
 
     def leaf(self, order: int) -> float:
         """Seconds that repairing and checking a leaf takes, whose slack has this order."""
-        return self.proving_leaf or SETTINGS.leaf_seconds + LEAF * self.step(order)
+        return self.proving_leaf or LEAF_SECONDS + LEAF * self.step(order)
 
     def pace(self, order: int) -> Callable[[int], bool]:
         """A rule for searches: after a round with so many leaves, whether another one, and the proofs of the leaves
@@ -148,7 +132,7 @@ class JobClock(Clock):
                 return False
             (before, fewer), grown = seen[-2], leaves / max(seen[-2][1], 1)
             expected = (now - before) * grown + leaves * grown * self.leaf(order)
-            return leaves > fewer and not SETTINGS.safety * expected <= left
+            return leaves > fewer and not SAFETY * expected <= left
 
         return is_over
 

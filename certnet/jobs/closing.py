@@ -4,7 +4,7 @@ In few dimensions the weight space is cut into cones, else the signs of the data
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -31,26 +31,14 @@ REJECTED = "Branching led to no proof that the check accepts; the bound comes fr
 Closed = tuple[FitResult, Proof | None, SearchSummary | None]
 """The best network, a proof if there is one, and what there is to say of the search."""
 
-
-@dataclass(frozen=True)
-class Settings:
-    """How time and gap are shared with the search."""
-
-    cones_share: float = 0.9
-    """Part of the time left that cutting cones may take while a relaxation waits. Compiling it alone may take longer.
-    Measured: iris with free biases, γ = 0.3, 60 s, a cold cache on a busy machine; at 0.75 the relaxation took a
-    quarter of the time, to no avail, and cones ended at 1.6 %."""
-    circuits_share: float = 0.1
-    """Part of the time left that separating circuits may take. Not measured."""
-    again_share: float = 0.15
-    """Part of a time limit that must be left for another round of training and branching. Not measured."""
-    patience: int = 2
-    """Rounds without any gain after which no other follows. Not measured."""
-    gain: float = 1e-6
-    """Relative gain that counts. Not measured."""
-
-
-SETTINGS = Settings()
+# Part of the time left that cutting cones may take while a relaxation waits. Compiling it alone may take longer.
+# Measured: iris with free biases, γ = 0.3, 60 s, a cold cache on a busy machine; at 0.75 the relaxation took a quarter
+# of the time, to no avail, and cones ended at 1.6 %.
+CONES_SHARE = 0.9
+CIRCUITS_SHARE = 0.1  # Part of the time left that separating circuits may take.
+AGAIN_SHARE = 0.15  # Part of a time limit that must be left for another round of training and branching.
+PATIENCE = 2  # Rounds without any gain after which no other follows.
+GAIN = 1e-6  # Relative gain that counts.
 
 
 def bound(job: Job, stages: Iterable[tuple[str, Callable[[Job], None]]]) -> None:
@@ -61,16 +49,16 @@ def bound(job: Job, stages: Iterable[tuple[str, Callable[[Job], None]]]) -> None
     for name, work in stages:
         if job.is_open:
             waits = job.cuts_cones and work is branch and "relaxation" not in job.clock.stages
-            run(job, name, work, share=SETTINGS.cones_share if waits and job.clock.can_relax() else 1.0)
+            run(job, name, work, share=CONES_SHARE if waits and job.clock.can_relax() else 1.0)
     if job.closing is None or job.closing.max_nodes is not None or not job.closing.train:
         return
     idle = number = 0
-    while idle < SETTINGS.patience and job.is_open and job.clock.part_left() >= SETTINGS.again_share:
+    while idle < PATIENCE and job.is_open and job.clock.part_left() >= AGAIN_SHARE:
         before, number = job.best.gap, number + 1
         run(job, "training", lambda job, number=number: train_network(job, number))  # type: ignore[misc]
         if not job.interrupted:
             run(job, "branching", branch)
-        idle = 0 if job.best.gap < before - SETTINGS.gain else idle + 1
+        idle = 0 if job.best.gap < before - GAIN else idle + 1
 
 
 def branch(job: Job) -> None:
@@ -137,11 +125,11 @@ def _split_signs(job: Job) -> Closed:
     if closing.circuits:
         # Those that the price of the first network's residual violates. Without them a tree means nothing.
         W = presolved.apply_dual(offered_dual(presolved.rows, (network.U, network.V))).W
-        limit = job.clock.share(SETTINGS.circuits_share)
+        limit = job.clock.share(CIRCUITS_SHARE)
         root = solve_with_circuits(presolved, W, rounds=1, tolerance=1e-3, time_limit=limit)
         presolved, named, resume = root.presolved, root.circuits, None
     relaxed = None if named or job.relaxation is None else (job.relaxation.primal, job.relaxation.dual)
-    program, gap = presolved.program, watching.SETTINGS.gap_share * closing.gap
+    program, gap = presolved.program, watching.GAP_SHARE * closing.gap
     too_large = program.gamma * (1.0 + PAYS) if closing.train else np.inf
 
     keep = None if named else lambda state: {**state, **job.narrowed}

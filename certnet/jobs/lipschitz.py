@@ -38,25 +38,11 @@ LARGEST, SMALLEST = 1e300, 1e-100
 """The smallest is proved for functions that are constant; its square does not underflow."""
 _Proof = tuple[Certificate, Report]
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The tuning numbers of this module."""
-
-    margins: tuple[float, ...] = (1e-9, 1e-7, 1e-5, 1e-3)
-    """Relative, added to a constant until the checker accepts its proof. Not measured."""
-    room_per_cube: float = 3e-17
-    """Times the cube of the order: what rounding in the check of LipSDP takes at least. Not measured."""
-    sampling_share: float = 0.1
-    """Part of the time that is left for sampled gradients. Not measured."""
-    plain_share: float = 0.25
-    """Part of the time that is left for LipSDP. Not measured."""
-    grace: float = 1.0
-    """Seconds that checking the cheap bound may take in any case, and half of it the norms. Not measured."""
-
-
-SETTINGS = Settings()
+MARGINS = (1e-9, 1e-7, 1e-5, 1e-3)  # Relative, added to a constant until the checker accepts its proof.
+ROOM_PER_CUBE = 3e-17  # Times the cube of the order: what rounding in the check of LipSDP takes at least.
+SAMPLING_SHARE = 0.1  # Part of the time that is left for sampled gradients.
+PLAIN_SHARE = 0.25  # Part of the time that is left for LipSDP.
+GRACE = 1.0  # Seconds that checking the cheap bound may take in any case, and half of it the norms.
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -128,13 +114,13 @@ def lipschitz_constant(
     left = clock.left
     clock.tell("sampled gradients")
     statement = _Statement(network, C, region, provenance or {})
-    sampling, gradients = left(SETTINGS.sampling_share), statement.gradients
+    sampling, gradients = left(SAMPLING_SHARE), statement.gradients
     sampled = largest_gradient(network, C, region, seed=random_state, seconds=SECONDS if sampling is None else sampling)
     met = f"met {down(sampled, 4)}"
     clock.tell("LipSDP", known=met)
-    product = _left_behind(statement.norm_product, left(SETTINGS.plain_share, least=0.5 * SETTINGS.grace))
-    theta = _weights(gradients, left(SETTINGS.plain_share))
-    patience = left(least=SETTINGS.grace)
+    product = _left_behind(statement.norm_product, left(PLAIN_SHARE, least=0.5 * GRACE))
+    theta = _weights(gradients, left(PLAIN_SHARE))
+    patience = left(least=GRACE)
     best = _left_behind(lambda: _checked(statement.plain(theta), patience), patience) or statement.unchecked()
     note = None
     # Without a neuron that is unstable and has a weight there is one gradient, and nothing to improve.
@@ -204,9 +190,9 @@ class _Statement:
     def plain(self, theta: FloatArray) -> Iterator[Certificate]:
         """LipSDP with growing margins; large orders lose more to rounding in the check, and each attempt takes long."""
         gradients = self.gradients
-        room = SETTINGS.room_per_cube * (self.network.inputs + len(self.C)) ** 3
-        for margin in SETTINGS.margins:
-            if margin < room and margin != SETTINGS.margins[-1]:
+        room = ROOM_PER_CUBE * (self.network.inputs + len(self.C)) ** 3
+        for margin in MARGINS:
+            if margin < room and margin != MARGINS[-1]:
                 continue
             # The proof from weights is told in ``certificates.lipschitz``.
             up = 1.0 + margin
@@ -237,7 +223,7 @@ class _Statement:
             raise OutOfTimeError
 
         def better() -> Iterator[Certificate]:
-            for margin in SETTINGS.margins:
+            for margin in MARGINS:
                 certificate = self._certificate(*solved.proof(margin), solved.halfspace)
                 if not certificate.constant < best[1].constant:
                     return

@@ -39,15 +39,7 @@ from formulations.signs import ACTIVE, FREE, INACTIVE
 __all__ = ["Monotonicity", "monotonicity"]
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The tuning numbers of this module."""
-
-    samples: int = 1000
-    """Inputs whose slopes are looked at first. Not measured."""
-
-
-SETTINGS = Settings()
+SAMPLES = 1000  # Inputs whose slopes are looked at first.
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -113,7 +105,7 @@ def monotonicity(
     clock = Clock(time_limit, progress)
     clock.tell("slopes at samples")
     rng = np.random.default_rng(random_state)
-    share = rng.random((SETTINGS.samples, network.inputs))
+    share = rng.random((SAMPLES, network.inputs))
     share[::2] = np.round(share[::2])
     X = project(region, region.lower + share * (region.upper - region.lower))
     slopes = (X @ network.hidden.T + network.hidden_bias > 0) @ (network.output[output] * network.hidden[:, feature])

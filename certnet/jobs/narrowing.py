@@ -5,7 +5,6 @@ tree of relaxations over the others is far smaller, since a step takes time cubi
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,31 +27,18 @@ STAGE, COARSE = "branching on costly rows", "relaxation of costly rows"
 PREFIX = "costly_"
 ROWS = "rows"
 
-
-@dataclass(frozen=True)
-class Settings:
-    """The tuning numbers of this module."""
-
-    lost: float = 0.003
-    """Part of the objective that the rows left out may cost. Measured: of wine with cross-entropy and free biases 82
-    and 51 of 178 rows are left at γ = 1 and 0.1; 110 rows leave 0.74 % after 30 CPU seconds, all 1.4 % after 64."""
-    fewer: float = 0.8
-    """Part of the rows that has to be left at most; else leaving some out gains little. Not measured."""
-    least: int = 400
-    """Entries of W and t of all rows up to which a tree over all of them is no dearer. Measured: on Gaussian data
-    (n = 24, d = 6, squared loss, γ = 1) costly rows leave 1.2 % after 40 s, all rows 0.07 % after 10 s."""
-    largest: int = 1000
-    """Most entries of W and t of what is left. Not measured."""
-    quick: int = 400
-    """The same up to which this comes before the relaxation of all rows. Not measured."""
-    lost_for_steps: tuple[float, ...] = (0.01, 0.02, 0.04)
-    """What may be lost instead where all products would leave the ADMM too few steps; the first that leaves enough.
-    Not measured."""
-    near: float = 1.25
-    """Distance from the objective, in units of what is lost, at which this part is done. Not measured."""
-
-
-SETTINGS = Settings()
+# Part of the objective that the rows left out may cost. Measured: of wine with cross-entropy and free biases 82 and 51
+# of 178 rows are left at γ = 1 and 0.1; 110 rows leave 0.74 % after 30 CPU seconds, all 1.4 % after 64.
+LOST = 0.003
+FEWER = 0.8  # Part of the rows that has to be left at most; else leaving some out gains little.
+# Entries of W and t of all rows up to which a tree over all of them is no dearer. Measured: on Gaussian data (n = 24, d
+# = 6, squared loss, γ = 1) costly rows leave 1.2 % after 40 s, all rows 0.07 % after 10 s.
+LEAST = 400
+LARGEST = 1000  # Most entries of W and t of what is left.
+QUICK = 400  # The same up to which this comes before the relaxation of all rows.
+# What may be lost instead where all products would leave the ADMM too few steps; the first that leaves enough.
+LOST_FOR_STEPS = (0.01, 0.02, 0.04)
+NEAR = 1.25  # Distance from the objective, in units of what is lost, at which this part is done.
 
 
 def costly_rows(program: TrainingProgram, U: FloatArray, V: FloatArray, lost: float) -> NDArray[np.bool_]:
@@ -89,18 +75,18 @@ def rows_of(job: Job) -> NDArray[np.bool_] | None:
             return kept
     if job.closing is None or job.closing.circuits or job.cuts_cones or job.best.network.U.shape[1] == 0:
         return None
-    if entries(job.program, np.ones(n, dtype=bool)) <= SETTINGS.least:
+    if entries(job.program, np.ones(n, dtype=bool)) <= LEAST:
         return None
     network = job.best.network
-    kept = costly_rows(job.program, network.U, network.V, SETTINGS.lost * network.objective)
-    small = kept.sum() <= SETTINGS.fewer * n and entries(job.program, kept) <= SETTINGS.largest
+    kept = costly_rows(job.program, network.U, network.V, LOST * network.objective)
+    small = kept.sum() <= FEWER * n and entries(job.program, kept) <= LARGEST
     return kept if small else None
 
 
 def is_quick(job: Job) -> bool:
     """Whether that search comes before a relaxation of all rows."""
     kept = rows_of(job)
-    return kept is not None and entries(job.program, kept) <= SETTINGS.quick
+    return kept is not None and entries(job.program, kept) <= QUICK
 
 
 def branch_on_costly(job: Job) -> None:
@@ -116,7 +102,7 @@ def branch_on_costly(job: Job) -> None:
         job.narrowed = {**state_of, **{PREFIX + name: array for name, array in state.items()}}
         return job.narrowed
 
-    near = max(watching.SETTINGS.gap_share * closing.gap, SETTINGS.near * SETTINGS.lost)
+    near = max(watching.GAP_SHARE * closing.gap, NEAR * LOST)
     found = joint_search(
         presolved.program,
         enough=network.objective * (1.0 - near),
@@ -136,10 +122,10 @@ def branch_on_costly(job: Job) -> None:
 def relax_costly(job: Job, seconds: float, steps: int) -> bool:
     """Solve the relaxation of the costly rows instead of that of all, if so many steps fit into the time then."""
     network, rest = job.best.network, job.presolved.program.space.dimension + job.program.shape[2]
-    for lost in SETTINGS.lost_for_steps:
+    for lost in LOST_FOR_STEPS:
         kept = costly_rows(job.program, network.U, network.V, lost * network.objective)
         fits = 1.5 * steps * job.clock.step(int(kept.sum()) + rest) <= seconds
-        if fits and kept.sum() <= SETTINGS.fewer * len(kept):
+        if fits and kept.sum() <= FEWER * len(kept):
             break
     else:
         return False
@@ -151,7 +137,7 @@ def relax_costly(job: Job, seconds: float, steps: int) -> bool:
         shown[:] = [max([*shown, progress], key=lambda one: one.lower_bound)]
         residual = max(progress.primal_residual, progress.dual_residual)
         job.tell(COARSE, bound=progress.lower_bound, iteration=progress.iteration, residual=residual)
-        return bool(progress.lower_bound >= network.objective * (1.0 - SETTINGS.near * lost))
+        return bool(progress.lower_bound >= network.objective * (1.0 - NEAR * lost))
 
     result = solve(
         presolved.program,

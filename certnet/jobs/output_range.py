@@ -38,23 +38,13 @@ from formulations.rounding import above, exact_array
 __all__ = ["Extremum", "FunctionRange", "OutputRange", "output_range"]
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The tuning numbers of this module."""
-
-    steps: int = 60
-    """Thresholds that are tried for one minimum at most. Not measured."""
-    share: float = 0.4
-    """Part of the time left that one threshold may take; proving what was reached takes no longer. Not measured."""
-    side: float = 0.25
-    """Part of the tolerance to which the search comes near an undecided threshold. Not measured."""
-    worth: float = 0.05
-    """Part of what is open by which a bound that was reached must be better, to be proved. Not measured."""
-    room: float = 4.0
-    """What is given away to rounding, in units of what a linear bound gives away. Not measured."""
-
-
-SETTINGS = Settings()
+STEPS = 60  # Thresholds that are tried for one minimum at most.
+# Part of the time that is left which one threshold may take; what its search reached is proved by another one that
+# takes no longer.
+SHARE = 0.4
+SIDE = 0.25  # Part of the tolerance to which the search comes near an undecided threshold.
+WORTH = 0.05  # Part of what is open by which a bound that was reached must be better, to be proved.
+ROOM = 4.0  # What is given away to rounding, in units of what a linear bound gives away.
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +158,7 @@ def output_range(
     require_fitting(network, signed)
     clock = Clock(time_limit, progress)
     clock.tell("attacks")
-    slacks = [max(SETTINGS.room * SAFETY * size, math.ulp(0.0)) for size in margin_sizes(network, signed)]
+    slacks = [max(ROOM * SAFETY * size, math.ulp(0.0)) for size in margin_sizes(network, signed)]
     searches = [Least(network, case, random_state, slack) for case, slack in zip(signed, slacks, strict=True)]
     rng, deadline = np.random.default_rng(random_state), Deadline.after(clock.left())
     for search, found in zip(searches, attack_all(network, signed, rng=rng, deadline=deadline), strict=True):
@@ -256,12 +246,12 @@ class Least:
             before = self.attained
             self.decide(before - gap, 0.0)
         self.undecided = math.inf
-        for _ in range(SETTINGS.steps):
+        for _ in range(STEPS):
             threshold, left = self._following(gap), deadline.left
             # A bound that was reached already has all the time to be proved, and the first one is in any case.
             if threshold is None or (left <= 0 and not (threshold <= self.reached and self.proved == -math.inf)):
                 break
-            share = 1.0 if threshold <= self.reached else SETTINGS.share
+            share = 1.0 if threshold <= self.reached else SHARE
             self.decide(threshold, share * left if left < math.inf else None)
         self.open = not (self.proved >= self.attained - gap)
 
@@ -270,11 +260,11 @@ class Least:
         best, much = self.attained - gap, self.attained - self.proved
         if self.proved >= best:
             return None
-        if self.proved == -math.inf or self.reached - self.proved > SETTINGS.worth * much:
+        if self.proved == -math.inf or self.reached - self.proved > WORTH * much:
             return min(self.reached, best) if self.reached > -math.inf else None
         if best < self.undecided:
             return best
-        if not self.undecided - self.proved > SETTINGS.side * gap:
+        if not self.undecided - self.proved > SIDE * gap:
             return None
         return self.attained - between(self.attained - self.undecided, much, much)
 

@@ -30,20 +30,9 @@ from formulations.robustness import InputRegion, UnsafeCase
 __all__ = ["CertifiedRadius", "certified_radius"]
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The tuning numbers of this module."""
-
-    steps: int = 60
-    """Radii that are tried at most. Not measured."""
-    share: float = 0.3
-    """Part of the time that is left which one radius may take, so that a hard one leaves time to go round it. Not
-    measured."""
-    side: float = 1.0 / 32
-    """Part of the tolerance to which the search comes near undecided radii. Not measured."""
-
-
-SETTINGS = Settings()
+STEPS = 60  # Radii that are tried at most.
+SHARE = 0.3  # Part of the time that is left which one radius may take, so that a hard one leaves time to go round it.
+SIDE = 1.0 / 32  # Part of the tolerance to which the search comes near undecided radii.
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -196,11 +185,11 @@ class Bracket:
 
     def search(self, largest: float, tolerance: float, deadline: Deadline) -> bool:
         """Narrow the two radii until the deadline; returns whether they stay apart."""
-        for _ in range(SETTINGS.steps):
+        for _ in range(STEPS):
             left, radius = deadline.left, self._following(largest, tolerance)
             if radius is None or left <= 0:
                 break
-            self.decide(radius, SETTINGS.share * left if left < math.inf else None)
+            self.decide(radius, SHARE * left if left < math.inf else None)
         return not self._is_closed(largest, tolerance)
 
     def _is_closed(self, largest: float, tolerance: float) -> bool:
@@ -222,7 +211,7 @@ class Bracket:
         # The wider side first, until both are small beside the tolerance.
         high = high if high < math.inf else most
         sides = ((low, least, least), (most, high, most))
-        gaps = [(b - a, between(a, b, largest)) for a, b, size in sides if b - a > SETTINGS.side * tolerance * size]
+        gaps = [(b - a, between(a, b, largest)) for a, b, size in sides if b - a > SIDE * tolerance * size]
         return max(gaps)[1] if gaps else None
 
 

@@ -45,37 +45,30 @@ QUICK_TREE = 400
 logistic loss (350), γ = 3, 60 s, the gap is 7.8 %, and 9.6 % in 75 s where the relaxation comes first; on wine (712) a
 tree is no better than the relaxation after 80 s."""
 
+RELAXATION_SHARE = 0.6  # About the share of a time limit that the relaxation gets.
+PRICE_STEPS = 1500  # Most steps of the solve for the price of the network's own W.
+GROUP_SIZES = (128, 96, 64, 48, 32, 24)  # Rows of a group, of which the first is taken that leaves so many steps.
+STEP_COST = 3.0  # Eigendecompositions that a step in groups takes as long as.
+AFTER_GROUPS = 3.0  # Last repair and proof in groups, in repairs.
+AFTER_STEPS = 6.0  # The same before there was a repair, in proofs without products.
+BYTES_PER_ENTRY = 80.0  # Memory of a solve in groups for each entry of its matrices: ten columns of them.
+RELAXATION_GAP = 0.7  # Part of the gap to be closed at which the relaxation ends.
+
 
 @dataclass(frozen=True)
 class Settings:
     """How long and how accurately relaxations are solved."""
 
-    relaxation_share: float = 0.6
-    """About the share of a time limit that the relaxation gets. Not measured."""
     price_share: float = 0.3
     """Share of the time left that the price of the network's own W gets before W is free. Measured: on wine with
     cross-entropy and γ = 1 the solve with W free ends at a gap of 3.9 % when it begins there, and at 5.5 % when not."""
-    price_steps: int = 1500
-    """Most steps of that solve. Not measured."""
     fewest_steps: int = 400
     """Steps of the ADMM that a time limit has to leave; with fewer, products are those of groups of rows. Measured: on
     600 rows of digits (cross-entropy, γ = 1, network 30.3) 200 steps in groups of 50 prove 21.2 after 8 s, 340 steps
     with all products 22.3 after 60 s."""
-    group_sizes: tuple[int, ...] = (128, 96, 64, 48, 32, 24)
-    """Rows of a group, of which the first is taken that leaves so many steps. Not measured."""
-    step_cost: float = 3.0
-    """Eigendecompositions that a step in groups takes as long as. Not measured."""
     most_shared: int = 8
     """Rows of a group that are shared, at most. Measured: on pima indians (γ = 10, groups of 48) 800 steps prove 134.9
     with 4, 136.5 with 8."""
-    after_groups: float = 3.0
-    """Last repair and proof in groups, in repairs. Not measured."""
-    after_steps: float = 6.0
-    """The same before there was a repair, in proofs without products. Not measured."""
-    bytes_per_entry: float = 80.0
-    """Memory of a solve in groups for each entry of its matrices: ten columns of them. Not measured."""
-    relaxation_gap: float = 0.7
-    """Part of the gap to be closed at which the relaxation ends. Not measured."""
 
 
 SETTINGS = Settings()
@@ -86,7 +79,7 @@ def auto(job: Job, time_limit: float | None) -> str:
     if job.resume is not None:
         job.solver = job.resume.solver
         return f"auto goes on with {job.solver}, which made the checkpoint."
-    limit = None if time_limit is None else SETTINGS.relaxation_share * time_limit
+    limit = None if time_limit is None else RELAXATION_SHARE * time_limit
     job.solver, reason = choose_solver(job.merged.program, limit)
     return f"auto chose {job.solver}, because {reason}."
 
@@ -138,13 +131,13 @@ def price_network(job: Job) -> None:
         job.saver.look(lambda: {"dual": proposed(progress.dual())})
         residual = max(progress.primal_residual, progress.dual_residual)
         job.tell("price", bound=bound, iteration=progress.iteration, rank=progress.rank, residual=residual)
-        return bound >= network.objective * (1.0 - SETTINGS.relaxation_gap * job.enough)
+        return bound >= network.objective * (1.0 - RELAXATION_GAP * job.enough)
 
     result = solve(
         program.pricing(W),
         solver=ADMM,
         time_limit=job.clock.share(SETTINGS.price_share),
-        max_iterations=SETTINGS.price_steps,
+        max_iterations=PRICE_STEPS,
         tolerance=job.tolerance,
         callback=watch,
         device=job.device,
@@ -159,7 +152,7 @@ def price_network(job: Job) -> None:
 
 def in_groups(job: Job) -> bool:
     """Whether all products would leave the ADMM too few steps."""
-    left = job.clock.share(SETTINGS.relaxation_share)
+    left = job.clock.share(RELAXATION_SHARE)
     if job.solver != ADMM or left is None:
         return False
     steps = left / (1.5 * max(job.clock.eigenvalues, 1e-9))
@@ -168,37 +161,37 @@ def in_groups(job: Job) -> bool:
 
 def relax_in_groups(job: Job) -> None:
     """Bound the objective by the relaxation with products within groups of rows, where all products are too many."""
-    left = job.clock.share(SETTINGS.relaxation_share)
+    left = job.clock.share(RELAXATION_SHARE)
     if not in_groups(job) or left is None:
         return
-    s, space = SETTINGS, job.presolved.program.space
+    space = job.presolved.program.space
     rest = space.dimension + space.outputs
     # Repair and proof come after it, and without them it is worth nothing.
-    left = min(left, max((job.clock.available() or 0.0) - s.after_steps * job.clock.proving, SMALLEST_LIMIT))
+    left = min(left, max((job.clock.available() or 0.0) - AFTER_STEPS * job.clock.proving, SMALLEST_LIMIT))
 
     def seconds(size: int) -> float:
         count = -(-space.neurons // size)
         steps = count / min(cores(), count) * job.clock.step(size + rest) + job.clock.step(count + rest)
-        return s.step_cost * steps
+        return STEP_COST * steps
 
     def fits(size: int) -> bool:
         count = -(-space.neurons // size)
         entries = count * (2 * size + rest) ** 2 + (2 * count + rest) ** 2
-        return s.bytes_per_entry * entries <= available_bytes()
+        return BYTES_PER_ENTRY * entries <= available_bytes()
 
     least = 2 * space.neurons / (MAX_ORDER - rest)
-    sizes = [size for size in s.group_sizes if size >= least] or [math.ceil(least)]
+    sizes = [size for size in GROUP_SIZES if size >= least] or [math.ceil(least)]
     sizes = [size for size in sizes if fits(size)]
     if not sizes:
         return
     job.grouped = True
     if relax_costly(job, left, SETTINGS.fewest_steps):
         return
-    size = next((size for size in sizes if s.fewest_steps * seconds(size) <= left), min(sizes, key=seconds))
+    size = next((size for size in sizes if SETTINGS.fewest_steps * seconds(size) <= left), min(sizes, key=seconds))
     count = -(-space.neurons // size)
     # The head may take about as long as all groups together, and the checker's order has an end.
     most = min((count ** (1 / 3) * (size + rest) - rest) / count, (MAX_ORDER - rest) / (2 * count))
-    shared = int(np.clip(most, 1, s.most_shared))
+    shared = int(np.clip(most, 1, SETTINGS.most_shared))
     presolved, dual = job.presolved, _known_in_groups(job)
     groups = grouping(presolved.program, size, shared) if dual is None else dual.groups
     reports, taken, repairing = 0, -1, 0.0
@@ -221,7 +214,7 @@ def relax_in_groups(job: Job) -> None:
             take(progress.dual(), progress.iteration)
         residual = max(progress.primal_residual, progress.dual_residual)
         job.tell("relaxation in groups", iteration=progress.iteration, residual=residual)
-        after = s.after_groups * repairing
+        after = AFTER_GROUPS * repairing
         return job.best.gap <= job.enough or not (job.clock.available() or math.inf) > after
 
     network, scaling = job.best.network, presolved.scaling
@@ -277,7 +270,7 @@ def relax(job: Job) -> None:
         seconds=job.clock.relaxation(job.trained if job.given is None else None),
         tolerance=job.tolerance,
         warm_start=start,
-        enough=job.enough if job.closing is None else SETTINGS.relaxation_gap * job.enough,
+        enough=job.enough if job.closing is None else RELAXATION_GAP * job.enough,
     )
     if job.given is not None:
         prove(job, "relaxation")

@@ -1,7 +1,7 @@
 """The stages that jobs share, but for the relaxation: networks, cheap bounds, proofs, and the end."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,31 +31,15 @@ TRAINING = "training"
 COARSE: Mapping[str, Any] = {"tolerance": 1e-2, "max_rounds": 2}
 """Options of ``fit`` for a network from which cutting cones goes on with exact pricing."""
 
-
-@dataclass(frozen=True)
-class Settings:
-    """How long and how accurately networks are trained."""
-
-    first_rounds: int = 10
-    """Rounds of the first network where a relaxation follows. Not measured."""
-    first_share: float = 0.3
-    """Share of the time left that the first network may take then. Its own W is where bounds begin. Not measured."""
-    global_share: float = 0.4
-    """The same where no relaxation follows: the search for a proof gets as much. Not measured."""
-    soon_share: float = 0.5
-    """Share of the time left after which the first network is left behind: a bound has to come too. Not measured."""
-    tolerance: float = 1e-6
-    """Relative excess of the price over γ at which training ends that no branching follows. Not measured."""
-    tolerance_per_gap: float = 0.05
-    """The same for each unit of a gap that is to be closed: an excess ε costs at most about 2ε of the bound. Not
-    measured."""
-    largest_tolerance: float = 1e-5
-    """The most that this may be. Not measured."""
-    smallest_tolerance: float = 1e-9
-    """The least that this may be. Not measured."""
-
-
-SETTINGS = Settings()
+FIRST_ROUNDS = 10  # Rounds of the first network where a relaxation follows.
+FIRST_SHARE = 0.3  # Share of the time left that the first network may take then. Its own W is where bounds begin.
+GLOBAL_SHARE = 0.4  # The same where no relaxation follows: the search for a proof gets as much.
+SOON_SHARE = 0.5  # Share of the time left after which the first network is left behind: a bound has to come too.
+TOLERANCE = 1e-6  # Relative excess of the price over γ at which training ends that no branching follows.
+# The same for each unit of a gap that is to be closed: an excess ε costs at most about 2ε of the bound.
+TOLERANCE_PER_GAP = 0.05
+LARGEST_TOLERANCE = 1e-5  # The most that this may be.
+SMALLEST_TOLERANCE = 1e-9  # The least that this may be.
 
 
 def first_network(job: Job) -> None:
@@ -71,18 +55,18 @@ def first_network(job: Job) -> None:
 def train_network(job: Job, number: int = 0) -> None:
     """Column generation that starts from the best network; every number has its own seed."""
     known, closing = (job.best.network.U, job.best.network.V), job.closing
-    effort: dict[str, Any] = {"tolerance": SETTINGS.tolerance}
+    effort: dict[str, Any] = {"tolerance": TOLERANCE}
     if closing is not None:
-        ends = SETTINGS.smallest_tolerance, SETTINGS.largest_tolerance
-        effort["tolerance"] = float(np.clip(SETTINGS.tolerance_per_gap * closing.gap, *ends))
+        ends = SMALLEST_TOLERANCE, LARGEST_TOLERANCE
+        effort["tolerance"] = float(np.clip(TOLERANCE_PER_GAP * closing.gap, *ends))
     if job.method == SDP:
-        effort["max_rounds"] = SETTINGS.first_rounds
+        effort["max_rounds"] = FIRST_ROUNDS
     first = job.method == SDP and number == 0
     job.trained = fit(
         job.program,
         start=known if known[0].shape[1] else None,
         random_state=job.random_state + number,
-        time_limit=job.clock.share(SETTINGS.first_share if first else SETTINGS.global_share),
+        time_limit=job.clock.share(FIRST_SHARE if first else GLOBAL_SHARE),
         callback=lambda _: job.saver.look(),
         better=job.see,
         **(COARSE if job.cuts_cones else effort),

@@ -14,7 +14,6 @@ A certificate holds no moment matrix, so the relaxation is solved again, from th
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
 
@@ -52,24 +51,11 @@ UNCERTAINTY_FACTOR = 10.0
 UNENDING = -math.inf
 """The gap that no bound reaches: the solver is to end by itself."""
 
-
-@dataclass(frozen=True)
-class Settings:
-    """Parts of the time that is left when a stage begins."""
-
-    relaxation: float = 0.4
-    """For the relaxation. Not measured."""
-    sharpening: float = 0.2
-    """For the ADMM after it. Not measured."""
-    extraction: float = 0.25
-    """For points whose lifts sum to the solution. Not measured."""
-    membership: float = 0.5
-    """For the test of complete positivity. Not measured."""
-    no_limit_seconds: float = 120.0
-    """Seconds for all of these where the user set no limit. Not measured."""
-
-
-SETTINGS = Settings()
+RELAXATION_SHARE = 0.4  # Part of the time left for the relaxation; the others likewise.
+SHARPENING_SHARE = 0.2  # For the ADMM after it.
+EXTRACTION_SHARE = 0.25  # For points whose lifts sum to the solution.
+MEMBERSHIP_SHARE = 0.5  # For the test of complete positivity.
+NO_LIMIT_SECONDS = 120.0  # Seconds for all of these where the user set no limit.
 
 
 @public(certificate=about(Training))
@@ -145,11 +131,11 @@ def _relax(found: SimpleNamespace, job: Job) -> None:
     The other solvers stop in the middle of the optimal face or beside it; a step of the ADMM ends in a projection,
     so that its G is exactly of low rank.
     """
-    program, limit = job.presolved.program, job.clock.share(SETTINGS.relaxation)
+    program, limit = job.presolved.program, job.clock.share(RELAXATION_SHARE)
     name = choose_solver(program, limit).solver if job.solver == AUTO else job.solver
     result = _solve(found, job, name, limit, from_certificate(job.presolved, found.certificate))
     if name != SHARPENER and result.primal is not None:
-        sharpened = _solve(found, job, SHARPENER, job.clock.share(SETTINGS.sharpening), (result.primal, result.dual))
+        sharpened = _solve(found, job, SHARPENER, job.clock.share(SHARPENING_SHARE), (result.primal, result.dual))
         ended = sharpened.status is SolveStatus.CONVERGED
         result = sharpened if ended or sharpened.primal_residual <= result.primal_residual else result
     job.relaxation = result
@@ -188,7 +174,7 @@ def _look_at_solution(found: SimpleNamespace, job: Job) -> None:
         space,
         G,
         start=job.presolved.scaling.apply_z(found.certificate.U),
-        time_limit=_seconds(job, SETTINGS.extraction),
+        time_limit=_seconds(job, EXTRACTION_SHARE),
         random_state=job.random_state,
     )
     doubt = UNCERTAINTY_FACTOR * _uncertainty(found, job)
@@ -198,7 +184,7 @@ def _look_at_solution(found: SimpleNamespace, job: Job) -> None:
         factor=found.points.phi,
         tolerance=min(max(MEMBERSHIP_TOLERANCE, doubt), LARGEST_RESIDUAL),
         least_distance=doubt,
-        time_limit=_seconds(job, SETTINGS.membership),
+        time_limit=_seconds(job, MEMBERSHIP_SHARE),
         random_state=job.random_state,
     )
 
@@ -231,4 +217,4 @@ def _prove(found: SimpleNamespace, job: Job) -> None:
 def _seconds(job: Job, share: float) -> float:
     """This part of the time that is left, at least a little."""
     seconds = job.clock.share(share)
-    return SETTINGS.no_limit_seconds if seconds is None else max(seconds, 0.1)
+    return NO_LIMIT_SECONDS if seconds is None else max(seconds, 0.1)

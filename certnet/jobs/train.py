@@ -180,7 +180,7 @@ def train(
             clock.tell("presolve", note=choice)
     job.saver.update(solver=job.solver)
     with computing(job.merged.program.space.order, threads):
-        run(job, "first network", _stages.first_network, clock.share(_stages.SETTINGS.soon_share))
+        run(job, "first network", _stages.first_network, clock.share(_stages.SOON_SHARE))
         # Where the first network was left behind, there is still time for everything else.
         job.late = False
         run(job, "first bound", _stages.first_bound)

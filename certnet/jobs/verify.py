@@ -6,7 +6,6 @@ neurons and the passes through the network; they differ in weights alone.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -38,20 +37,10 @@ from formulations.signs import FREE
 __all__ = ["VerificationResult", "verify"]
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The tuning numbers of this module."""
-
-    attack_work: int = 8_000_000
-    """Multiplications in one evaluation of all starts of an attack. Not measured."""
-    starts: tuple[int, int] = (6, 48)
-    """Least and largest number of its starts. Not measured."""
-    clear: float = 1e-6
-    """It ends at a margin below minus this part of the margin's size; nearer to 0 exact arithmetic might object. Not
-    measured."""
-
-
-SETTINGS = Settings()
+ATTACK_WORK = 8_000_000  # Multiplications in one evaluation of all starts of an attack.
+STARTS = (6, 48)  # Least and largest number of an attack's starts.
+# An attack ends at a margin below minus this part of the margin's size; nearer to 0 exact arithmetic might object.
+CLEAR = 1e-6
 OpenCase = tuple[int, MarginProblem, float]
 """Number of a case, what is left of it, and the least margin that was met."""
 UNSAFE = {
@@ -109,7 +98,7 @@ class _Verification:
         self, network: ReluNetwork, cases: Sequence[UnsafeCase], clock: Clock, semantics: str, seed: int
     ) -> None:
         self.network, self.stated, self.clock = network, cases, clock
-        self.semantics, self._seed = semantics, seed
+        self.semantics, self._seed, self.deadline = semantics, seed, Deadline.after(clock.left())
         self._preactivations: dict[int, Bounds] = {}
         self.cases = cases if semantics == REAL else in_float32(network, cases, self._bounds)
         errors = [case.rounding for case in self.cases if case.rounding is not None]
@@ -128,8 +117,7 @@ class _Verification:
 
     def run(self, tree: SplitTree | None, provenance: dict[str, Any]) -> VerificationResult:
         """All regions first, with CROWN and an attack; then the open cases, the one nearest to being unsafe first."""
-        deadline = Deadline.after(self.clock.left())
-        open_ = list[OpenCase]()
+        deadline, open_ = self.deadline, list[OpenCase]()
         for numbers in _by_region(self.cases):
             if self.sizes and deadline.passed:
                 self.timed_out = True
@@ -138,9 +126,9 @@ class _Verification:
             left = self._crowned(numbers)
             if not left:
                 continue
-            starts = np.clip(SETTINGS.attack_work // max(self.network.hidden.size * len(left), 1), *SETTINGS.starts)
+            starts = np.clip(ATTACK_WORK // max(self.network.hidden.size * len(left), 1), *STARTS)
             size = max(float(np.abs(problem.linear).max(initial=0.0)) for _, problem in left)
-            until = -SETTINGS.clear * size - 3.0 * self.rounding
+            until = -CLEAR * size - 3.0 * self.rounding
             asked = [self.cases[number] for number, _ in left]
             found = attack_all(self.network, asked, starts=int(starts), rng=self.rng, deadline=deadline, until=until)
             for (number, problem), one in sorted(zip(left, found, strict=True), key=lambda pair: pair[1].margin):
@@ -189,7 +177,7 @@ class _Verification:
 
     def _bounds(self, region: InputRegion) -> Bounds:
         """Of the pre-activations on the region of some cases."""
-        found = self._preactivations.get(id(region)) or preactivation_bounds(self.network, region)
+        found = self._preactivations.get(id(region)) or preactivation_bounds(self.network, region, self.deadline)
         if self.semantics == FLOAT32:  # they are asked for twice there
             self._preactivations[id(region)] = found
         return found
@@ -264,8 +252,8 @@ class _Verification:
             statement = Robustness(self.network, tuple(self.stated), self.semantics)
             certificate = Certificate(statement, proofs, provenance=provenance)
             limit = self.clock.time_limit
-            left = None if limit is None else 1.1 * limit + 1.0 - self.clock.seconds
-            report = check(certificate, time_limit=left)
+            left = Deadline.after(None if limit is None else 1.1 * limit + 1.0 - self.clock.seconds)
+            report = check(certificate, time_limit=left.limit)
             if report.verdict is Verdict.PROVED:
                 found = {"certificate": certificate, "report": report}
                 return self._result(Verdict.PROVED, report.reason, report.margin, **found)

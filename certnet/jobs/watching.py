@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from certnet.jobs.job import Job
 from certnet.search.certificate import certify_search
@@ -10,29 +9,17 @@ from certnet.search.price import SearchProgress
 from certnet.solvers.interface import State
 from formulations import Presolved
 
-
-@dataclass(frozen=True)
-class Settings:
-    """The tuning numbers of this module."""
-
-    gap_share: float = 0.7
-    """Part of the gap that a search has to reach; the rest is for rounding and the margins of the check. Not
-    measured."""
-    time_share: float = 0.85
-    """Part of the time left that searching may take; the rest is for repair and check of all leaves. Not measured."""
-    proof_share: float = 0.05
-    """Part of the time left that the proof of a tree may take while its search goes on. A stage that is left behind
-    keeps the last of them. Not measured."""
-    gain: float = 0.2
-    """Part of the gap that has to be closed since the last proof. Not measured."""
-
-
-SETTINGS = Settings()
+GAP_SHARE = 0.7  # Part of the gap that a search has to reach; the rest is for rounding and the margins of the check.
+TIME_SHARE = 0.85  # Part of the time left that searching may take; the rest is for repair and check of all leaves.
+# Part of the time left that the proof of a tree may take while its search goes on. A stage that is left behind keeps
+# the last of them.
+PROOF_SHARE = 0.05
+GAIN = 0.2  # Part of the gap that has to be closed since the last proof.
 
 
 def search_seconds(job: Job) -> float | None:
     """What a search may take now."""
-    seconds = job.clock.share(SETTINGS.time_share)
+    seconds = job.clock.share(TIME_SHARE)
     return None if seconds is None else max(seconds, 1e-3)
 
 
@@ -77,8 +64,8 @@ class Watch:
         if left is None or progress.open < 2:
             return False
         proved = max(self._job.best.proved, 0.0)
-        closes = progress.lower_bound - proved >= SETTINGS.gain * (objective - proved)
-        return closes and progress.open * self._job.clock.leaf(self._order) <= SETTINGS.proof_share * left
+        closes = progress.lower_bound - proved >= GAIN * (objective - proved)
+        return closes and progress.open * self._job.clock.leaf(self._order) <= PROOF_SHARE * left
 
     def _prove(self, progress: SearchProgress) -> None:
         job, begin = self._job, time.perf_counter()

@@ -14,16 +14,7 @@ from certnet.runtime.wording import down, percent, up
 LOGGER = logging.getLogger("certnet")
 """Gets every note at the level INFO and every other event at DEBUG. It has no handler of ours."""
 
-
-@dataclass(frozen=True)
-class Settings:
-    """How much of its past a job keeps."""
-
-    moments: int = 256
-    """Most moments of a history; of more, every second, fourth, … one and the last are kept. Not measured."""
-
-
-SETTINGS = Settings()
+MOMENTS = 256  # Most moments of a history; of more, every second, fourth, … one and the last are kept.
 
 _BEGAN: ContextVar[float] = ContextVar("began")
 
@@ -190,5 +181,5 @@ class Clock:
         if self._moments % self._stride == 0:
             self._kept.append(self._latest)
         self._moments += 1
-        if len(self._kept) >= SETTINGS.moments:
+        if len(self._kept) >= MOMENTS:
             self._kept, self._stride = self._kept[::2], 2 * self._stride

@@ -15,21 +15,9 @@ from certnet.runtime.wording import bounds, down, percent, share, up
 Level = Literal["strong", "weak", "open", "refuted"]
 _LEVELS: dict[str, Level] = {"PROVED": "strong", "REFUTED": "refuted"}
 BETTER = "in the training objective"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The tuning numbers of this module."""
-
-    weak_gap: float = 0.2
-    """From this relative gap on a bound is called weak, and from this difference of shares of rows. Not measured."""
-    weak_factor: float = 2.0
-    """A Lipschitz constant is called weak from so many times the largest gradient that was met. Not measured."""
-    found: float = 1e-3
-    """A network that is better by less than this share is not spoken of as a better one. Not measured."""
-
-
-SETTINGS = Settings()
+WEAK_GAP = 0.2  # From this relative gap on a bound is called weak, and from this difference of shares of rows.
+WEAK_FACTOR = 2.0  # A Lipschitz constant is called weak from so many times the largest gradient that was met.
+FOUND_SHARE = 1e-3  # A network that is better by less than this share is not spoken of as a better one.
 
 
 @dataclass(frozen=True)
@@ -66,7 +54,7 @@ def headline(report: Mapping[str, Any]) -> Headline:
 
 def is_weak(gap: float | None) -> bool:
     """Whether a proved relative gap leaves so much open that it is no success."""
-    return gap is None or not (gap <= SETTINGS.weak_gap)
+    return gap is None or not (gap <= WEAK_GAP)
 
 
 def _reason(report: Mapping[str, Any]) -> Headline:
@@ -103,7 +91,7 @@ def _optimality(report: Mapping[str, Any]) -> Headline:
     known.append(None if decrease is None else objective - decrease)
     best = min(value for value in known if value is not None)
     found = (objective - best) / objective
-    if not found > SETTINGS.found:
+    if not found > FOUND_SHARE:
         return _training(report)
     shown = bounds(report)[2]
     text = f"This network is not optimal: one that is {share(found, at_least=True)} better {BETTER} was found"
@@ -170,7 +158,7 @@ def _verify(report: Mapping[str, Any]) -> Headline:
         f"{float(report['radius'])!r}; {counts['sat']} provably do not, {counts['misclassified']} are wrong as "
         f"they are, {open_} are open."
     )
-    return Headline(text, "open" if open_ > SETTINGS.weak_gap * rows else "strong")
+    return Headline(text, "open" if open_ > WEAK_GAP * rows else "strong")
 
 
 def _audit(report: Mapping[str, Any]) -> Headline:
@@ -182,7 +170,7 @@ def _audit(report: Mapping[str, Any]) -> Headline:
     figures = f"between {share(least, at_least=True)} and {share(most, at_least=False)}"
     if least == most:
         figures = share(least, at_least=True)
-    if most - least > SETTINGS.weak_gap:
+    if most - least > WEAK_GAP:
         return Headline(
             f"The bounds are weak here: {where}, the accuracy is {figures}. A larger --input-limit would help.", "weak"
         )
@@ -202,7 +190,7 @@ def _lipschitz(report: Mapping[str, Any]) -> Headline:
     what = "The outputs change" if worst["function"] == "all outputs" else f"{worst['function']} changes"
     text = f"{what} by at most {up(worst['constant'])} for each unit of change of the input in l2{where}, proved"
     factor = worst["constant"] / worst["sampled"] if worst["sampled"] > 0 else math.inf
-    if factor > SETTINGS.weak_factor:
+    if factor > WEAK_FACTOR:
         return Headline(
             f"{text}. The bound may be weak: the largest gradient that was met is {down(worst['sampled'])}.", "weak"
         )

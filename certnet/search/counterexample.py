@@ -115,9 +115,19 @@ def _integers(array: FloatArray) -> tuple[Integers, int]:
     return whole.astype(object) * 2 ** shift.astype(object), least
 
 
-def confirm(network: ReluNetwork, case: UnsafeCase, x: FloatArray, number: int) -> Counterexample | None:
-    """The counterexample at x, or None if x lies outside the exact region or some row that is meant is positive."""
-    return _unsafe(network, case, x, number) if case.region.contains(x) else None
+def confirm(
+    network: ReluNetwork, case: UnsafeCase, x: FloatArray | tuple[Fraction, ...], number: int
+) -> Counterexample | None:
+    """The counterexample at x, or None if x lies outside the exact region or some row that is meant is positive.
+
+    Rational numbers are held against a box.
+    """
+    if isinstance(x, np.ndarray):
+        inside = case.region.contains(x)
+    else:
+        low, high = case.region.sides or (case.region.lower.tolist(), case.region.upper.tolist())
+        inside = all(a <= value <= b for a, value, b in zip(low, x, high, strict=True))
+    return _unsafe(network, case, x, number) if inside else None
 
 
 def confirm_near(network: ReluNetwork, case: UnsafeCase, X: FloatArray, number: int) -> Counterexample | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from certnet.runtime.numerics import blas_threads
-from certnet.solvers.admm import Point, Run, ratio
+from certnet.solvers.admm import SETTINGS, Point, Run, ratio
 from certnet.solvers.grouped_splitting import GroupedSplitting
 from certnet.solvers.interface import Progress, SolverOptions, SolveStatus
 from certnet.solvers.orthonormal import FOR_BOUNDS, orthonormal
@@ -95,7 +95,7 @@ class _Run(Run):
         self.grouped = GroupedSplitting(self.program, self.groups, self.executor)
 
     def _start(self) -> Point:
-        penalty = self.settings.first_penalty * self.grouped.size
+        penalty = SETTINGS.first_penalty * self.grouped.size
         V, self.Z = self.grouped.zeros(), self.grouped.zeros()
         if self.network is not None:
             z, v = self.coordinates.apply_z(self.network[0]), self.coordinates.apply_v(self.network[1])
@@ -108,8 +108,8 @@ class _Run(Run):
         self.at = at
 
     def _step(self) -> None:
-        at, s = self.at, self.settings
-        sizes = self.grouped.step(at.V, self.Z, at.penalty, s.relaxation)
+        at = self.at
+        sizes = self.grouped.step(at.V, self.Z, at.penalty, SETTINGS.relaxation)
         primal = ratio(sizes.gap, max(sizes.entries, self.smallest))
         self.at = replace(at, primal_residual=primal, dual_residual=ratio(sizes.change, sizes.multiplier))
 

@@ -22,7 +22,7 @@ from scipy.linalg import block_diag
 
 from certificates.making.quotient import Quotient
 from certnet.runtime.blocks import side_by_side
-from certnet.solvers.splitting import SETTINGS, without_kinks
+from certnet.solvers.splitting import Sizes, without_kinks
 from formulations import Program
 from formulations._validation import FloatArray, IntArray
 from formulations.groups import GroupedDual, Groups
@@ -40,15 +40,6 @@ class Matrices:
 
     groups: FloatArray
     head: FloatArray
-
-
-class Sizes(NamedTuple):
-    """Frobenius norms of Z, of the scaled multiplier V − Z, of the change of Z since the last step, and of G − Z."""
-
-    entries: float
-    multiplier: float
-    change: float
-    gap: float
 
 
 class _Face(NamedTuple):
@@ -176,7 +167,6 @@ class GroupedSplitting:
     """
 
     def __init__(self, program: Program, groups: Groups, executor: Executor | None = None) -> None:
-        assert program.loss is not None
         self.program, self.groups, self._executor = program, groups, executor
         self.size = float(program.gamma)
         (m, s), r, k, c = groups.rows.shape, groups.shared, program.space.dimension, program.space.outputs
@@ -196,7 +186,7 @@ class GroupedSplitting:
         head = np.hstack([at, m * r + at, np.broadcast_to(2 * m * r + tail, (m, k + c))])
         self._head = head[:, :, None], head[:, None, :]
         self._place_features()
-        self.loss = without_kinks(program.loss, SETTINGS.kinks)
+        self.loss = without_kinks(program)
         # An entry in two matrices counts twice: in units of its root the penalty is the same for all.
         self._prox = Prox(self.loss, self._place, program.weight / self._root[self._place, 0], len(self._group))
         self._begin: tuple[FloatArray, FloatArray] | None = None

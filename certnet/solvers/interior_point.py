@@ -5,7 +5,7 @@ Gram matrices (``certnet.solvers.face_map``). A short ADMM predicts most of the 
 first bound, and is where the first round starts (``certnet.solvers.rounds``).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -24,33 +24,18 @@ from certnet.solvers.warm_start import usable
 from formulations import Dual, InputError, Primal, Program
 from formulations._validation import FloatArray, IntArray
 
-
-@dataclass(frozen=True)
-class Settings:
-    """The tuning numbers of this module."""
-
-    max_iterations: int = 400
-    """Default limit on Newton steps over all rounds. Not measured."""
-    max_constraints: int = 14_000
-    """Order of the largest Schur complement (1.5 GiB), unless W and t alone need more. Not measured."""
-    largest_system: int = 32_000
-    """Order of a Schur complement that is refused (8 GiB). Not measured."""
-    prediction_steps: int = 400
-    """Steps of the ADMM that predicts products. Measured: see ``orthonormal``."""
-    prediction_share: float = 0.25
-    """Share of a time limit that it may use. Not measured."""
-    first_products: int = 2500
-    """The most products that it names. Not measured."""
-    few_products: int = 600
-    """So many products of a form all become constraints at once, without a prediction. Not measured."""
-    inward: float = 0.02
-    """Part of the way to the middle of the domain of the loss that W of a start goes, if there are limits. Measured: on
-    wine, iris and breast cancer (50 or 60 rows) 0.1 and 0.3 take 1 to 3 steps more in the first round."""
-    repair_every: int = 5
-    """Steps between two repairs of a dual that is not feasible. Not measured."""
-
-
-SETTINGS = Settings()
+MAX_ITERATIONS = 400  # Default limit on Newton steps over all rounds.
+MAX_CONSTRAINTS = 14_000  # Order of the largest Schur complement (1.5 GiB), unless W and t alone need more.
+LARGEST_SYSTEM = 32_000  # Order of a Schur complement that is refused (8 GiB).
+# Steps of the ADMM that predicts products. Measured: see ``orthonormal``; 200 cost 6 to 10 Newton steps more of 30.
+PREDICTION_STEPS = 400
+PREDICTION_SHARE = 0.25  # Share of a time limit that it may use.
+FIRST_PRODUCTS = 2500  # The most products that it names.
+FEW_PRODUCTS = 600  # So many products of a form all become constraints at once, without a prediction.
+# Part of the way to the middle of the domain of the loss that W of a start goes, if there are limits. Measured: on
+# wine, iris and breast cancer (50 or 60 rows) 0.1 and 0.3 take 1 to 3 steps more in the first round.
+INWARD = 0.02
+REPAIR_EVERY = 5  # Steps between two repairs of a dual that is not feasible. Measured: 2 take 1.6 times as long.
 
 MAX_PRODUCTS = 8000
 """Default limit on products."""
@@ -74,9 +59,9 @@ def interior_point(
     Raises:
         InputError: the program has too many targets for this method.
     """
-    if (fixed := program.shape[0] * program.shape[1] + program.space.neurons) > SETTINGS.largest_system:
+    if (fixed := program.shape[0] * program.shape[1] + program.space.neurons) > LARGEST_SYSTEM:
         raise InputError(
-            f"The interior point would need a matrix of order {fixed} here, more than {SETTINGS.largest_system}; "
+            f"The interior point would need a matrix of order {fixed} here, more than {LARGEST_SYSTEM}; "
             "use --solver admm."
         )
     run = _Solve(program, options, max_products, max_rounds)
@@ -92,7 +77,7 @@ class _Solve:
         self.loss = DualLoss.of(program)
         self.problem = face_problem(program, self.loss)
         self.neurons, self.max_rounds = program.space.neurons, max_rounds
-        self.max_products = min(max_products, max(SETTINGS.max_constraints - self.problem.fixed, 0))
+        self.max_products = min(max_products, max(MAX_CONSTRAINTS - self.problem.fixed, 0))
         empty = np.zeros(0, dtype=np.int64)
         if program.loss is not None:
             y = feasible_multipliers(self.problem, self.loss)
@@ -117,7 +102,7 @@ class _Solve:
             look=self._look,
             late=self.session.out_of_time,
             tolerance=self.options.tolerance,
-            max_iterations=SETTINGS.max_iterations if limit is None else limit,
+            max_iterations=MAX_ITERATIONS if limit is None else limit,
             max_products=self.max_products,
             max_rounds=self.max_rounds,
             attempt=attempt,
@@ -128,20 +113,18 @@ class _Solve:
         primal, dual = usable(self.program, self.options.warm_start) or (None, None)
         ended = None
         if primal is None or dual is None:
-            are_few = self.program.positions**2 <= 2 * SETTINGS.few_products
+            are_few = self.program.positions**2 <= 2 * FEW_PRODUCTS
             # The ADMM takes no inequalities; where all products are few, a prediction takes longer than it saves.
             if self.program.loss is None and (self.program.beyond_signs or are_few):
                 self.rounds = self._cold(dual, are_few=are_few)
                 return self._run()
             primal, dual, ended = self._short_admm(dual)
         repaired, value = self.session.offer_repaired(dual, nearly_feasible=True)
-        W, first, decay = self.loss.inside(dual.W, SETTINGS.inward), np.zeros(0), self.program.gamma
+        W, first, decay = self.loss.inside(dual.W, INWARD), np.zeros(0), self.program.gamma
         if self.program.loss is None:
             dual, first, decay = repaired, np.array([2.0 * value]), abs(2.0 * value)
         region = np.full(len(self.problem.quadratics) - len(first), self.program.share * decay)
-        products = largest(
-            dual.N, self.neurons, min(SETTINGS.first_products, self.max_products, self._affordable_products())
-        )
+        products = largest(dual.N, self.neurons, min(FIRST_PRODUCTS, self.max_products, self._affordable_products()))
         y = self.problem.multipliers(np.concatenate([first, region, W]), dual.N, *products)
         at = warm_start(self.problem, narrowed(primal.S, self.problem.basis), y, *products)
         if at is None:
@@ -170,7 +153,7 @@ class _Solve:
         limit = self.options.time_limit
         if limit is None:
             return self.max_products
-        constraints = affordable_constraints((1.0 - SETTINGS.prediction_share) * limit)
+        constraints = affordable_constraints((1.0 - PREDICTION_SHARE) * limit)
         return max(constraints - self.problem.fixed, self.problem.order)
 
     def _short_admm(self, dual: Dual | None) -> tuple[Primal, Dual, SolveStatus | None]:
@@ -178,8 +161,8 @@ class _Solve:
         limit, program, phi = self.options.time_limit, self.program, self.program.space.phi
         options = replace(
             self.options,
-            time_limit=None if limit is None else SETTINGS.prediction_share * limit,
-            max_iterations=SETTINGS.prediction_steps,
+            time_limit=None if limit is None else PREDICTION_SHARE * limit,
+            max_iterations=PREDICTION_STEPS,
             callback=None if self.options.callback is None else self._report_prediction,
             warm_start=None if dual is None else (None, Dual(dual.W, dual.N[phi, phi])),
         )
@@ -202,7 +185,7 @@ class _Solve:
 
     def _look(self, rounds: Rounds, seen: Measure) -> bool:
         """Keep the multipliers, and now and then what repair makes of them if they are not feasible; report."""
-        self._offer(seen, repair=rounds.iterations % SETTINGS.repair_every == 0 or seen.error <= rounds.target)
+        self._offer(seen, repair=rounds.iterations % REPAIR_EVERY == 0 or seen.error <= rounds.target)
         status = self.session.report(
             iteration=rounds.iterations,
             objective=seen.primal,

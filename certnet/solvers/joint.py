@@ -23,22 +23,20 @@ from formulations._validation import FloatArray, IntArray
 MAX_ITERATIONS = 120
 MAX_ROUNDS = 10
 MAX_PRODUCTS = 1 << 20
+START_SHIFT = 0.03  # What a start adds to S, as a part of the mean eigenvalue over all leaves.
+SMALL_EIGENVALUE = 1e-6  # Least eigenvalue of a definite slack, in units of γ.
+SMALL_MULTIPLIER = 1e-3  # Least multiplier of a product at the start, as a part of μ/z.
+LEAST_VIOLATION = 1e-2  # Correlation below which a product of the start counts as violated.
 
 
 @dataclass(frozen=True)
 class Settings:
     """The tuning numbers of this module."""
 
-    start_shift: float = 0.03
-    """What a start adds to S, as a part of the mean eigenvalue over all leaves. Not measured."""
     interior_shares: tuple[float, ...] = (0.1, 0.25, 0.5)
     """Part that a strictly feasible dual gets in the one where a solve starts: the first that makes all slacks
     definite. The dual of a parent is feasible for its children, but perhaps not without the products that are left
     out. Measured: the single program's start instead loses up to a quarter of the bound on small trees."""
-    small_eigenvalue: float = 1e-6
-    """Least eigenvalue of a definite slack, in units of γ. Not measured."""
-    small_multiplier: float = 1e-3
-    """Least multiplier of a product at the start, as a part of μ/z. Not measured."""
 
     products_per_order: int = 5
     """Most products with a multiplier that a leaf starts with, by the order of S. Measured: on wine (110 rows, γ = 1)
@@ -48,8 +46,6 @@ class Settings:
     """Most products besides them that the start violates, by the order of S. Measured: on 80 rows of pima indians
     (γ = 3) 17 CPU seconds leave 6.8 % without any, 4.6 % with these and about the same with 2; on wine as above 4
     leaves leave 1.24 % after 18 with these, and 8 leaves 0.91 % after 20 without any."""
-    least_violation: float = 1e-2
-    """Correlation below which a product of the start counts as violated. Not measured."""
 
 
 SETTINGS = Settings()
@@ -181,17 +177,17 @@ def _start(
             least = min(least, float(np.linalg.eigvalsh(slack)[0]))
             ys.append(y)
             slacks.append(slack)
-        if least >= SETTINGS.small_eigenvalue * program.gamma:
+        if least >= SMALL_EIGENVALUE * program.gamma:
             break
     orders = sum(problem.order for problem in problems)
-    shift = SETTINGS.start_shift * max(sum(float(np.trace(start.S)) for start in starts) / orders, 1e-12)
+    shift = START_SHIFT * max(sum(float(np.trace(start.S)) for start in starts) / orders, 1e-12)
     faces = []
     for problem, start, y, M, (p, q) in zip(problems, starts, ys, slacks, products, strict=True):
         identity = np.eye(problem.order)
         S = narrowed(0.5 * (start.S + start.S.T), loss.basis)
         S = S + (shift + max(-float(np.linalg.eigvalsh(S)[0]), 0.0)) * identity
         own = float(np.linalg.eigvalsh(M)[0])
-        if not own >= SETTINGS.small_eigenvalue * problem.unit:
+        if not own >= SMALL_EIGENVALUE * problem.unit:
             M = M + (SETTINGS.interior_shares[0] * problem.unit - own) * identity
         z = np.maximum(problem.with_products(p, q)(S)[problem.signed(len(p))], shift)
         faces.append(FaceIterate(S, M, y, z, p, q))
@@ -209,7 +205,7 @@ def _products(problem: FaceProblem, start: JointLeaf, loss: DualLoss) -> tuple[I
         moments,
         problem.neurons,
         (p, q),
-        tolerance=SETTINGS.least_violation,
+        tolerance=LEAST_VIOLATION,
         count=SETTINGS.new_per_order * problem.order,
     )
     return np.concatenate([p, new_p]), np.concatenate([q, new_q])
@@ -223,5 +219,5 @@ def _lifted(problem: FaceProblem, at: FaceIterate, mu: float) -> FaceIterate:
     change = problem.with_products(at.p, at.q).adjoint(more)
     share = min(1.0, 0.5 * longest_step(at.M, -change))
     y = at.y.copy()
-    y[signed] = np.maximum(own + share * more[signed], SETTINGS.small_multiplier * mu / at.z)
+    y[signed] = np.maximum(own + share * more[signed], SMALL_MULTIPLIER * mu / at.z)
     return replace(at, M=at.M - share * change, y=y)

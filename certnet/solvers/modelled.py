@@ -9,6 +9,7 @@ each runs in a thread of its own, which is left behind at Ctrl-C.
 import ctypes
 import importlib.util
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -190,7 +191,13 @@ def _run(name: str, compiled: Compiled, options: SolverOptions, session: Session
 
 @contextmanager
 def _c_output_to_stderr() -> Iterator[None]:
-    """SCS prints a line on the C library's stdout when it is interrupted, verbose or not; stdout belongs to results."""
+    """SCS prints a line on the C library's stdout when it is interrupted, verbose or not; stdout belongs to results.
+
+    Only for the main thread, which Ctrl-C interrupts: two threads at once would restore each other's stdout.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     try:
         libc = ctypes.CDLL(None)
         saved = os.dup(1)

@@ -25,9 +25,9 @@ from formulations._validation import FloatArray, IntArray
 
 REGULARISATION = (1e-13, 1e-10, 1e-7)
 """Shifts of the scaled Schur complement, tried in turn."""
-REFINEMENTS = 1
 CG_STEPS, CG_TOLERANCE = 8, 1e-10
 LEAST_CENTRING = 1e-6
+_Map = Callable[[FloatArray], FloatArray]
 
 
 class Change(NamedTuple):
@@ -207,9 +207,8 @@ class NewtonSystem:
         if predictor is not None:
             s = s - predictor.s * loss.moved(predictor.W) / gaps
         x = np.zeros(len(self._rows))
-        for _ in range(1 + REFINEMENTS):
-            # Each pass solves for what rounding left of the linear equations; the change is small, and so is its own
-            # rounding error.
+        for _ in range(2):
+            # The second pass solves for what rounding left of the linear equations.
             error = self._rows.copy()
             error[W] += loss.pull(s) - self._smooth(x[W])
             for number, (point, index) in enumerate(zip(self._points, self._index, strict=True)):
@@ -229,18 +228,12 @@ class NewtonSystem:
 
         Primal and dual share it because W is a primal residual and a dual multiplier at once.
         """
-        steps = [
-            longest_positive_step(self._at.gaps, self._loss.moved(direction.W)),
-            longest_positive_step(self._at.dual_point.s, direction.s),
-        ]
+        vectors = [(self._at.gaps, self._loss.moved(direction.W)), (self._at.dual_point.s, direction.s)]
+        steps = []
         for point, change in zip(self._points, direction.faces, strict=True):
-            steps += [
-                longest_step(point.at.S, change.S),
-                longest_step(point.at.M, change.M),
-                longest_positive_step(point.at.z, change.z),
-                longest_positive_step(point.at.y[point.signed], change.y[point.signed]),
-            ]
-        return min(steps)
+            steps += [longest_step(point.at.S, change.S), longest_step(point.at.M, change.M)]
+            vectors += [(point.at.z, change.z), (point.at.y[point.signed], change.y[point.signed])]
+        return min(*steps, *(longest_positive_step(*pair) for pair in vectors))
 
     def corrected(self) -> Direction:
         """Mehrotra's direction: how far the predictor comes tells how much to centre."""
@@ -274,10 +267,7 @@ def _split(H: FloatArray, entries: slice) -> tuple[FloatArray, FloatArray, Float
 
 
 def refined(
-    rhs: FloatArray,
-    solve: Callable[[FloatArray], tuple[FloatArray, FloatArray]],
-    apply: Callable[[FloatArray], FloatArray],
-    scale: FloatArray,
+    rhs: FloatArray, solve: Callable[[FloatArray], tuple[FloatArray, FloatArray]], apply: _Map, scale: FloatArray
 ) -> FloatArray:
     """Preconditioned conjugate gradients for ``apply(x) = rhs``; the best iterate counts.
 

@@ -14,7 +14,7 @@ multiples of ``(w, 0, ν)`` and ``(0, w, −ν)`` in the columns of a factor cos
 along w, and G_αβ may be moved by any ``w xᵀ + y wᵀ``. That converges about four times as fast.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -29,17 +29,7 @@ from formulations.loss import Loss
 from formulations.losses import has_kinks, smoothed
 from formulations.prox import Prox
 
-
-@dataclass(frozen=True)
-class Settings:
-    """Numbers of the splitting that an experiment could move."""
-
-    kinks: float = 2e-4
-    """What smoothing may take from a loss with kinks, as a part of that of the network without neurons. Not
-    measured."""
-
-
-SETTINGS = Settings()
+KINKS = 2e-4  # What smoothing may take from a loss with kinks, as a part of that of the network without neurons.
 
 
 class _Loss:
@@ -48,8 +38,8 @@ class _Loss:
     The loss's own map runs on the host, in float64, and begins where it ended last.
     """
 
-    def __init__(self, program: Program, loss: Loss, layer: Arrays, *, in_region: bool) -> None:
-        self.program, self.loss, self.layer = program, without_kinks(loss, SETTINGS.kinks), layer
+    def __init__(self, program: Program, layer: Arrays, *, in_region: bool) -> None:
+        self.program, self.loss, self.layer = program, without_kinks(program), layer
         # A numpy scalar of float64 would turn float32 arrays into float64 ones.
         self.size = float(program.gamma)
         features, place = np.unique(program.feature, return_inverse=True)
@@ -113,14 +103,16 @@ class _Loss:
         return L
 
 
-def without_kinks(loss: Loss, share: float) -> Loss:
-    """A loss whose kinks, if any, are smoothed so little that this share of its value without neurons is not lost."""
+def without_kinks(program: Program) -> Loss:
+    """Its loss; kinks, if any, are smoothed so little that the share ``KINKS`` of its value is not lost."""
+    loss = program.loss
+    assert loss is not None
     if not has_kinks(loss.kind):
         return loss
     # An envelope is below the loss by at most ε/2 w² for each entry, and |w| ≤ 1 for all losses with kinks.
     value = loss.unit**2 * loss.value(np.zeros(loss.shape))
     entries = loss.shape[1] * float(np.sum(loss.sample_weight))
-    return replace(loss, kind=smoothed(loss.kind, max(2.0 * share * value / entries, 1e-12)))
+    return replace(loss, kind=smoothed(loss.kind, max(2.0 * KINKS * value / entries, 1e-12)))
 
 
 class _Form:
@@ -172,11 +164,12 @@ class _Form:
 
 
 class Sizes(NamedTuple):
-    """Frobenius norms of Z, of the scaled multiplier L = V − Z, and of the change of Z since the last step."""
+    """Frobenius norms of Z, of the multiplier V − Z, of the change of Z since the last step; grouped, of G − Z."""
 
     entries: float
     multiplier: float
     change: float
+    gap: float = 0.0
 
 
 class Splitting:
@@ -188,9 +181,7 @@ class Splitting:
 
     def __init__(self, program: Program, layer: Arrays) -> None:
         space = self.space = program.space
-        self.layer = layer
-        A = space.generators
-        quotient = Quotient.of(program)
+        self.layer, A, quotient = layer, space.generators, Quotient.of(program)
         self._w: Array | None = None
         if quotient is not None:
             w = quotient.w / np.linalg.norm(quotient.w)
@@ -201,11 +192,8 @@ class Splitting:
         R = np.linalg.cholesky(np.eye(space.dimension) + 0.5 * A.T @ A).T
         inverse = sl.solve_triangular(R, np.eye(space.dimension))
         self._inverse, self._B = layer.array(inverse), layer.array(0.5 * A @ inverse)
-        self._objective = (
-            _Form(program, layer, in_region=quotient is None)
-            if program.loss is None
-            else _Loss(program, program.loss, layer, in_region=quotient is None)
-        )
+        objective = _Form if program.loss is None else _Loss
+        self._objective = objective(program, layer, in_region=quotient is None)
         self.size = self._objective.size
         self._blocks = layer.blocks(space.neurons, space.order)
 
@@ -219,22 +207,21 @@ class Splitting:
         N, k = space.neurons, space.dimension
         # Not empty: LAPACK multiplies what lies below the diagonal by zero, and NaN among it spoils the eigenvalues.
         X = self.layer.zeros(space.face_order, space.face_order)
-        columns = objective.columns(V, penalty)
-        total = np.zeros(3)
+        columns, total = objective.columns(V, penalty), np.zeros(3)
         x, y = self.layer.zeros(2, N)
 
         def put(rows: slice, new: Array) -> Array:
             """Store rows of Z, measure them, and return those of 2Z − V."""
-            nonlocal total
             L = V[rows] - new
-            total += (square(new), square(L), square(new - Z[rows]))
+            total[:] += (square(new), square(L), square(new - Z[rows]))
             Z[rows] = new
             return new - L
 
         def put_signed(rows: slice, partner: slice) -> Array:
             """The same for rows of φ; ``partner`` are the columns of the complementary neurons."""
             new = objective.rows_of_phi(V, columns, penalty, rows)
-            self.layer.positive_part(new[:, space.phi if self._w is None else self._other_side(rows)])
+            other = space.beta if rows.start < N else space.alpha
+            self.layer.positive_part(new[:, space.phi if self._w is None else other])
             self.layer.diagonal(new[:, partner])[...] = 0.0
             return put(rows, new)
 
@@ -259,10 +246,6 @@ class Splitting:
             self._leave(X, x, y, self._w)
         objective.go_on()
         return X, Sizes(*np.sqrt(total).tolist())
-
-    def _other_side(self, rows: slice) -> slice:
-        """Columns of β for rows of α, and the other way round."""
-        return self.space.beta if rows.start < self.space.neurons else self.space.alpha
 
     def _leave(self, X: Array, x: Array, y: Array, w: Array) -> None:
         """Take what σ has along w out of X, and keep how G_αβ moves.
@@ -320,8 +303,8 @@ class Splitting:
         N = np.maximum(-host, 0.0)
         if self._w is not None:
             N[: len(i), : len(i)] = N[len(i) :, len(i) :] = 0.0
-        for first, second in ((i, i + len(i)), (i + len(i), i)):
-            N[first, second] = -host[first, second]
+        j = i + len(i)
+        N[i, j], N[j, i] = -host[i, j], -host[j, i]
         return Dual(self._objective.W(V, penalty), penalty * (N + N.T))
 
     def scaled_multiplier(self, dual: Dual, penalty: float) -> FloatArray:

@@ -26,21 +26,9 @@ from certnet.tightness.separation import Separator, circuit_separator, deeper, h
 from formulations import InputError
 from formulations._validation import FloatArray, as_matrix, as_positive
 
-
-@dataclass(frozen=True)
-class Settings:
-    """What an experiment chose or could move."""
-
-    numerical_rank: float = 1e-7
-    """Relative eigenvalue that counts as zero where a factor is sought. Not measured."""
-    circuit_share: float = 0.4
-    """Part of the time for circuits. Not measured."""
-    largest_factor: int = 200
-    """Columns of B that alternating projections are tried with. Not measured."""
-
-
-SETTINGS = Settings()
-
+NUMERICAL_RANK = 1e-7  # Relative eigenvalue that counts as zero where a factor is sought.
+CIRCUIT_SHARE = 0.4  # Part of the time for circuits.
+LARGEST_FACTOR = 200  # Columns of B that alternating projections are tried with.
 SHIFTS = tuple(10.0**power for power in range(-15, -4))
 """Multiples of I, relative to the largest entry, that are added to make a matrix positive semidefinite."""
 
@@ -131,7 +119,7 @@ def check_completely_positive(
     e = int(np.frexp(np.abs(P).max())[1]) // 2
     e = e if np.array_equal(np.ldexp(np.ldexp(P, -2 * e), 2 * e), P) else 0
     P, least = np.ldexp(P, -2 * e), tolerance if least_distance is None else max(least_distance, tolerance)
-    circuits_end, end = (Deadline.after(part * time_limit) for part in (SETTINGS.circuit_share, 1.0))
+    circuits_end, end = (Deadline.after(part * time_limit) for part in (CIRCUIT_SHARE, 1.0))
     rng = np.random.default_rng(random_state)
     best = Neighbour(math.inf, "")
     separator: Separator | None = None
@@ -210,11 +198,11 @@ def _factors(P: FloatArray, rng: np.random.Generator, deadline: Deadline) -> Ite
         yield Neighbour(relative_residual(P, B), "the zero matrix", B)
         return
     norm, positive_part = np.linalg.norm(R, axis=0), partial(np.maximum, 0.0)
-    R = R[:, norm > np.sqrt(SETTINGS.numerical_rank) * norm.max()]
+    R = R[:, norm > np.sqrt(NUMERICAL_RANK) * norm.max()]
     rank = R.shape[1]
     # A second start with as many columns pays: the first may end in a corner of a set that is not convex.
     for columns in sorted([rank, rank, rank + 1, rank + 3, 2 * rank, 2 * rank, 3 * rank]):
-        if columns > SETTINGS.largest_factor or deadline.passed:
+        if columns > LARGEST_FACTOR or deadline.passed:
             return
         B = improve(P, alternate(R, columns, nearest=positive_part, rng=rng, deadline=deadline), deadline=deadline)
         yield Neighbour(relative_residual(P, B), f"a nonnegative factor of {columns} columns", B)

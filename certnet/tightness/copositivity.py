@@ -21,26 +21,13 @@ from formulations import InputError
 from formulations._validation import FloatArray, as_matrix
 from formulations.modeling.splitting import nonnegative_part
 
-
-@dataclass(frozen=True)
-class Settings:
-    """What an experiment chose or could move."""
-
-    subdivision_order: int = 30
-    """Order up to which the orthant is subdivided. Not measured."""
-    exact_order: int = 40
-    """Order up to which positive semidefiniteness is decided in rational arithmetic. Not measured."""
-    splitting_order: int = 60
-    """Order beyond which the semidefinite program of a splitting takes long. Measured: order 45 takes 3 s."""
-    spn_share: float = 0.5
-    """Part of the time for a splitting. Not measured."""
-    starts: int = 64
-    """Random starts for a counterexample besides the vertices. Not measured."""
-    descent_steps: int = 300
-    """Projected gradient steps of each. Not measured."""
-
-
-SETTINGS = Settings()
+SUBDIVISION_ORDER = 30  # Order up to which the orthant is subdivided.
+EXACT_ORDER = 40  # Order up to which positive semidefiniteness is decided in rational arithmetic.
+# Order beyond which the semidefinite program of a splitting takes long. Measured: order 45 takes 3 s.
+SPLITTING_ORDER = 60
+SPN_SHARE = 0.5  # Part of the time for a splitting.
+STARTS = 64  # Random starts for a counterexample besides the vertices.
+DESCENT_STEPS = 300  # Projected gradient steps of each.
 
 
 class Method(StrEnum):
@@ -103,14 +90,14 @@ def check_copositive(
     witness = counterexample(M, random_state=random_state)
     if witness is not None:
         return _refuted(witness)
-    found = _split(M, time_limit * SETTINGS.spn_share)
+    found = _split(M, time_limit * SPN_SHARE)
     if found is not None:
         return found
-    if len(M) > SETTINGS.subdivision_order:
+    if len(M) > SUBDIVISION_ORDER:
         reason = f"no splitting was found, and order {len(M)} is too large for a subdivision"
         return Copositivity(Verdict.UNKNOWN, reason, Method.NONE)
     # The share of the splitting is over, however long CVXPY took to load.
-    deadline = Deadline(time.perf_counter() + (1.0 - SETTINGS.spn_share) * time_limit)
+    deadline = Deadline(time.perf_counter() + (1.0 - SPN_SHARE) * time_limit)
     outcome = subdivide(M, max_cones=max_cones, deadline=deadline)
     if outcome.copositive:
         reason = f"a subdivision into {outcome.cones} cones proves it on each"
@@ -135,7 +122,7 @@ def _split(M: FloatArray, time_limit: float) -> Copositivity | None:
     if _proves_psd(M, none):
         return Copositivity(Verdict.PROVED, "it is positive semidefinite", Method.SPN, nonnegative=none)
     size = np.sqrt(np.diag(M))
-    if len(M) > SETTINGS.splitting_order or not (size > 0).all():
+    if len(M) > SPLITTING_ORDER or not (size > 0).all():
         return None
     scale = np.outer(size, size)
     N = nonnegative_part(M / scale, time_limit=time_limit)
@@ -148,7 +135,7 @@ def _split(M: FloatArray, time_limit: float) -> Copositivity | None:
 
 def _proves_psd(M: FloatArray, N: FloatArray) -> bool:
     """Whether it is proved that M − N is positive semidefinite."""
-    if len(M) <= SETTINGS.exact_order:
+    if len(M) <= EXACT_ORDER:
         return (RationalMatrix.exact(M) - RationalMatrix.exact(N)).psd_obstacle() is None
     return (Enclosure.exact(M) - Enclosure.exact(N)).psd_obstacle() is None
 
@@ -167,9 +154,9 @@ def counterexample(M: FloatArray, *, random_state: int = 0) -> FloatArray | None
     rng = np.random.default_rng(random_state)
     size = float(np.abs(M).max()) or 1.0
     scaled = M / size
-    x = np.vstack([np.eye(n), rng.dirichlet(np.full(n, 0.5), size=SETTINGS.starts)])
+    x = np.vstack([np.eye(n), rng.dirichlet(np.full(n, 0.5), size=STARTS)])
     step = 1.0 / max(float(np.linalg.norm(scaled, 2)), 1e-300)
-    for _ in range(SETTINGS.descent_steps):
+    for _ in range(DESCENT_STEPS):
         x = _onto_simplex(x - step * (x @ scaled))
     values = np.sum((x @ scaled) * x, axis=1)
     for k in np.argsort(values, kind="stable")[:8]:

@@ -8,7 +8,6 @@ ends with is improved by L-BFGS on ``¼‖BBᵀ − P‖²``. A run that fails p
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,20 +18,9 @@ from certificates.failure import NO_DEADLINE, Deadline
 from certnet.solvers.lbfgs import lbfgs
 from formulations._validation import FloatArray
 
-
-@dataclass(frozen=True)
-class Settings:
-    """What an experiment chose or could move."""
-
-    iterations: int = 2000
-    """Projections of one run. Not measured."""
-    settled: float = 1e-13
-    """Relative distance at which a run has arrived. Not measured."""
-    rank_floor: float = 1e-12
-    """Relative eigenvalue that counts as zero in a root. Not measured."""
-
-
-SETTINGS = Settings()
+ITERATIONS = 2000  # Projections of one run.
+SETTLED = 1e-13  # Relative distance at which a run has arrived.
+RANK_FLOOR = 1e-12  # Relative eigenvalue that counts as zero in a root.
 
 STOP: Mapping[str, Any] = {"max_iterations": 2000, "least_change": 0.0, "least_slope": 1e-14}
 """When L-BFGS ends."""
@@ -41,7 +29,7 @@ STOP: Mapping[str, Any] = {"max_iterations": 2000, "least_change": 0.0, "least_s
 def square_root(P: FloatArray) -> FloatArray:
     """R (n×r) with RRᵀ = P, up to negative and negligible eigenvalues, which are left out."""
     values, vectors = np.linalg.eigh(0.5 * (P + P.T))
-    kept = values > SETTINGS.rank_floor * max(float(values[-1]), 0.0)
+    kept = values > RANK_FLOOR * max(float(values[-1]), 0.0)
     return np.asarray((vectors[:, kept] * np.sqrt(values[kept]))[:, ::-1])
 
 
@@ -68,13 +56,13 @@ def alternate(
     Q, _ = np.linalg.qr(rng.standard_normal((columns, columns)))
     size = float(np.linalg.norm(R)) or 1.0
     best, smallest = nearest(padded @ Q), math.inf
-    for _ in range(SETTINGS.iterations):
+    for _ in range(ITERATIONS):
         product = padded @ Q
         inside = nearest(product)
         distance = float(np.linalg.norm(inside - product)) / size
         if distance < smallest:
             best, smallest = inside, distance
-        if not (distance > SETTINGS.settled) or deadline.passed:
+        if not (distance > SETTLED) or deadline.passed:
             break
         left, _, right = np.linalg.svd(Q + inverse @ (inside - product))
         Q = left @ right

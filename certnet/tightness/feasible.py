@@ -6,8 +6,6 @@ mixed with a sum of true points that is positive definite and positive off the c
 What is left to prove are signs and positive semidefiniteness, with the checker's arithmetic, over the exact generators.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from certificates import Certificate
@@ -22,28 +20,13 @@ from formulations._validation import FloatArray
 PARTS = tuple(10.0**exponent for exponent in range(-11, -2))
 """What is mixed in, in the order in which it is tried."""
 
-
-@dataclass(frozen=True)
-class Settings:
-    """What an experiment chose or could move."""
-
-    points_per_coordinate: int = 4
-    """Random points for each coordinate of S. Not measured."""
-    off_row_space: float = 1e-2
-    """Relative size of what the points have in null directions of the data. Not measured."""
-    most_paired: int = 150
-    """Generators up to which all pairs get points. Not measured."""
-    lengthening: float = 1.5
-    """How much longer points of thin cones are. Not measured."""
-    room: float = 1e-11
-    """Relative size to which entries are lifted, so that rounding in other coordinates does no harm. Not measured."""
-    inside: float = 0.9
-    """How far points fill the region of a free hidden bias. Not measured."""
-    largest: int = 500
-    """Generators beyond which this takes too long. Not measured."""
-
-
-SETTINGS = Settings()
+POINTS_PER_COORDINATE = 4  # Random points for each coordinate of S.
+OFF_ROW_SPACE = 1e-2  # Relative size of what the points have in null directions of the data.
+MOST_PAIRED = 150  # Generators up to which all pairs get points.
+LENGTHENING = 1.5  # How much longer points of thin cones are.
+ROOM = 1e-11  # Relative size to which entries are lifted, so that rounding in other coordinates does no harm.
+INSIDE = 0.9  # How far points fill the region of a free hidden bias.
+LARGEST = 500  # Generators beyond which this takes too long.
 
 
 def relaxation_value(
@@ -63,7 +46,7 @@ def relaxation_value(
     program, c = presolved.program, certificate.shape[2]
     neurons = program.space.neurons
     fits = primal.outputs == c and certificate.source.size == neurons
-    if not fits or neurons > SETTINGS.largest or not np.isfinite(primal.S).all():
+    if not fits or neurons > LARGEST or not np.isfinite(primal.S).all():
         return None
     generators, kappas = check_rows(
         certificate.X, certificate.W, certificate.source, certificate.generator, NO_DEADLINE
@@ -87,14 +70,14 @@ def _inner(presolved: Presolved, S: FloatArray, random_state: int) -> FloatArray
     space = presolved.rows.program.space.with_outputs(0)
     N, d = space.neurons, space.dimension
     k = presolved.program.space.dimension
-    Z = rng.standard_normal((k, SETTINGS.points_per_coordinate * (N + d)))
-    if SETTINGS.most_paired >= N:
+    Z = rng.standard_normal((k, POINTS_PER_COORDINATE * (N + d)))
+    if MOST_PAIRED >= N:
         Z = np.hstack([Z, *_pair_points(presolved.program.space.generators)])
     U = presolved.scaling.undo_z(Z)
-    U += SETTINGS.off_row_space * float(np.abs(U).mean()) * rng.standard_normal(U.shape)
+    U += OFF_ROW_SPACE * float(np.abs(U).mean()) * rng.standard_normal(U.shape)
     ball = presolved.rows.original.ball
     if len(ball):  # inside the region of a free hidden bias
-        shift, most = ball[:-1] @ U[:-1], SETTINGS.inside * np.sqrt(ball[-1]) * np.linalg.norm(U[:-1], axis=0)
+        shift, most = ball[:-1] @ U[:-1], INSIDE * np.sqrt(ball[-1]) * np.linalg.norm(U[:-1], axis=0)
         U[-1] = np.clip(U[-1] + shift, -most, most) - shift
     s = space.face(space.lift(U))
     inner = np.zeros_like(S)
@@ -115,7 +98,7 @@ def _pair_points(A: FloatArray) -> list[FloatArray]:
     for sign in (1.0, -1.0):
         z = A[first] + sign * A[second]
         norm = np.linalg.norm(z, axis=1, keepdims=True)
-        z = (z / np.where(norm > 0, norm, 1.0) ** SETTINGS.lengthening).T
+        z = (z / np.where(norm > 0, norm, 1.0) ** LENGTHENING).T
         points += [z, -z]
     return points
 
@@ -136,17 +119,17 @@ def _without_negative_entries(space: LiftedSpace, S: FloatArray) -> FloatArray:
     """S plus, for each negative entry of its φ block, so much of a true point between the two that it becomes positive.
 
     Args:
-        space: with unit generators; pairs are looked at for up to ``SETTINGS.most_paired`` of them.
+        space: with unit generators; pairs are looked at for up to ``MOST_PAIRED`` of them.
         S: (face_order, face_order).
     """
     N, k = space.neurons, space.dimension
-    if SETTINGS.most_paired < N:
+    if MOST_PAIRED < N:
         return S
     plain = space.with_outputs(0)
     P = plain.moment(S[: N + k, : N + k])[plain.phi, plain.phi]
     first, second = np.triu_indices(N, 1)
     lifted = S.copy()
-    room = SETTINGS.room * float(np.abs(P).max())
+    room = ROOM * float(np.abs(P).max())
     for Z, (p, q) in zip(_pair_points(space.generators), ((0, 0), (N, N), (0, N), (N, 0)), strict=True):
         missing = room - P[first + p, second + q]
         lam = plain.lift(Z)

@@ -18,22 +18,10 @@ from formulations._validation import FloatArray, as_matrix
 RANK_TOLERANCE = 1e-5
 """Relative size below which an eigenvalue counts as zero."""
 
-
-@dataclass(frozen=True)
-class Settings:
-    """What an experiment chose or could move."""
-
-    same_direction: float = 1e-7
-    """Points whose unit vectors are nearer than this are one. Not measured."""
-    negligible: float = 1e-8
-    """Points below this fraction of the longest are dropped, where that does not hurt. Not measured."""
-    largest_count: int = 120
-    """Points at most that are looked for. Not measured."""
-    good_enough: float = 1e-9
-    """Residual from which no more points are tried. Not measured."""
-
-
-SETTINGS = Settings()
+SAME_DIRECTION = 1e-7  # Points whose unit vectors are nearer than this are one.
+NEGLIGIBLE = 1e-8  # Points below this fraction of the longest are dropped, where that does not hurt.
+LARGEST_COUNT = 120  # Points at most that are looked for.
+GOOD_ENOUGH = 1e-9  # Residual from which no more points are tried.
 
 
 @dataclass(frozen=True)
@@ -144,7 +132,7 @@ def extract_points(
     R = R[:, size > RANK_TOLERANCE * size.max(initial=0.0)]
     rank = R.shape[1]
     for count in sorted({rank, rank + 1, rank + 3, 2 * rank}) if rank else ():
-        if best.residual <= SETTINGS.good_enough or deadline.passed or count > SETTINGS.largest_count:
+        if best.residual <= GOOD_ENOUGH or deadline.passed or count > LARGEST_COUNT:
             break
         found = alternate(R, count, nearest=lambda columns: space.lift(columns[space.z]), rng=rng, deadline=deadline)
         best = better(improve_points(A, P, found[space.z], deadline=deadline))
@@ -166,11 +154,11 @@ def _merged(Z: FloatArray) -> FloatArray:
     size = np.linalg.norm(Z, axis=0)
     kept: list[FloatArray] = []
     for j in np.argsort(-size, kind="stable"):
-        if not size[j] > SETTINGS.negligible * size.max():
+        if not size[j] > NEGLIGIBLE * size.max():
             continue
         for i, z in enumerate(kept):
             length = float(np.linalg.norm(z))
-            if np.linalg.norm(z / length - Z[:, j] / size[j]) <= SETTINGS.same_direction:
+            if np.linalg.norm(z / length - Z[:, j] / size[j]) <= SAME_DIRECTION:
                 kept[i] = z / length * math.hypot(length, float(size[j]))
                 break
         else:

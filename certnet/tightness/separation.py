@@ -33,32 +33,16 @@ HORN = np.array([[1, -1, 1, 1, -1], [-1, 1, -1, 1, 1], [1, -1, 1, -1, 1], [1, 1,
 ARRANGEMENTS = np.array([(0, *order) for order in permutations(range(1, 5)) if order[0] < order[-1]])
 """The twelve ways to put five positions on a pentagon."""
 
-
-@dataclass(frozen=True)
-class Settings:
-    """What an experiment chose or could move."""
-
-    exchanges: int = 20
-    """Rounds of exchanges for pentagons. Not measured."""
-    scaling_steps: int = 200
-    """Gradient steps for the scaling of a Horn matrix. Not measured."""
-    best_tuples: int = 12
-    """Pentagons that are scaled. Not measured."""
-    largest_copositive: int = 20
-    """Order up to which a failed factorisation is turned into a copositive matrix. Not measured."""
-    copositive_seconds: float = 2.0
-    """Seconds for the proof that it is copositive. Not measured."""
-    rounds: int = 3
-    """Rounds of circuits, with those of the rounds before among the known inequalities. Measured: six random sets."""
-    circuits: int = 100
-    """Circuits of a round. Not measured."""
-    tried: int = 3
-    """Products of a circuit that are evaluated exactly. Not measured."""
-    least_violation: float = 1e-12
-    """Violation from which a circuit counts. Not measured."""
-
-
-SETTINGS = Settings()
+EXCHANGES = 20  # Rounds of exchanges for pentagons.
+SCALING_STEPS = 200  # Gradient steps for the scaling of a Horn matrix.
+BEST_TUPLES = 12  # Pentagons that are scaled.
+LARGEST_COPOSITIVE = 20  # Order up to which a failed factorisation is turned into a copositive matrix.
+COPOSITIVE_SECONDS = 2.0  # Seconds for the proof that it is copositive.
+# Rounds of circuits, with those of the rounds before among the known inequalities. Measured: six random sets.
+ROUNDS = 3
+CIRCUITS = 100  # Circuits of a round.
+TRIED = 3  # Products of a circuit that are evaluated exactly.
+LEAST_VIOLATION = 1e-12  # Violation from which a circuit counts.
 
 
 class SeparatorKind(StrEnum):
@@ -146,7 +130,7 @@ def _exchange(C: FloatArray) -> list[IntArray]:
     neighbours = np.argsort(-(C - 2.0 * np.eye(n)), axis=1, kind="stable")[:, :4]
     starts = np.column_stack([neighbours[:, 2], neighbours[:, 0], np.arange(n), neighbours[:, 1], neighbours[:, 3]])
     scores = np.full(n, np.inf)
-    for _ in range(SETTINGS.exchanges):
+    for _ in range(EXCHANGES):
         before = scores.copy()
         for place in range(5):
             others = [p for p in range(5) if p != place]
@@ -160,14 +144,14 @@ def _exchange(C: FloatArray) -> list[IntArray]:
         if (scores >= before).all():
             break
     distinct = {tuple(starts[k].tolist()): float(scores[k]) for k in np.argsort(scores, kind="stable")}
-    return [np.array(five) for five in list(distinct)[: SETTINGS.best_tuples] if len(set(five)) == 5]
+    return [np.array(five) for five in list(distinct)[:BEST_TUPLES] if len(set(five)) == 5]
 
 
 def _scaling(Q: FloatArray) -> FloatArray | None:
     """d > 0 with dᵀQd small relative to ‖d‖², None if no negative value was found."""
     d = np.full(5, 1.0 / np.sqrt(5.0))
     step = 0.5 / max(float(np.linalg.norm(Q, 2)), 1e-300)
-    for _ in range(SETTINGS.scaling_steps):
+    for _ in range(SCALING_STEPS):
         d = np.maximum(d - step * (Q @ d), 0.0)
         norm = float(np.linalg.norm(d))
         if not norm > 0:
@@ -183,7 +167,7 @@ def residual_separator(P: FloatArray, B: FloatArray, *, random_state: int = 0) -
     """
     size = np.sqrt(np.maximum(np.diag(P), 0.0))
     usable = np.flatnonzero(size > 0)
-    if not (5 <= len(usable) <= SETTINGS.largest_copositive):
+    if not (5 <= len(usable) <= LARGEST_COPOSITIVE):
         return None
     P_used = P[np.ix_(usable, usable)]
     residual = (B @ B.T - P)[np.ix_(usable, usable)]
@@ -192,7 +176,7 @@ def residual_separator(P: FloatArray, B: FloatArray, *, random_state: int = 0) -
         return None
     M = residual + shift * np.eye(len(usable))
     M = 0.5 * (M + M.T)
-    report = check_copositive(M, time_limit=SETTINGS.copositive_seconds, random_state=random_state)
+    report = check_copositive(M, time_limit=COPOSITIVE_SECONDS, random_state=random_state)
     if report.verdict is not Verdict.PROVED:
         return None
     return _separator(SeparatorKind.COPOSITIVE, usable, rationals(M), P)
@@ -216,16 +200,14 @@ def circuit_separator(
     rows, best = signed_rows(A), None
     size = np.linalg.norm(rows, axis=1)
     known: list[Inequality] = [(np.array([p]), np.array([Fraction(1)])) for p in range(len(rows))]
-    for _ in range(SETTINGS.rounds):
+    for _ in range(ROUNDS):
         # The known inequalities over φ of unit generators, in floating point.
         L = np.zeros((len(known), len(rows)))
         for row, (positions, coefficients) in zip(L, known, strict=True):
             row[positions] = coefficients.astype(np.float64)
         L = L * size / np.linalg.norm(L * size, axis=1, keepdims=True)
         moments = L @ (P / np.outer(size, size)) @ L.T
-        found = violated_circuits(
-            A / size[: len(A), None], moments, tolerance=SETTINGS.least_violation, count=SETTINGS.circuits
-        )
+        found = violated_circuits(A / size[: len(A), None], moments, tolerance=LEAST_VIOLATION, count=CIRCUITS)
         before, across = best, moments[: len(rows)] / np.sqrt(np.maximum(np.diag(moments), 1e-300))
         for k, support in found:
             if deadline.passed:
@@ -237,7 +219,7 @@ def circuit_separator(
             circuit = np.array([*support, k]), np.array([*c, Fraction(-1)])
             known.append(circuit)
             violation = (circuit[1].astype(np.float64) * size[circuit[0]]) @ across[circuit[0]]
-            for q in np.argsort(violation, kind="stable")[: SETTINGS.tried]:
+            for q in np.argsort(violation, kind="stable")[:TRIED]:
                 best = deeper(best, _product(circuit, known[q], P))
             if best is not None and best.distance >= enough:
                 return best

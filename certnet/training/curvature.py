@@ -10,17 +10,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from certificates.failure import Deadline
 from formulations._validation import FloatArray
 
-
-@dataclass(frozen=True)
-class Settings:
-    """Numbers that an experiment could move."""
-
-    largest_direct_system: int = 2500
-    """Order up to which a Newton system is factored; beyond, conjugate gradients. Not measured."""
-
-
-SETTINGS = Settings()
-
+LARGEST_DIRECT_SYSTEM = 2500  # Order up to which a Newton system is factored; beyond, conjugate gradients.
 BLOCK_ENTRIES = 1 << 21
 """Entries of a temporary array, which would otherwise grow with rows times neurons times outputs."""
 
@@ -107,7 +97,7 @@ def newton_step(H: FloatArray, curvature: Curvature, L: FloatArray, G: FloatArra
     def down(F: FloatArray) -> FloatArray:
         return np.asarray((L @ (H.T @ (F if same else curvature.root(F)))[:, :, None])[:, :, 0])
 
-    if min(a, n) * c > SETTINGS.largest_direct_system:
+    if min(a, n) * c > LARGEST_DIRECT_SYSTEM:
         return _conjugate_gradients(up, down, G, deadline)
     try:
         if a <= n:

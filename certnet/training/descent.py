@@ -1,7 +1,7 @@
 """Descent in all weights of a network by L-BFGS, which keeps data rows on the kinks of neurons that hold them."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,19 +20,10 @@ LEAST_EIGENVALUE = 1e-10
 SMALLEST_CURVATURE = 1e-3
 """Of a row, relative to the mean, where coordinates are scaled."""
 
-
-@dataclass(frozen=True)
-class Settings:
-    """Numbers that an experiment could move."""
-
-    near_kink: float = 1e-4
-    """Relative distance from a kink at which a neuron is put onto it. Not measured."""
-    block: int = 50_000
-    """Numbers of a temporary array, rows times neurons. Measured: an evaluation on 10,000 rows with 100 neurons takes
-    8 ms, and 18 ms in one piece."""
-
-
-SETTINGS = Settings()
+NEAR_KINK = 1e-4  # Relative distance from a kink at which a neuron is put onto it.
+# Numbers of a temporary array, rows times neurons. Measured: an evaluation on 10,000 rows with 100 neurons takes 8 ms,
+# and 18 ms in one piece.
+BLOCK = 50_000
 
 
 class Descent:
@@ -110,7 +101,7 @@ class Descent:
 
 def _blocks(n: int, width: int) -> Iterator[IntArray]:
     """The rows, in blocks in which a temporary array of this width is not too large."""
-    size = max(1, SETTINGS.block // max(width, 1))
+    size = max(1, BLOCK // max(width, 1))
     return (np.arange(k, min(k + size, n)) for k in range(0, n, size))
 
 
@@ -137,7 +128,7 @@ def snapped_to_kinks(X: FloatArray, U: FloatArray) -> FloatArray | None:
 
     Where descent runs into a kink it stalls beside it; on the kink it can go on.
     """
-    near = _kinks(X, U, SETTINGS.near_kink)
+    near = _kinks(X, U, NEAR_KINK)
     if len(near[0]) == len(_kinks(X, U, HELD)[0]):
         return None
     project = _projection(X, near, fewer=True)

@@ -6,40 +6,22 @@ best b puts a data point on the kink. Climbing takes place on the sphere of ``(1
 small that its maximisers are those of the true length, nearly; each start is on a kink, and a row on its kink stays.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from certificates.failure import NO_DEADLINE, Deadline
-from certnet.training.pricing import Pricing, climbed, distinct, draw_starts, price_planar, ranked, values
+from certnet.training.pricing import BATCH, Pricing, climbed, distinct, draw_starts, price_planar, ranked, values
 from certnet.training.pricing import normalised as unit_columns
 from formulations._validation import FloatArray
 from formulations.training import TrainingProgram
 
-
-@dataclass(frozen=True)
-class Settings:
-    """Numbers that an experiment could move."""
-
-    share: float = 1e-6
-    """θ. Measured: prices of Gaussian data (n = 178, d = 13) are 3e-6 too small at 1e-2, 3e-10 at 1e-4, 0 at 1e-6."""
-    most_kinks: int = 400
-    """Directions that pricing returns for one feature and a free bias. Not measured."""
-    batch: int = 2_000_000
-    """Numbers of a temporary array. Not measured."""
-    apart: float = 1e-4
-    """1 − cos from which two starts are worth climbing both. Not measured."""
-    most_looked_at: int = 6000
-    """Points of which the best are climbed from. Not measured."""
-    most_climbed: int = 500
-    """How many are climbed from. Not measured."""
-    climbing_steps: int = 30
-    """Circles of each of these climbs. Not measured."""
-    same_maximiser: float = 1e-8
-    """1 − cos up to which two climbs have reached the same maximiser. Not measured."""
-
-
-SETTINGS = Settings()
+# θ. Measured: prices of Gaussian data (n = 178, d = 13) are 3e-6 too small at 1e-2, 3e-10 at 1e-4, 0 at 1e-6.
+SHARE = 1e-6
+MOST_KINKS = 400  # Directions that pricing returns for one feature and a free bias.
+APART = 1e-4  # 1 − cos from which two starts are worth climbing both.
+MOST_LOOKED_AT = 6000  # Points of which the best are climbed from.
+MOST_CLIMBED = 500  # How many are climbed from.
+CLIMBING_STEPS = 30  # Circles of each of these climbs.
+SAME_MAXIMISER = 1e-8  # 1 − cos up to which two climbs have reached the same maximiser.
 
 
 def length(program: TrainingProgram, U: FloatArray) -> FloatArray:
@@ -94,16 +76,12 @@ def largest_prices(
         feature = program.X[:, 0]  # both directions with every row on its kink
         every = np.vstack([np.repeat([1.0, -1.0], len(feature)), np.concatenate([-feature, feature])])
         value = values(program.X, W, every)
-        order = np.argsort(-value, kind="stable")[: SETTINGS.most_kinks]
+        order = np.argsort(-value, kind="stable")[:MOST_KINKS]
         return ranked(program.X, W, every[:, order])
     given = normalised(program, np.zeros((program.shape[1], 0)) if starts is None else starts)
     pool = [given, drawn(program, W, samples, np.random.default_rng(random_state))]
     if not has_region:
-        begin = np.hstack(pool)
-        # The best of the draw, which come first in it.
-        far = np.zeros(begin.shape[1], dtype=bool)
-        far[given.shape[1] : given.shape[1] + (samples + 1) // 2] = True
-        return climbed(program.X, W, begin, far=far, max_steps=max_steps, deadline=deadline)
+        return climbed(program.X, W, np.hstack(pool), max_steps=max_steps, deadline=deadline)
     begin = np.hstack([best_kink(program, W, part) for part in pool])
     X, into, back = _sphere(program)
     found = climbed(X, W, unit_columns(into @ begin), max_steps=max_steps, deadline=deadline)
@@ -113,12 +91,12 @@ def largest_prices(
 
 def climb(program: TrainingProgram, W: FloatArray, points: FloatArray, *, deadline: Deadline = NO_DEADLINE) -> Pricing:
     """Local maximisers of the price from the best of many points (d×m) of any length, best first."""
-    s, starts = SETTINGS, normalised(program, points)
+    starts = normalised(program, points)
     value = values(program.X, W, starts)
-    order = np.argsort(-value, kind="stable")[: s.most_looked_at]
-    apart = distinct(starts[:, order], value[order], tolerance=s.apart).directions[:, : s.most_climbed]
-    reached = largest_prices(program, W, apart, samples=0, max_steps=s.climbing_steps, deadline=deadline)
-    return distinct(reached.directions, reached.values, tolerance=s.same_maximiser)
+    order = np.argsort(-value, kind="stable")[:MOST_LOOKED_AT]
+    apart = distinct(starts[:, order], value[order], tolerance=APART).directions[:, :MOST_CLIMBED]
+    reached = largest_prices(program, W, apart, samples=0, max_steps=CLIMBING_STEPS, deadline=deadline)
+    return distinct(reached.directions, reached.values, tolerance=SAME_MAXIMISER)
 
 
 def drawn(program: TrainingProgram, W: FloatArray, samples: int, generator: np.random.Generator) -> FloatArray:
@@ -146,7 +124,7 @@ def best_kink(program: TrainingProgram, W: FloatArray, Z: FloatArray) -> FloatAr
     features, U = program.X[:, :-1], Z[:-1]
     (n, c), m = W.shape, Z.shape[1]
     bias = np.zeros(m)
-    width = max(1, SETTINGS.batch // (n * (c + 3)))
+    width = max(1, BATCH // (n * (c + 3)))
     for part in (slice(k, k + width) for k in range(0, m, width)):
         products = features @ U[:, part]
         order = np.argsort(-products, axis=0, kind="stable")
@@ -161,7 +139,7 @@ def best_kink(program: TrainingProgram, W: FloatArray, Z: FloatArray) -> FloatAr
 
 def _sphere(program: TrainingProgram) -> tuple[FloatArray, FloatArray, FloatArray]:
     """(X', A, A⁻¹) with Xz = X'(Az), where ‖Az‖² is the form of the module's text."""
-    theta, d = SETTINGS.share, program.shape[1]
+    theta, d = SHARE, program.shape[1]
     centre, R = program.ball[:-1], float(np.sqrt(program.ball[-1]))
     small, large = np.sqrt(1.0 - theta), np.sqrt(theta) / R
     into, back = np.eye(d), np.eye(d)

@@ -1,7 +1,7 @@
 """Joint polishing of all weights, and exact rewritings of a network that never raise its objective."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -24,28 +24,13 @@ NULL_NEURON = 1e-12
 EQUAL = 1e-12
 """Relative increase of an objective that rounding may cause."""
 
-
-@dataclass(frozen=True)
-class Settings:
-    """Numbers that an experiment could move."""
-
-    exchange_steps: int = 100
-    """L-BFGS steps after an exchange. Not measured."""
-    tolerance_per_gap: float = 1e-4
-    """Accuracy of the output weights in an exchange, relative to the gap that is being closed. Not measured."""
-    smallest_tolerance: float = 1e-10
-    """The least such accuracy. Not measured."""
-    largest_tolerance: float = 1e-7
-    """The greatest such accuracy. Not measured."""
-    centre_tolerance: float = 1e-4
-    """Accuracy of the dual about which a loss with kinks is smoothed for a descent. Not measured."""
-    beyond_newton: float = 10.0
-    """Multiple of Newton's step up to which neurons that join are tried. Not measured."""
-    smoothing: float = 1e-2
-    """ε of the proximal point step in which a loss with kinks is descended, over the targets' spread. Not measured."""
-
-
-SETTINGS = Settings()
+EXCHANGE_STEPS = 100  # L-BFGS steps after an exchange.
+TOLERANCE_PER_GAP = 1e-4  # Accuracy of the output weights in an exchange, relative to the gap that is being closed.
+SMALLEST_TOLERANCE = 1e-10  # The least such accuracy.
+LARGEST_TOLERANCE = 1e-7  # The greatest such accuracy.
+CENTRE_TOLERANCE = 1e-4  # Accuracy of the dual about which a loss with kinks is smoothed for a descent.
+BEYOND_NEWTON = 10.0  # Multiple of Newton's step up to which neurons that join are tried.
+SMOOTHING = 1e-2  # ε of the proximal point step in which a loss with kinks is descended, over the targets' spread.
 
 
 def balance(program: TrainingProgram, U: FloatArray, V: FloatArray) -> Network:
@@ -174,7 +159,7 @@ def joined(program: TrainingProgram, U: FloatArray, V: FloatArray, fresh: FloatA
     # More than what is lost now no better network costs, nor does it go far beyond Newton's step.
     diagonal, row = program.loss.curvature(fitted + a)
     bend = float(np.sum(diagonal * change**2) - np.sum(np.sum(row * change, axis=1) ** 2))
-    most = min(here / cost, SETTINGS.beyond_newton * slope / max(bend, 1e-300))
+    most = min(here / cost, BEYOND_NEWTON * slope / max(bend, 1e-300))
     found = minimize_scalar(value, bounds=(0.0, most), method="bounded", options={"xatol": 1e-3 * most})
     if not found.fun < here:
         return U, V
@@ -201,11 +186,10 @@ def exchange(
         gap: relative gap that is being closed; the weights need not be much more accurate.
         deadline: the weights reached are returned after it.
     """
-    s = SETTINGS
-    tolerance = min(max(s.tolerance_per_gap * gap, s.smallest_tolerance), s.largest_tolerance)
+    tolerance = min(max(TOLERANCE_PER_GAP * gap, SMALLEST_TOLERANCE), LARGEST_TOLERANCE)
     fitted = refit(program, *network, directions, tolerance=tolerance, deadline=deadline)
     if joint:
-        fitted = polish(program, *fitted, max_iterations=s.exchange_steps, deadline=deadline)
+        fitted = polish(program, *fitted, max_iterations=EXCHANGE_STEPS, deadline=deadline)
     # At an equal objective the residual of the new fit is the better dual.
     return fitted if program.objective(*fitted) <= (1.0 + EQUAL) * program.objective(*network) else network
 
@@ -270,8 +254,8 @@ def descend(
         return U, V
     loss, offset = program.loss, np.zeros(program.loss.shape)
     if has_kinks(loss.kind):
-        epsilon = SETTINGS.smoothing * spread(loss)
-        W = network_dual(program, U, V, tolerance=SETTINGS.centre_tolerance, deadline=deadline)
+        epsilon = SMOOTHING * spread(loss)
+        W = network_dual(program, U, V, tolerance=CENTRE_TOLERANCE, deadline=deadline)
         loss, offset = replace(loss, kind=smoothed(loss.kind, epsilon)), -epsilon * W / loss.sample_weight[:, None]
     descent = Descent(program, U, V, loss, offset)
     return balance(program, *descent.run(max_iterations=max_iterations, deadline=deadline))
@@ -287,7 +271,7 @@ def reduce_width(program: TrainingProgram, U: FloatArray, V: FloatArray) -> Netw
     unit_U, unit_V = U / length(program, U), V / np.linalg.norm(V, axis=0)
     weight = length(program, U) ** 2
     H = np.maximum(program.X @ unit_U, 0.0)
-    atoms = np.vstack([np.einsum("nm,cm->ncm", H, unit_V).reshape(-1, H.shape[1]), np.ones((1, H.shape[1]))])
+    atoms = np.vstack([np.einsum("nm,cm->ncm", H, unit_V).reshape(len(H) * len(V), -1), np.ones((1, H.shape[1]))])
     alive = np.arange(H.shape[1])
     while len(alive) > len(atoms):
         part = alive[: len(atoms) + 1]

@@ -21,19 +21,8 @@ ON_KINK = 1e-14
 SAME_DIRECTION = 1e-9
 """1 − cos up to which two directions are the same."""
 SMALLEST_GAIN = 1e-13
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Numbers that an experiment could move."""
-
-    batch: int = 2_000_000
-    """Numbers of a temporary matrix. Not measured."""
-    drawn: int = 20_000_000
-    """Products of rows and directions that drawing may take, unless it needs more for enough starts. Not measured."""
-
-
-SETTINGS = Settings()
+BATCH = 2_000_000  # Numbers of a temporary array.
+DRAWN = 20_000_000  # Products of rows and directions that drawing may take, unless it needs more for enough starts.
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +45,7 @@ class Pricing:
 
 def values(X: FloatArray, W: FloatArray, U: FloatArray) -> FloatArray:
     """‖Wᵀ(Xu)₊‖ for the columns u of U (d×s), as they are (not normalised)."""
-    width = max(1, SETTINGS.batch // max(len(X), 1))
+    width = max(1, BATCH // max(len(X), 1))
     parts = [U[:, k : k + width] for k in range(0, U.shape[1], width)]
     sizes = [np.linalg.norm(W.T @ np.maximum(X @ part, 0.0), axis=0) for part in parts]
     return np.concatenate([np.zeros(0), *sizes])
@@ -85,13 +74,7 @@ def distinct(U: FloatArray, value: FloatArray, *, tolerance: float = SAME_DIRECT
 
 
 def climbed(
-    X: FloatArray,
-    W: FloatArray,
-    starts: FloatArray,
-    *,
-    far: NDArray[np.bool_] | None = None,
-    max_steps: int = 100,
-    deadline: Deadline = NO_DEADLINE,
+    X: FloatArray, W: FloatArray, starts: FloatArray, *, max_steps: int = 100, deadline: Deadline = NO_DEADLINE
 ) -> Pricing:
     """The distinct local maximisers of ‖Wᵀ(Xu)₊‖, ‖u‖ = 1, that climbs reach; none is worse than its start.
 
@@ -99,30 +82,21 @@ def climbed(
         X: (n, d) data.
         W: (n, c) dual candidate, usually a residual.
         starts: (d, s) unit directions.
-        far: (s,) starts that look at whole circles; the others stop at the first maximum, which keeps them apart.
         max_steps: circles searched from each start.
         deadline: the points reached so far are returned after it.
     """
     if len(starts) == 1 or starts.shape[1] == 0:
         return ranked(X, W, starts)
     unit_rows = _unit_rows(X, W)
-    block = max(1, SETTINGS.batch // max(X.shape[0] * (W.shape[1] + 3), 1))
-    far = np.zeros(starts.shape[1], dtype=bool) if far is None else far
+    block = max(1, BATCH // max(X.shape[0] * (W.shape[1] + 3), 1))
     reached = starts.copy()
-    for whole in (True, False):
-        group = np.flatnonzero(far == whole)
-        for part in (group[k : k + block] for k in range(0, len(group), block)):
-            ascent = _Ascent(*unit_rows, starts[:, part].T, whole=whole)
-            reached[:, part] = ascent.run(max_steps=max_steps, deadline=deadline).T
+    for part in (slice(k, k + block) for k in range(0, starts.shape[1], block)):
+        reached[:, part] = _Ascent(*unit_rows, starts[:, part].T).run(max_steps=max_steps, deadline=deadline).T
     return ranked(X, W, np.where(values(X, W, reached) >= values(X, W, starts), reached, starts))
 
 
 def candidates_from_moment(
-    G_uu: FloatArray,
-    X: FloatArray,
-    *,
-    samples: int = 200,
-    random_state: int | np.random.Generator = 0,
+    G_uu: FloatArray, X: FloatArray, *, samples: int = 200, random_state: int | np.random.Generator = 0
 ) -> FloatArray:
     """Unit directions (d×k) that the relaxation suggests.
 
@@ -138,16 +112,12 @@ def candidates_from_moment(
         InputError: shapes that disagree or entries that are not finite.
     """
     data = as_matrix("X", X)
-    d = data.shape[1]
-    moment = as_matrix("G_uu", G_uu, rows=d, columns=d)
-    if samples < 0:
-        raise InputError(f"samples must be 0 or more, not {samples}.")
+    moment = as_matrix("G_uu", G_uu, rows=data.shape[1], columns=data.shape[1])
     eigenvalues, vectors = np.linalg.eigh(0.5 * (moment + moment.T))
-    positive = eigenvalues > 1e-12 * max(float(eigenvalues[-1]), 0.0)
-    vectors = vectors[:, positive][:, ::-1]
-    root = vectors * np.sqrt(eigenvalues[positive][::-1])
-    drawn = root @ np.random.default_rng(random_state).standard_normal((root.shape[1], samples))
-    return normalised(np.hstack([vectors, -vectors, drawn, data.T, -data.T]))
+    positive = np.flatnonzero(eigenvalues > 1e-12 * max(float(eigenvalues[-1]), 0.0))[::-1]
+    vectors, root = vectors[:, positive], vectors[:, positive] * np.sqrt(eigenvalues[positive])
+    sampled = root @ np.random.default_rng(random_state).standard_normal((root.shape[1], samples))
+    return normalised(np.hstack([vectors, -vectors, sampled, data.T, -data.T]))
 
 
 def _unit_rows(X: FloatArray, W: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -167,7 +137,7 @@ def draw_starts(X: FloatArray, W: FloatArray, samples: int, generator: np.random
     Half are the best by value of a larger draw, and come first; half are drawn from the rest.
     """
     n, d = X.shape
-    draw = max(min(4 * samples, SETTINGS.drawn // max(n, 1)), samples, 64)
+    draw = max(min(4 * samples, DRAWN // max(n, 1)), samples, 64)
     _, singular, Vt = np.linalg.svd(X, full_matrices=False)
     useful = singular > 1e-9 * singular.max(initial=1e-300)
     gaussian = generator.standard_normal((d, draw))
@@ -220,8 +190,8 @@ def ranked(X: FloatArray, W: FloatArray, U: FloatArray) -> Pricing:
 class _Ascent:
     """Batched ascent from unit rows U (s×d): with each its rows that are held at zero, and a basis of their span."""
 
-    def __init__(self, X: FloatArray, W: FloatArray, U: FloatArray, *, whole: bool) -> None:
-        self.X, self.W, self.whole = X, W, whole
+    def __init__(self, X: FloatArray, W: FloatArray, U: FloatArray) -> None:
+        self.X, self.W = X, W
         (self.n, self.d), self.U = X.shape, U.copy()
         self.held = np.zeros((len(U), self.n), dtype=bool)
         self.basis = np.zeros((len(U), self.d, self.d))
@@ -272,11 +242,7 @@ class _Ascent:
         U, basis = self.U, self.basis
         A = ((P > 0).astype(np.float64)[:, None, :] * self.W.T[None, :, :]) @ self.X
         A = A - (A @ basis.transpose(0, 2, 1)) @ basis
-        if A.shape[1] <= self.d:
-            _, vectors = np.linalg.eigh(A @ A.transpose(0, 2, 1))
-            lead = np.einsum("scd,sc->sd", A, vectors[:, :, -1])
-        else:
-            lead = np.linalg.eigh(A.transpose(0, 2, 1) @ A)[1][:, :, -1]
+        lead = np.einsum("scd,sc->sd", A, np.linalg.eigh(A @ A.transpose(0, 2, 1))[1][:, :, -1])
         size = np.linalg.norm(lead, axis=1)
         lead = lead / np.maximum(size, 1e-300)[:, None]
         lead *= np.where(np.sum(lead * U, axis=1) < 0, -1.0, 1.0)[:, None]
@@ -310,53 +276,34 @@ class _Ascent:
     def _turn(self, P: FloatArray, Q: FloatArray) -> tuple[FloatArray, IntArray]:
         """Where to go on P cos θ + Q sin θ: an angle in [0, π), and the data row whose kink it lies on, or −1.
 
-        The best angle of the whole circle, or the first local maximum: 0 where the value does not rise at first.
+        It is the first local maximum, which keeps starts apart: 0 where the value does not rise at first. Between the
+        angles low and high of a cell the squared value is half cos 2θ + b sin 2θ and a constant.
         """
-        order, low, high, mean, half, b = self._sinusoids(P, Q)
-        peak, rows = np.mod(0.5 * np.arctan2(b, half), np.pi), np.arange(len(P))
-        inside = (peak > low) & (peak < high)
-        if self.whole:
-            top = np.where(inside, mean + np.hypot(half, b), -np.inf)
-            at_high = mean + half * np.cos(2 * high) + b * np.sin(2 * high)
-            at_high[:, -1] = -np.inf
-            cell, kink = np.argmax(top, axis=1), np.argmax(at_high, axis=1)
-            smooth, end = top[rows, cell] >= at_high[rows, kink], high[rows, kink]
-        else:
-            falling = b * np.cos(2 * low) - half * np.sin(2 * low) <= 0
-            # Cells of no length, between rows that change sign together, say nothing.
-            stop = (inside | falling) & (high > low)
-            stop[:, -1] = True
-            cell = np.argmax(stop, axis=1)
-            kink, smooth, end = cell - 1, ~falling[rows, cell], low[rows, cell]
-        theta = np.where(smooth & inside[rows, cell], peak[rows, cell], end)
-        on = order[rows, np.clip(kink, 0, self.n - 1)]
-        is_kink = ~smooth & (kink >= 0) & (kink < self.n) & (P[rows, on] != 0)
-        return theta, np.where(is_kink, on, -1).astype(np.int64)
-
-    def _sinusoids(
-        self, P: FloatArray, Q: FloatArray
-    ) -> tuple[IntArray, FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:
-        """The squared value on P cos θ + Q sin θ, 0 ≤ θ ≤ π: mean + half cos 2θ + b sin 2θ between low and high.
-
-        Each row has n + 1 cells; the order tells which data row changes sign at the end of each.
-        """
-        s, n = P.shape
+        (s, n), rows = P.shape, np.arange(len(P))
         root = np.where(P > 0, np.arctan2(P, -Q), np.arctan2(-P, Q))
         root[P == 0] = np.pi
         order: IntArray = np.argsort(root, axis=1)
         angle = np.take_along_axis(root, order, 1)
-        started = (P > 0) | ((P == 0) & (Q > 0))
-        W = self.W[order]
-        flip = -np.sign(P)
+        started, W, flip = (P > 0) | ((P == 0) & (Q > 0)), self.W[order], -np.sign(P)
         Fp, Fq = np.empty((s, n + 1, W.shape[2])), np.empty((s, n + 1, W.shape[2]))
         for F, R in ((Fp, P), (Fq, Q)):
             F[:, 0] = (started * R) @ self.W
             np.cumsum(np.take_along_axis(flip * R, order, 1)[:, :, None] * W, axis=1, out=F[:, 1:])
             F[:, 1:] += F[:, :1]
-        a, b, e = (np.einsum("skc,skc->sk", F, G) for F, G in ((Fp, Fp), (Fp, Fq), (Fq, Fq)))
+        half, b = 0.5 * np.einsum("skc,skc->sk", Fp + Fq, Fp - Fq), np.einsum("skc,skc->sk", Fp, Fq)
         low = np.concatenate([np.zeros((s, 1)), angle], axis=1)
         high = np.concatenate([angle, np.full((s, 1), np.pi)], axis=1)
-        return order, low, high, 0.5 * (a + e), 0.5 * (a - e), b
+        peak = np.mod(0.5 * np.arctan2(b, half), np.pi)
+        inside = (peak > low) & (peak < high)
+        falling = b * np.cos(2 * low) - half * np.sin(2 * low) <= 0
+        # Cells of no length, between rows that change sign together, say nothing.
+        stop = (inside | falling) & (high > low)
+        stop[:, -1] = True
+        cell = np.argmax(stop, axis=1)
+        smooth = ~falling[rows, cell]
+        theta = np.where(smooth & inside[rows, cell], peak[rows, cell], low[rows, cell])
+        on = order[rows, np.maximum(cell - 1, 0)]
+        return theta, np.where(~smooth & (cell > 0) & (P[rows, on] != 0), on, -1)
 
     def _hold(self, s: int, rows: IntArray) -> bool:
         """Hold data rows at zero for start s; True if at least one could be added."""

@@ -32,7 +32,8 @@ def job():
     program = separable(20, 5, 0.1)
     found = begin(JobClock(None, None), program, fit(program), closing=closing_of("global", 1e-3, 7, 1, None))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(narrowing, "SETTINGS", replace(narrowing.SETTINGS, lost=0.03, fewer=1.0, least=0))
+        for name, number in (("LOST", 0.03), ("FEWER", 1.0), ("LEAST", 0)):
+            patch.setattr(narrowing, name, number)
         patch.setattr(type(found), "cuts_cones", False)
         branch_on_costly(found)
     return found
@@ -89,7 +90,8 @@ def test_the_relaxation_of_costly_rows_bounds_all(monkeypatch: pytest.MonkeyPatc
     program = separable(20, 5, 0.1)
     one = begin(JobClock(None, None), program, fit(program), save=lambda stored: None)
     assert not relax_costly(one, 0.0, 1)  # no time for a step
-    monkeypatch.setattr(narrowing, "SETTINGS", replace(narrowing.SETTINGS, lost_for_steps=(0.03,), fewer=1.0))
+    monkeypatch.setattr(narrowing, "LOST_FOR_STEPS", (0.03,))
+    monkeypatch.setattr(narrowing, "FEWER", 1.0)
     assert relax_costly(one, 60.0, 1)
     certificate, report = one.best.proof
     assert report.verdict is Verdict.PROVED

@@ -102,6 +102,15 @@ def test_two_networks_are_compared_with_a_certificate_about_both(certnet: Call, 
     assert "another property" in certnet("check", files / "a.cert", *named, "--property", near).err
 
 
+def test_a_proof_for_real_numbers_is_none_for_float32(certnet: Call, files: Path) -> None:
+    real = query(files, HEAD + INPUTS + "(assert (>= Y[0,0] 1024.0))")
+    done = certnet("verify", real, "--network", f"N={files / 'net.onnx'}", "--certificate", files / "a.cert")
+    assert done.out == "unsat\n"
+    assert certnet("check", files / "a.cert", "--property", real).code == 0
+    single = query(files, real.read_text().replace("Real", "float32"))
+    assert "about float32" in certnet("check", files / "a.cert", "--property", single).err
+
+
 def test_without_time_the_word_is_the_one_of_the_version(certnet: Call, files: Path) -> None:
     write_onnx(files / "hard.onnx", HARD)
     sides = zip(SIDES.lower.tolist(), SIDES.upper.tolist(), strict=True)

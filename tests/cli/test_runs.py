@@ -85,7 +85,7 @@ def test_a_folder_that_is_no_run_is_one_sentence(certnet: Call, run: Path) -> No
     assert "is a file" in _refused(run / "report.json")
     Path("empty").mkdir()
     assert "holds no report.json" in _refused("empty")
-    assert "holds several runs" in _refused("runs")
+    assert "holds runs; name one" in _refused("runs")
     (run / "report.json").write_text("{")
     assert "damaged" in _refused("iris")
     (run / "report.json").write_text('{"schema": "other"}')

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from certnet.io import Recipe, load, read_source
-from certnet.io.cells import parse_number, parse_time, plain_numbers
+from certnet.io.cells import parse_number, parse_time, plain_numbers, quantity
 from certnet.io.columns import Column, Columns
 from certnet.io.dataset import DataSet, Split
 from certnet.io.tables import Table, read_table
@@ -127,6 +127,13 @@ def test_what_no_training_row_has_counts_as_nothing_known_and_is_said(people: st
     assert any("'smoker'" in note for note in notes)
 
 
+def test_a_cell_that_cannot_be_read_is_not_called_missing_too() -> None:
+    with pytest.raises(InputError) as caught:
+        Columns.numbers(["age"]).encode(Table("new.csv", ("age",), (("7", "old"),), (2, 3)))
+    assert "which is not a number" in str(caught.value)
+    assert "no value" not in str(caught.value)
+
+
 def test_bad_cells_of_all_columns_are_named_at_once(people: str, tmp_path: Path) -> None:
     rows = [cells(row) for row in range(ROWS)]
     rows[4] |= {"age": "old", "seen": "tomorrow"}
@@ -206,6 +213,7 @@ def test_numbers_may_be_names(tmp_path: Path) -> None:
     ("name", "value", "kept"),
     [
         ("id", lambda k: k * 37 % 101, False),
+        ("id", lambda k: "" if k == 20 else k * 37 % 101, False),  # with a gap
         ("customerID", lambda k: k * 37 % 101, False),
         ("Unnamed: 0", lambda k: k, False),
         ("x", lambda k: k + 1, False),
@@ -342,6 +350,7 @@ def _changed(place: int, **parts: object) -> dict[str, object]:
         _changed(1, categories=["u", 3]),
         _changed(1, categories=[], other=False),
         _changed(1, fill="w"),
+        _changed(0, origin=1.0),
         _changed(2, origin=math.inf),
         _changed(2, origin=1e300),
         _changed(2, fill=-1e9),
@@ -433,12 +442,69 @@ def test_numbers_beyond_float64_are_numbers(tmp_path: Path, name: str) -> None:
         read_source(Recipe(source=write(tmp_path / "t.csv", rows)))
 
 
-def test_numbers_with_units_are_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("comma", [False, True])
+def test_numbers_of_one_unit_are_numbers(tmp_path: Path, comma: bool) -> None:
+    path, swap = tmp_path / "t.csv", str.maketrans(".,", ",." if comma else ".,")
+    rows = [f"{k % 4} kg;€ {k % 3}.50;A{k % 2};-{k % 5}%;$1,{k:03}.50".translate(swap) for k in range(30)]
+    lines = rows if comma else [f'"{row}"'.replace(";", '","') for row in rows]
+    path.write_text("\n".join([("weight;price;code;share;y" if comma else "weight,price,code,share,y"), *lines]))
+    data = read_source(Recipe(source=str(path), raw=True))
+    assert data.columns is not None
+    assert data.columns.feature_names == ("weight", "price", "code=A0", "code=A1", "share")
+    assert data.X[7].tolist() == [3.0, 1.5, 0.0, 1.0, -2.0]
+    assert data.Y[7].tolist() == [1007.5]
+
+
+def test_numbers_of_several_units_are_named(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
-    lines = [f"{k % 4} kg,€ {k % 3}.50,A{k % 2},{k % 5}%,{k}.5" for k in range(30)]
-    path.write_text("weight,price,code,share,y\n" + "\n".join(lines))
-    said = [note for note in read_source(Recipe(source=str(path))).notes if "plain numbers" in note]
-    assert [note.split("'")[1] for note in said] == ["weight", "price", "share"]
-    path.write_text("weight,y\n" + "".join(f"{k} kg,{k}.5\n" for k in range(30)))
-    with pytest.raises(InputError, match="no column to learn from.*as plain numbers"):
+    lines = [f"{k % 4} {'kg' if k % 2 else 'g'};{k % 3}.500 €;{k % 7},5" for k in range(30)]
+    path.write_text("weight;price;y\n" + "\n".join(lines))
+    said = [note for note in read_source(Recipe(source=str(path))).notes if "one unit" in note]
+    assert [note.split("'")[1] for note in said] == ["weight", "price"]
+    path.write_text("weight,y\n" + "".join(f"{k} {'kg' if k % 2 else 'g'},{k}.5\n" for k in range(30)))
+    with pytest.raises(InputError, match="no column to learn from.*one unit"):
         read_source(Recipe(source=str(path)))
+    path.write_text("weight,y\n" + "".join(f"{k},{k}.5\n" for k in range(30)) + "5 kg,1\n")
+    with pytest.raises(InputError, match="line 32, column 'weight', holds '5 kg', which is not a number"):
+        read_source(Recipe(source=str(path)))
+
+
+@pytest.mark.parametrize(
+    ("text", "decimal_comma", "found"),
+    [
+        ("1.234,50 €", True, (1234.5, "€")),
+        ("1.234.567", True, (1234567.0, "")),
+        ("1.234", True, (1.234, "")),
+        ("1.234 €", True, None),
+        ("12,5%", True, (12.5, "%")),
+        ("-$1,234.50", False, (-1234.5, "$")),
+        ("1,234", False, (1234.0, "")),
+        ("1,23", False, None),
+        ("1'200.5", False, (1200.5, "")),
+        ("1\N{NO-BREAK SPACE}200,5\N{NO-BREAK SPACE}€", True, (1200.5, "€")),
+        ("12.5.2024", True, None),
+        ("A5", False, None),
+        ("5 kg m", False, None),
+        ("+-5", False, None),
+    ],
+)
+def test_quantities(text: str, decimal_comma: bool, found: tuple[float, str] | None) -> None:
+    assert quantity(text, decimal_comma=decimal_comma) == found
+
+
+def test_points_that_may_separate_thousands_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("people;share;y\n" + "".join(f"{1 + k}.{k:03};0.{k:03};{k},5\n" for k in range(30)))
+    notes = read_source(Recipe(source=str(path))).notes
+    assert [note.split("'")[1] for note in notes if "thousands" in note] == ["people"]
+
+
+def test_a_row_of_totals_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    rows = [(k % 7, 0.1 * k, k % 2, k * k / 7) for k in range(30)]
+    lines = [*rows, (*(sum(row[j] for row in rows) for j in range(3)), 1.0)]
+    path.write_text("a,b,c,y\n" + "".join(f"{a},{b:.2f},{c},{y}\n" for a, b, c, y in lines))
+    (note,) = (note for note in read_source(Recipe(source=str(path))).notes if "totals" in note)
+    assert "(line 32) holds the sum of the others in a, b and c" in note
+    path.write_text("a,b,c,y\n" + "".join(f"{a},{b:.2f},{c},{y}\n" for a, b, c, y in rows))
+    assert not any("totals" in note for note in read_source(Recipe(source=str(path))).notes)

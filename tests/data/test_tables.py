@@ -69,6 +69,7 @@ def test_frames_that_are_no_tables() -> None:
         (pandas.DataFrame({"a": [[1], [2]], "b": [b"x", b"y"]}), ("2 reasons", "'a'", "'b'")),
         (pandas.DataFrame([[1, 2]], columns=["a", "a"]), ("two columns named 'a'",)),
         (pandas.DataFrame({"a": [10**5000, 1], "b": [Decimal("sNaN"), 1]}, dtype=object), ("'a'", "'b'")),
+        (pandas.DataFrame({"a": [np.timedelta64(3, "ns"), None]}, dtype=object), ("'a'",)),
         (pandas.DataFrame({"a": []}), ("no data",)),
         (pandas.DataFrame({" ": [1]}), ("no name for column 1",)),
     ):
@@ -77,6 +78,9 @@ def test_frames_that_are_no_tables() -> None:
         for word in words:
             assert word in str(caught.value)
     assert Table.of_frame(pandas.DataFrame({3: [datetime.date(2020, 1, 2), None]})).column("3") == ["2020-01-02", ""]
+    # As objects they stay NumPy's, whose ``item`` is a number of nanoseconds.
+    moments = pandas.Series([*np.array(["2020-01-02T03", "NaT"], dtype="datetime64[ns]")], dtype=object)
+    assert Table.of_frame(pandas.DataFrame({"a": moments})).column("a") == ["2020-01-02T03:00:00", ""]
 
 
 def _csv(rows: int, columns: int, cell: Callable[[int, int], str], last: Callable[[int], str]) -> bytes:

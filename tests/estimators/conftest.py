@@ -4,14 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from certnet.estimators import quick
-from certnet.jobs import selection
-from certnet.training import trainer
+from certnet.training import quick, trainer
 
 
 @pytest.fixture
 def quick_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quick, "SETTINGS", replace(quick.SETTINGS, neurons=10, steps=50))
-    monkeypatch.setattr(selection, "SETTINGS", replace(selection.SETTINGS, rounds=1, starts=10))
-    effort = {"wide_starts": 0, "many_samples": 20, "some_samples": 20, "patience": 0, "many_steps": 20}
-    monkeypatch.setattr(trainer, "SETTINGS", replace(trainer.SETTINGS, **effort))
+    monkeypatch.setattr(quick, "SETTINGS", replace(quick.SETTINGS, neurons=10, steps=50, rounds=1, starts=10))
+    effort = {"WIDE_STARTS": 0, "MANY_SAMPLES": 20, "SOME_SAMPLES": 20, "PATIENCE": 0, "MANY_STEPS": 20}
+    for name, number in effort.items():
+        monkeypatch.setattr(trainer, name, number)

@@ -166,3 +166,41 @@ def test_random_graphs_are_what_onnxruntime_computes(tmp_path: Path) -> None:
                 found, expected, rtol=1e-3, atol=1e-4 * (1.0 + np.abs(scores).max()), err_msg=str(seed)
             )
     assert read >= 40
+
+
+def _shape_added(graph: Export) -> None:
+    make = graph.onnx.helper.make_node
+    graph.nodes += [
+        make("Shape", ["x"], ["lengths"], end=-6),
+        make("ReduceSum", ["lengths"], ["sum"], keepdims=0),
+        make("Cast", ["sum"], ["number"], to=1),
+        make("Add", ["x", "number"], ["moved"]),
+    ]
+    graph.at = "moved"
+
+
+OTHERWISE: dict[str, Callable[[Export], object]] = {
+    # The reference shifts the windows before the one that lies beyond the end.
+    "a pool rounded up": lambda g: g.then("AveragePool", kernel_shape=[3, 2], strides=[3, 1], ceil_mode=1),
+    "a padded pool rounded up": lambda g: g.then(
+        "AveragePool", kernel_shape=[3, 3], strides=[3, 3], ceil_mode=1, count_include_pad=1
+    ),
+    # It counts windows without their gaps.
+    "a pool with gaps": lambda g: g.then("AveragePool", kernel_shape=[2, 2], dilations=[2, 1], auto_pad="VALID"),
+    # Nor does it clamp ends of ranges.
+    "a shape that ends before it begins": _shape_added,
+}
+
+
+@pytest.mark.parametrize("case", OTHERWISE)
+def test_where_the_reference_errs_nothing_else_is_read(case: str, tmp_path: Path) -> None:
+    graph = Export(19, (1, 1, 4, 2))
+    OTHERWISE[case](graph)
+    graph.then("Flatten").then("Relu")
+    try:
+        network = read_network(graph.write(tmp_path))
+    except InputError:
+        return
+    x = numbers(np.random.default_rng(0), 1, 1, 4, 2)
+    found: Any = network.predict(x.reshape(1, -1).astype(np.float64))[0]
+    np.testing.assert_allclose(found, outputs(graph, x).reshape(-1), rtol=1e-4, atol=1e-5)

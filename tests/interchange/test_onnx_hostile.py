@@ -217,6 +217,10 @@ ADVICE: dict[str, tuple[Callable[[], Graph], str]] = {
         lambda: Graph().then("BatchNormalization", *np.ones((4, D + 1))),
         "for each channel",
     ),
+    "each probability over itself": (
+        lambda: _column_normalised(end(Graph()).then("Softmax").then("Transpose", perm=[1, 0])),
+        "is a step before the network",
+    ),
     "another operator": (lambda: Graph().then("Sinh"), "affine nodes, one layer of"),
 }
 
@@ -233,11 +237,13 @@ def _beside(graph: Graph) -> Graph:
 
 
 def _named(graph: Graph) -> Graph:
-    """The names of classes at the position that was found; the graph needs the domain's version."""
-    node = graph.onnx.helper.make_node(
-        "ArrayFeatureExtractor", [graph.constant(np.array([10, 20])), graph.at], ["y"], domain="ai.onnx.ml"
-    )
-    graph.nodes.append(node)
+    """The names of classes at the position that was found."""
+    return _learned(graph, "ArrayFeatureExtractor", graph.constant(np.array([10, 20])), graph.at)
+
+
+def _learned(graph: Graph, kind: str, *inputs: str, **attributes: Any) -> Graph:
+    """A node of the domain for learned models, whose version the graph needs."""
+    graph.nodes.append(graph.onnx.helper.make_node(kind, [*inputs], ["y"], domain="ai.onnx.ml", **attributes))
     graph.at = "y"
     plain = graph.model
 
@@ -248,6 +254,10 @@ def _named(graph: Graph) -> Graph:
 
     graph.model = model  # type: ignore[method-assign]
     return graph
+
+
+def _column_normalised(graph: Graph) -> Graph:
+    return _learned(graph, "Normalizer", graph.at, norm="L1")
 
 
 def _two_signals(graph: Graph, kind: str) -> Graph:

@@ -1,6 +1,8 @@
 """A network that was read without a note is the graph exactly; one that rounding changed carries a note."""
 
+import math
 import warnings
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from certificates import Verdict
+from certificates import Certificate, Robustness, Verdict, check
+from certificates.certificate import CaseProof
+from certificates.making.tree import LeafProof, build
+from certnet.cli.agreement import compare_property
+from certnet.cli.query import _texts
 from certnet.io import network_from_sklearn, read_relu_network
 from certnet.io.charge import charged
 from certnet.io.network import assemble
@@ -88,6 +94,50 @@ def test_what_rounding_would_decide_is_not_decided(tmp_path: Path, row: str) -> 
     query = read_query(tmp_path / "p.vnnlib", str(tmp_path / "net.onnx"))
     assert verify(query.network, query.cases, time_limit=5).verdict is Verdict.UNKNOWN
     assert "is charged" in str(query.network.note)
+
+
+def test_printed_inputs_are_unsafe_for_the_numbers_of_the_file(tmp_path: Path) -> None:
+    # y = (x − 0.3)₊/10 is t at x, and less than t at what its shortest digits mean; with 1/10 rounded up it is t there.
+    start, x = Fraction(0.3), 0.3
+    while not start < Fraction(repr(x)) < Fraction(x):
+        x = math.nextafter(x, 1.0)
+    read = Fraction(repr(x))
+    t = (read - start) * Fraction(0.1)
+    assert (read - start) / 10 < t < (Fraction(x) - start) / 10
+    graph = Graph(("n", 1)).then("Gemm", np.ones((1, 1)), np.array([-0.3])).then("Relu")
+    graph.then("MatMul", np.ones((1, 1))).then("Div", np.array(10.0)).write(tmp_path)
+    rows = [
+        f"(assert ({sign} {name} (/ {value.numerator} {value.denominator})))"
+        for sign, name, value in ((">=", "X_0", read), ("<=", "X_0", Fraction(x)), (">=", "Y_0", t))
+    ]
+    (tmp_path / "p.vnnlib").write_text(f"(declare-const X_0 Real)(declare-const Y_0 Real){''.join(rows)}")
+    query = read_query(tmp_path / "p.vnnlib", str(tmp_path / "net.onnx"))
+    found = verify(query.network, query.cases, time_limit=5).counterexample
+    assert found is not None
+    (text,) = _texts(query, found.as_declared(query))
+    assert (Fraction(text) - start) / 10 >= t
+
+
+@pytest.mark.parametrize("charges", [True, False])
+def test_a_certificate_without_the_charge_is_about_another_property(charges: bool, tmp_path: Path) -> None:
+    # y = 3 (x/3)₊ is 1 at 1, but less than that with 1/3 as float64 rounds it.
+    graph = Graph(("n", 1)).then("Div", np.array(3.0)).then("MatMul", np.ones((1, 1))).then("Relu")
+    files = [str(graph.then("MatMul", np.array([[3.0]])).write(tmp_path))]
+    path, row = tmp_path / "p.vnnlib", "1.1" if charges else "1"
+    bounds = "(assert (>= X_0 1))(assert (<= X_0 1))"
+    path.write_text(f"(declare-const X_0 Real)(declare-const Y_0 Real){bounds}(assert (>= Y_0 {row}))")
+    query = read_query(path, files[0])
+    (case,) = query.cases
+    case = case if charges else UnsafeCase(case.region, -np.ones((1, 1)), np.ones(1))
+    proof = replace(build(LeafProof.plain(np.zeros(0)), 0), sigma=np.zeros((1, 0)))
+    given = CaseProof(np.ones(1, dtype=np.int64), np.ones((1, 1)), 1e-17, proof)
+    certificate = Certificate(Robustness(query.network, (case,)), (given,))
+    assert check(certificate, arithmetic="exact").verdict is Verdict.PROVED
+    if charges:
+        assert compare_property(certificate, str(path), files)[0] == 1
+    else:
+        with pytest.raises(InputError, match="another property"):
+            compare_property(certificate, str(path), files)
 
 
 @pytest.mark.parametrize("kind", ["int64", "uint64", "longdouble"])

@@ -1,7 +1,6 @@
 """The ADMM's own parts: its two half steps, the acceleration, going on, float32, and the time limit."""
 
 import time
-from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -30,7 +29,8 @@ def _solve(program: Program, **options: object) -> SolverResult:
 
 
 def _set(monkeypatch: pytest.MonkeyPatch, **numbers: float) -> None:
-    monkeypatch.setattr(admm, "SETTINGS", replace(admm.SETTINGS, **numbers))
+    for name, number in numbers.items():
+        monkeypatch.setattr(admm, name.upper(), number)
 
 
 # --- the half steps ---------------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """The ADMM on form programs: its half step, optimality conditions, known values, invariances, and going on."""
 
-from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -268,7 +267,7 @@ def test_a_warm_start_saves_steps(form) -> None:
 def test_beginning_in_float32_ends_at_the_same_point(layer: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:
     program = _price()
     double = _solve(program, tolerance=1e-6)
-    monkeypatch.setattr(admm, "SETTINGS", replace(admm.SETTINGS, single_order=0))
+    monkeypatch.setattr(admm, "SINGLE_ORDER", 0)
     single = _solve(program, tolerance=1e-6)
     assert double.status is single.status is SolveStatus.CONVERGED
     assert single.objective == pytest.approx(double.objective, rel=1e-4)

@@ -10,10 +10,10 @@ from formulations import InputError
 
 
 def price(X, W, starts=None, *, samples=100, random_state=0) -> Pricing:
-    """What is reached from given starts and drawn ones, half of which look far."""
+    """What is reached from given starts and drawn ones."""
     drawn = draw_starts(X, W, samples, np.random.default_rng(random_state))
     U = drawn if starts is None else np.hstack([normalised(starts), drawn])
-    return climbed(X, W, U, far=np.arange(U.shape[1]) % 2 == 0)
+    return climbed(X, W, U)
 
 
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 25), d=st.integers(1, 6), c=st.integers(1, 7))

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certificates import Certificate, Robustness, Verdict, check
+from certificates.failure import Deadline
 from certificates.linear_leaves import OpenCase
 from certificates.robustness import lifted_cone, preactivation_bounds
 from certnet.jobs.lipschitz import lipschitz_constant
@@ -20,6 +21,7 @@ from certnet.search.margin_rows import linear_bounds
 from certnet.solvers.interface import SolveStatus
 from certnet.solvers.interior_point import _Solve
 from formulations.margin import MarginProblem
+from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase
 from tests.verification.margin_bounds import reduce_case, rounding_size
 from tests.verification.problems import SEEDS, box_cases, exact_least_margin, random_box, random_network
@@ -95,6 +97,17 @@ def test_preactivation_bounds_hold_exactly(seed: int) -> None:
         assert Fraction(float(lower[i])) <= least
         assert most <= Fraction(float(upper[i]))
         assert float(least) - lower[i] <= 1e-12 * (1 + abs(float(least)))
+
+
+def test_bounds_that_are_late_hold_and_are_wider() -> None:
+    random = np.random.default_rng(0)
+    hidden, x = random.normal(size=(40, 30)), random.normal(size=30)
+    network = ReluNetwork(hidden, -hidden @ x, np.ones((1, 40)), np.zeros(1))
+    sharp, late = (preactivation_bounds(network, InputRegion(x, x), Deadline.after(s)) for s in (None, 0.0))
+    for row, bias, *bounds in zip(hidden.tolist(), network.hidden_bias.tolist(), *late, *sharp, strict=True):
+        value = sum((Fraction(a) * Fraction(b) for a, b in zip(row, x.tolist(), strict=True)), Fraction(bias))
+        assert bounds[0] <= bounds[2] <= value <= bounds[3] <= bounds[1]
+    assert (sharp[1] - sharp[0] < late[1] - late[0]).all()
 
 
 @settings(max_examples=40, deadline=None)

@@ -241,7 +241,7 @@ def test_eliminated_inputs_prove_what_linear_bounds_do_not(monkeypatch: pytest.M
     found = eliminated_bound(problem, signs[0], np.ones(1), linear)
     assert len(found.known.products) > 0
     assert linear < found.value < met
-    monkeypatch.setattr(eliminated_form, "SETTINGS", replace(eliminated_form.SETTINGS, added=0))
+    monkeypatch.setattr(eliminated_form, "ADDED", 0)
     plain = eliminated_bound(problem, signs[0], np.ones(1), linear)
     assert linear < plain.value < found.value
 

@@ -94,7 +94,7 @@ def test_time_that_is_up_leaves_the_first_bound(
     monkeypatch: pytest.MonkeyPatch, steps: int, time_limit: float | None
 ) -> None:
     network, region = random_network(1, inputs=2, width=6), random_box(1, 2)
-    monkeypatch.setattr(job, "SETTINGS", job.Settings(steps=steps))
+    monkeypatch.setattr(job, "STEPS", steps)
     found = output_range(network, region, tolerance=1e-6, time_limit=time_limit)
     exact = [exact_range(network, region, c) for c in np.eye(2)]
     assert found.verdict is Verdict.PROVED

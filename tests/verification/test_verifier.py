@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from certificates import Verdict, check, read_certificate, write_certificate
 from certnet.jobs.verify import verify
+from certnet.runtime.clock import Clock
 from certnet.search.counterexample import confirm, exact_outputs
 from formulations import InputError
 from formulations.properties import keeps_class
@@ -87,6 +88,13 @@ def test_an_open_bound_is_no_refutation() -> None:
     assert result.timed_out
     assert result.counterexample is None
     assert result.lower_bound <= 1e-9
+
+
+def test_a_machine_that_stands_still_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, region = random_network(4, width=8), random_box(4)
+    case = UnsafeCase(region, np.array([[1.0, -1.0]]), np.array([1e3]))
+    monkeypatch.setattr(Clock, "seconds", 100.0)
+    assert verify(network, [case], time_limit=1.0).verdict is not Verdict.REFUTED
 
 
 def test_verdicts_repeat_and_files_are_equal_byte_for_byte(tmp_path: Path) -> None:
