@@ -123,7 +123,7 @@ def audit(
         # Inputs that lose their class first.
         order = sorted(result.inputs, key=lambda one: (one.attacked_radius, one.certified_radius, one.margin))
         reached = sum(entry.reached for entry in result.inputs)
-        failures = [] if result.failure is None else [result.failure]
+        notes = [*relu.notes, *split.notes, *journal.notes, *([] if result.failure is None else [result.failure])]
         about = {
             **head("audit", None, f"{reached} of {len(X)} inputs were verified to the end"),
             "interrupted": result.interrupted,
@@ -137,7 +137,7 @@ def audit(
             "resumed": sum(entry.resumed for entry in result.inputs),
             "seconds": time.perf_counter() - started,
             "files": {"journal": str(journal.path), "certificates": certificates},
-            "notes": [*split.notes, *journal.notes, *failures],
+            "notes": notes,
         }
         names = [*result.inputs[0].to_dict(), *(f"radius {radius!r}" for radius in sizes)]
         table = csv_text(names, ([*one.to_dict(split.classes).values(), *one.status] for one in result.inputs))
@@ -154,7 +154,7 @@ def audit(
         report,
         audit_table(report),
         [*lines, *(report["files"][name] for name in reversed(FILES) if name in report["files"])],
-        remarks=(*split.notes, *journal.notes, *failures),
+        remarks=notes,
         failure=failure,
         interrupted="Interrupted; what is finished was written, and the same command goes on from there.",
         code=Exit.UNKNOWN if any(result.undecided) else Exit.OK,

@@ -106,7 +106,7 @@ class _Read:
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences that a user should read."""
-        return () if self.module is None else self.module.notes
+        return (*filter(None, [self.network.note]), *(() if self.module is None else self.module.notes))
 
     def program(
         self, y: Any, loss: str, gamma: float, omega: Any, biases: Biases, default: tuple[str, str]

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from certificates.layout import KINDS
+from certnet.io.network import ROUNDED
 from formulations.network import ReluNetwork
-from tests.cli.support import caller, one_sentence
+from tests.cli.support import Call, caller, one_sentence
 from tests.cli.test_lipschitz import saved
+from tests.interchange.test_onnx import SPELLINGS
 
 NETWORK = ReluNetwork(
     np.array([[1.0, 0.0], [0.0, 1.0]]), np.zeros(2), np.array([[1.0, -1.0], [0.0, 2.0]]), np.array([0.0, 0.5])
@@ -176,3 +178,29 @@ def test_a_full_disk_costs_the_proof_and_not_the_answer(
         said = certnet(*asked, "--certificate", "r.cert", "--json").json
         assert said["files"] == {}
         assert any("cannot write r.cert" in note for note in said["notes"])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        ("range", "[-1,1]"),
+        ("lipschitz",),
+        ("monotonicity", "[-1,1]", "--input", "0"),
+        ("radius", "new.csv", "--norm", "linf", "--rows", "0:1"),
+        ("verify", "rows.csv", "--norm", "linf", "--radius", "0.01", "--rows", "0:1"),
+        ("audit", "rows.csv", "--norm", "linf", "--radii", "0.01", "--part", "all", "--limit", "1"),
+        ("predict", "new.csv", "--radius-norm", "linf", "--largest-radius", "0.1"),
+        ("optimality", "rows.csv", "--gamma", "1", "--no-train", "--raw", "--no-split", "--time-limit", "1"),
+    ],
+    ids=lambda call: call[0],
+)
+def test_weights_that_float64_rounded_are_said_to_be_so(certnet: Call, call: tuple[str, ...]) -> None:
+    """What is proved is about them, and not about the numbers of the file."""
+    command, *options = call
+    SPELLINGS["weights beyond the Relu"]().write(Path())
+    rows = np.random.default_rng(0).normal(size=(8, 3)).round(2)
+    Path("rows.csv").write_text("a,b,c,y\n" + "".join(f"{a},{b},{c},{int(a > b)}\n" for a, b, c in rows))
+    Path("new.csv").write_text("a,b,c\n" + "".join(f"{a},{b},{c}\n" for a, b, c in rows))
+    (model,) = Path().glob("*.onnx")
+    report = certnet(command, str(model), *options, "--json").json
+    assert sum(note == ROUNDED for note in report["notes"]) == 1
