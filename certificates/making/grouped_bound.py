@@ -27,8 +27,9 @@ from formulations.groups import GroupedDual, Groups
 
 _SHARES, _NEAR, _SHARE_COUNTS = (-18.0, -0.5), 1.5, (9, 7, 7)
 """Logarithms of the shares of the region that are tried, how far from the best ones so far, and how many at once."""
-_THIN = 1e-8
-"""The plain shift, relative to that which leaves the null vectors."""
+_THIN = 1e-5
+"""The plain shift, relative to that which leaves the null vectors. Measured: 2,000 Gaussian rows of 20 features in 32
+groups, 7 rows of each shared: the check fails with 1e-8 and passes from 1e-6 on, and up to 1e-4 both prove 125.0692."""
 _RANGE, _EDGE = (-21.0, 7.0), 1e-3
 """Where the least shift is looked for, as logarithms in units of the multipliers, and how exactly."""
 _DECADES, _STEPS = (-4.0, 2.0), 10

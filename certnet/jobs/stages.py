@@ -17,7 +17,7 @@ from certnet.jobs.narrowing import prove_known
 from certnet.solvers.shor import shor_bound
 from certnet.solvers.warm_start import certified_dual
 from certnet.training.directions import normalised
-from certnet.training.polish import network_dual
+from certnet.training.polish import network_dual, offered_dual
 from certnet.training.pricing import candidates_from_moment, values
 from certnet.training.trainer import fit
 from formulations._validation import FloatArray
@@ -33,7 +33,10 @@ COARSE: Mapping[str, Any] = {"tolerance": 1e-2, "max_rounds": 2}
 
 FIRST_ROUNDS = 10  # Rounds of the first network where a relaxation follows.
 FIRST_SHARE = 0.3  # Share of the time left that the first network may take then. Its own W is where bounds begin.
-GLOBAL_SHARE = 0.4  # The same where no relaxation follows: the search for a proof gets as much.
+# The same where all products are too many. Measured: on 20,000 × 20 rows of 80 s, with 0.3 the objective is 9018 and
+# with 0.22 it is 9028, where bounds are at 1097.
+SHARE_IN_GROUPS = 0.2
+GLOBAL_SHARE = 0.4  # Where no relaxation follows: the search for a proof gets as much.
 SOON_SHARE = 0.5  # Share of the time left after which the first network is left behind: a bound has to come too.
 TOLERANCE = 1e-6  # Relative excess of the price over γ at which training ends that no branching follows.
 # The same for each unit of a gap that is to be closed: an excess ε costs at most about 2ε of the bound.
@@ -61,12 +64,14 @@ def train_network(job: Job, number: int = 0) -> None:
         effort["tolerance"] = float(np.clip(TOLERANCE_PER_GAP * closing.gap, *ends))
     if job.method == SDP:
         effort["max_rounds"] = FIRST_ROUNDS
-    first = job.method == SDP and number == 0
+    share = GLOBAL_SHARE
+    if job.method == SDP and number == 0:
+        share = FIRST_SHARE if job.clock.can_relax() else SHARE_IN_GROUPS
     job.trained = fit(
         job.program,
         start=known if known[0].shape[1] else None,
         random_state=job.random_state + number,
-        time_limit=job.clock.share(FIRST_SHARE if first else GLOBAL_SHARE),
+        time_limit=job.clock.share(share),
         callback=lambda _: job.saver.look(),
         better=job.see,
         **(COARSE if job.cuts_cones else effort),
@@ -78,6 +83,10 @@ def train_network(job: Job, number: int = 0) -> None:
 def first_bound(job: Job) -> None:
     """The bounds that cost linear time, and those that were known before; the best of them is proved."""
     take_known(job)
+    # Where rows are many, no W without products is much better than one that fits nothing. Measured: 36.66 for 5,000
+    # Gaussian rows of 20 features (logistic loss, γ = 25), where Shor's relaxation has 36.67 and a network's W 35.18.
+    _, d, c = job.program.shape
+    job.best.take_dual(repaired(job.merged, offered_dual(job.merged, (np.zeros((d, 0)), np.zeros((c, 0))))))
     prove(job, "first bound")
     if not job.interrupted:
         job.saver.stage_ends("first network")

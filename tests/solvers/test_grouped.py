@@ -15,8 +15,9 @@ from certificates.making.assemble import assemble
 from certificates.making.grouped_multipliers import balanced, projected, shift
 from certificates.making.repair import RepairedDual, repair, repair_without_products
 from certnet import fit
+from certnet.solvers import grouped
 from certnet.solvers.grouped import grouped_admm, grouping
-from certnet.solvers.grouped_splitting import GroupedSplitting
+from certnet.solvers.grouped_splitting import GroupedSplitting, Matrices
 from certnet.solvers.interface import Progress, SolverOptions, SolveStatus
 from certnet.solvers.orthonormal import FOR_BOUNDS, orthonormal
 from certnet.solvers.registry import solve
@@ -256,3 +257,30 @@ def test_shares_of_the_region_stay_where_its_cost_is_definite(monkeypatch: pytes
         assert np.isfinite(h_squared)
         assert share > 1e-8
     assert 1e-8 < min(tried) < 2e-8
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_with_few_steps_left_the_penalty_falls_and_bounds_stay_bounds(
+    kind: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a time limit makes steps few, and the lower penalty lets the multipliers grow at once."""
+    pre, factors = reduced(*kind), list[float]()
+    network, scaling = fit(pre.rows.original), pre.scaling
+    start = scaling.apply_z(network.U), scaling.apply_v(network.V)
+    groups, rescaled = grouping(pre.program, 7, 2), GroupedSplitting.rescale
+
+    def seen(self: GroupedSplitting, V: Matrices, penalty: float, factor: float) -> None:
+        factors.append(factor)
+        rescaled(self, V, penalty, factor)
+
+    monkeypatch.setattr(GroupedSplitting, "rescale", seen)
+    monkeypatch.setattr(grouped, "FEW_STEPS", 1e12)
+    for limit, falls in ((None, False), (1e3, True)):
+        factors.clear()
+        options = SolverOptions(max_iterations=20, time_limit=limit)
+        dual = grouped_admm(pre.program, groups, options, start).dual
+        assert bool(factors) is falls
+        assert all(0 < factor <= 1 for factor in factors)
+        repaired = repair(pre.rows.program, pre.undo_dual(dual))
+        assert proof(pre, repaired)[1].verdict is Verdict.PROVED
+        assert repaired.lower_bound <= network.objective
