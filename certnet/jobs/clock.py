@@ -37,7 +37,7 @@ class Settings:
     """How a time limit is shared out."""
 
     rounding_share: float = 0.3
-    """Share of the time left after the first network that is kept for rounding and polishing. Not measured."""
+    """Share of the time left after the first network that is kept for rounding and a tree. Not measured."""
     shor_share: float = 0.2
     """Share of the time left for the bound without products. Not measured."""
     leaf_seconds: float = 0.05
@@ -99,15 +99,15 @@ class JobClock(Clock):
             return None
         return share * left if (1.0 - share) * left > 2.0 * self.proving else 0.0
 
-    def relaxation(self, first: FitResult | None) -> float | None:
-        """What is available, without rounding, and repair and proof of the last dual.
+    def relaxation(self, first: FitResult | None, share: float = SETTINGS.rounding_share) -> float | None:
+        """What is available, without this share for what follows, and repair and proof of the last dual.
 
         Where the fit ``first`` has converged, rounding will take no longer than that, and leaves more.
         """
         left = self.available()
         if left is None:
             return None
-        after = SETTINGS.rounding_share * left
+        after = share * left
         if first is not None and first.converged:
             after = min(after, 2.0 * first.seconds)
         return max(left - after - (RAW_REPAIR + CHECK) * self.eigenvalues, SMALLEST_LIMIT)
