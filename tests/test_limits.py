@@ -21,11 +21,13 @@ from certnet.jobs import relaxing
 from certnet.jobs import stages as _stages
 from certnet.jobs.best import Best
 from certnet.jobs.clock import JobClock
+from certnet.jobs.job import begin, closing_of
 from certnet.runtime import machine as _memory
 from certnet.runtime.machine import available_bytes
+from certnet.search.price import bound_from_price
 from certnet.solvers import Progress
 from certnet.solvers import solve as honest_solve
-from certnet.training.trainer import FitResult
+from certnet.training.trainer import FitResult, fit
 from formulations import InputError, LiftedSpace, TrainingProgram, merge_rows
 from tests.strategies import rng
 
@@ -195,6 +197,32 @@ def test_seconds_do_not_count_where_there_is_no_limit() -> None:
     assert plan.eigenvalues == 0.0
     assert plan.can_relax()
     assert plan.can_branch()
+
+
+def test_a_price_that_promises_little_ends_training() -> None:
+    program = gaussian(30, 6)
+    job = begin(JobClock(None, None), program, fit(program), closing=closing_of("sdp", 1e-3, None, 1, None))
+    W, objective = job.offered.W, job.best.network.objective
+    for ratio in (1.0, 1.0001, 1.01, 1.1):
+        # All that a price of so much can mean is an optimum that is no lower than this.
+        promised = 1.0 - bound_from_price(job.merged.program, W, ratio * program.gamma) / objective
+        assert _stages.is_settled(job, ratio, 1.01 * promised + 1e-9)
+        assert ratio == 1.0 or not _stages.is_settled(job, ratio, 0.99 * promised)
+    assert not _stages.is_settled(job, np.nan)
+    assert not _stages.is_settled(job, np.inf)
+
+
+def test_a_tree_comes_before_the_first_order_solver_where_there_is_time() -> None:
+    program = gaussian(300, 6)
+    closing = closing_of("sdp", 1e-3, None, 1, None)
+
+    def order(seconds: float | None) -> list[str]:
+        job = begin(JobClock(seconds, None), program, solver="admm", closing=closing)
+        names = [name for name, _ in relaxing.bounding(job)]
+        return sorted(("branching", "relaxation"), key=names.index)
+
+    assert order(1e6) == ["branching", "relaxation"]
+    assert order(20.0) == order(None) == ["relaxation", "branching"]
 
 
 def test_what_cannot_end_in_time_does_not_begin() -> None:

@@ -30,7 +30,7 @@ LEAF = 60.0
 PROBE = 300
 """Order of the eigendecomposition that is measured."""
 
-ROUNDING_SHARE = 0.3  # Share of the time left after the first network that is kept for rounding and polishing.
+ROUNDING_SHARE = 0.3  # Share of the time left after the first network that is kept for rounding and a tree.
 SHOR_SHARE = 0.2  # Share of the time left for the bound without products.
 LEAF_SECONDS = 0.05  # The least that repairing and checking a leaf takes. Measured: 0.07 at order 67.
 SAFETY = 1.3  # How much longer than expected rounds of a search and proofs may take.
@@ -83,15 +83,15 @@ class JobClock(Clock):
             return None
         return share * left if (1.0 - share) * left > 2.0 * self.proving else 0.0
 
-    def relaxation(self, first: FitResult | None) -> float | None:
-        """What is available, without rounding, and repair and proof of the last dual.
+    def relaxation(self, first: FitResult | None, share: float = ROUNDING_SHARE) -> float | None:
+        """What is available, without this share for what follows, and repair and proof of the last dual.
 
         Where the fit ``first`` has converged, rounding will take no longer than that, and leaves more.
         """
         left = self.available()
         if left is None:
             return None
-        after = ROUNDING_SHARE * left
+        after = share * left
         if first is not None and first.converged:
             after = min(after, 2.0 * first.seconds)
         return max(left - after - (RAW_REPAIR + CHECK) * self.eigenvalues, SMALLEST_LIMIT)
