@@ -15,7 +15,7 @@ from certnet.jobs.best import certify, repaired
 from certnet.jobs.job import Job
 from certnet.search.certificate import certify_search
 from certnet.search.joint import joint_search
-from certnet.search.merged import LARGEST
+from certnet.search.merged import LARGEST as LARGEST_TREE
 from certnet.search.tree import intact, integers
 from certnet.solvers import Progress, SolveStatus, solve
 from certnet.solvers.interface import State, without_prefix
@@ -92,7 +92,7 @@ def is_quick(job: Job) -> bool:
 
 def has_tree(job: Job) -> bool:
     """Whether a tree with W free is small enough, over all rows or over the costly ones."""
-    return rows_of(job) is not None or entries(job.program, np.ones(job.program.shape[0], dtype=bool)) <= LARGEST
+    return rows_of(job) is not None or entries(job.program, np.ones(job.program.shape[0], dtype=bool)) <= LARGEST_TREE
 
 
 def branch_on_costly(job: Job) -> None:
