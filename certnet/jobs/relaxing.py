@@ -55,7 +55,9 @@ AFTER_GROUPS = 5.0
 # The same before there was a repair, in proofs without products. Measured: 10 there; 100,000 rows in groups of 128 are
 # repaired in 56 CPU s and need more than 82 for the check, which 12 does not leave.
 AFTER_STEPS = 16.0
-BYTES_PER_ENTRY = 80.0  # Memory of a solve in groups for each entry of its matrices: ten columns of them.
+# Memory of a solve in groups for each entry of its matrices. Measured: 72 with 100,000 rows in groups of 128.
+BYTES_PER_ENTRY = 75.0
+MOST_BYTES = 4e9  # What it may take, also where there is more.
 TREE_PRODUCTS = 6  # Products of a leaf by the order of S, as of ``certnet.solvers.joint``, for a guess of its time.
 RELAXATION_GAP = 0.7  # Part of the gap to be closed at which the relaxation ends.
 
@@ -196,7 +198,7 @@ def relax_in_groups(job: Job) -> None:
     def fits(size: int) -> bool:
         count = -(-space.neurons // size)
         entries = count * (2 * size + rest) ** 2 + (2 * count + rest) ** 2
-        return BYTES_PER_ENTRY * entries <= available_bytes()
+        return BYTES_PER_ENTRY * entries <= min(available_bytes(), MOST_BYTES)
 
     least = 2 * space.neurons / (MAX_ORDER - rest)
     sizes = [size for size in GROUP_SIZES if size >= least] or [math.ceil(least)]
