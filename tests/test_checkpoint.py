@@ -423,6 +423,7 @@ def cut(tmp_path_factory: pytest.TempPathFactory) -> tuple[float, Checkpoint]:
     return objective, read_checkpoint(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("solver", "after"), [("admm", 75), ("interior-point", 9)])
 def test_a_resumed_relaxation_ends_where_a_whole_one_ends(tmp_path: Path, solver: str, after: int) -> None:
     program, path = small_program(), tmp_path / "c.npz"

@@ -199,6 +199,7 @@ def test_seconds_do_not_count_where_there_is_no_limit() -> None:
     assert plan.can_branch()
 
 
+@pytest.mark.slow
 def test_a_price_that_promises_little_ends_training() -> None:
     program = gaussian(30, 6)
     job = begin(JobClock(None, None), program, fit(program), closing=closing_of("sdp", 1e-3, None, 1, None))

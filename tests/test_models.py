@@ -74,6 +74,7 @@ def test_scikit_learn(name: str) -> None:
     require_proved(number, model, X, y)
 
 
+@pytest.mark.slow
 def test_scikit_learn_with_two_targets() -> None:
     """What training follows: the mean over rows of half the sum of squares, and the decay."""
     _, model = _fitted("MLPRegressor", SCORES[:, :2])

@@ -72,6 +72,7 @@ def _of_loss(loss: str, Y: np.ndarray, bias: str) -> TrainingProgram:
 OTHER = _of_loss("logistic", np.where(rng(4).standard_normal((9, 1)) > 0, 1.0, -1.0), "free")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", [_gaussian(9, 4, 3), OTHER])
 def test_the_neuron_lowers_the_objective_as_said_and_no_other_length_does_more(program: TrainingProgram) -> None:
     random = rng(1)

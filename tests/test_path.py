@@ -89,6 +89,7 @@ def test_no_network_of_the_path_is_better_elsewhere_than_what_is_reported_there(
             assert here.report.objective <= value * (1 + 2e-9)
 
 
+@pytest.mark.slow
 def test_no_certificate_of_the_path_proves_more_elsewhere_than_what_is_reported_there() -> None:
     results = _results(_path())
     for here in results:

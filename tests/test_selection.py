@@ -189,6 +189,7 @@ def test_time_and_ctrl_c_end_the_path_early(monkeypatch: pytest.MonkeyPatch) -> 
     assert found.gamma in found.gammas
 
 
+@pytest.mark.slow
 def test_without_validation_rows_the_choice_depends_on_the_seed_alone() -> None:
     X, Y = classes(10)
     found, again, other = (select_gamma(X, Y, output_bias="free", random_state=s) for s in (0, 0, 1))

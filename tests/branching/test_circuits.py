@@ -25,6 +25,7 @@ def problem() -> tuple:
     return network, presolved, dual.W, solve_with_circuits(presolved, dual.W, rounds=1, tolerance=1e-3)
 
 
+@pytest.mark.slow
 def test_circuits_tighten_the_root_and_its_children(problem: tuple) -> None:
     _, presolved, W, root = problem
     enough = presolved.program.gamma * 1.001
@@ -79,6 +80,7 @@ def test_a_free_w_branches_with_circuits_even_if_some_say_the_same() -> None:
     assert 0 < len(certificate.proof.circuits.target) <= len(once)
 
 
+@pytest.mark.slow
 def test_a_search_with_circuits_is_resumed_with_the_same_ones(problem: tuple) -> None:
     _, presolved, W, root = problem
     program, enough = root.presolved.program, presolved.program.gamma * 1.001

@@ -74,6 +74,7 @@ def test_the_second_checker_proves_it_too(job, tmp_path, minimal_checker) -> Non
     assert minimal_checker.check_file(tmp_path / "a.cert")[0] == "PROVED"
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_with_the_same_rows(job) -> None:
     program = job.program
     resume = Checkpoint(
@@ -86,6 +87,7 @@ def test_a_search_goes_on_with_the_same_rows(job) -> None:
     assert again.best.proved >= job.best.proved * (1 - 1e-9)
 
 
+@pytest.mark.slow
 def test_the_relaxation_of_costly_rows_bounds_all(monkeypatch: pytest.MonkeyPatch) -> None:
     program = separable(20, 5, 0.1)
     one = begin(JobClock(None, None), program, fit(program), save=lambda stored: None)

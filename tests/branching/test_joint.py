@@ -26,6 +26,7 @@ def problem() -> tuple:
     return program, network, presolved, dual.W
 
 
+@pytest.mark.slow
 def test_more_leaves_raise_the_bound_and_every_tree_is_proved(problem: tuple) -> None:
     program, network, presolved, _ = problem
     best = min(program.objective(U, V) for U, V in networks(program, 1))

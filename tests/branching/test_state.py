@@ -62,6 +62,7 @@ def _refusal(presolved, W: np.ndarray, state: dict) -> str:
     return ""
 
 
+@pytest.mark.slow
 def test_damaged_states_are_one_sentence() -> None:
     _, _, presolved, W = _problem(9, 6)
     state = dict(_search(presolved, W, max_nodes=5).state)

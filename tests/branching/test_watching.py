@@ -24,6 +24,7 @@ def program() -> TrainingProgram:
     return TrainingProgram(random.standard_normal((16, 5)), random.standard_normal((16, 1)), 0.3, loss="squared")
 
 
+@pytest.mark.slow
 def test_a_search_that_is_left_behind_leaves_a_proof(program: TrainingProgram, monkeypatch: pytest.MonkeyPatch) -> None:
     solve, solved, over = joint.solve_joint, [], threading.Event()
 

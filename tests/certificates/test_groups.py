@@ -71,6 +71,7 @@ def bases() -> list[Certificate]:
     return made
 
 
+@pytest.mark.slow
 def test_what_is_proved_in_groups_is_proved_of_the_whole_and_by_the_second_checker(
     tmp_path: Path, minimal_checker: ModuleType
 ) -> None:

@@ -162,6 +162,7 @@ def run(count: int, seed: int, arithmetic: str) -> Counter[str]:
     return tally
 
 
+@pytest.mark.slow
 def test_the_base_certificates_are_true_and_the_judge_knows_false_ones() -> None:
     for number, c in enumerate(bases()):
         assert is_true(c)

@@ -58,6 +58,7 @@ CALL = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("network")
 def test_two_files_that_agree_with_each_other(certnet: Call, folder: Path) -> None:
     outcome = certnet(*CALL, "--json", "--out", "o")

@@ -254,6 +254,7 @@ def test_a_job_that_ends_removes_an_old_checkpoint(certnet: Call, cut: Path) -> 
     assert files(cut) == RESULTS
 
 
+@pytest.mark.slow
 def test_an_interruption_before_the_relaxation_is_resumed_too(
     certnet: Call, points: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

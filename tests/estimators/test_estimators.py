@@ -195,6 +195,7 @@ def test_a_warm_start_is_no_worse() -> None:
     assert network.inputs == 2
 
 
+@pytest.mark.slow
 def test_networks_leave_for_other_tools(tmp_path: Path) -> None:
     X, y = blobs()
     model = classifier().fit(X, y)

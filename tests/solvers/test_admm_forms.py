@@ -197,6 +197,7 @@ def test_axes_of_the_plane_are_exact(seed: int) -> None:
     assert _bound(program, tolerance=1e-8) == pytest.approx(least, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_in_the_plane_the_bound_is_nearly_the_best_direction() -> None:
     program = _price(8, 2, 3)
     least = float(_values(program, _circle() / np.sqrt(np.diag(program.metric))[:, None]).min())

@@ -259,6 +259,7 @@ def test_shares_of_the_region_stay_where_its_cost_is_definite(monkeypatch: pytes
     assert 1e-8 < min(tried) < 2e-8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_with_few_steps_left_the_penalty_falls_and_bounds_stay_bounds(
     kind: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch

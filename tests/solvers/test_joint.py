@@ -79,6 +79,7 @@ def test_the_order_is_fixed_joint_network(n: int, seed: int) -> None:
         before = joint.value
 
 
+@pytest.mark.slow
 @settings(max_examples=3)
 @given(SEEDS, st.integers(2, 4))
 def test_no_network_is_below_the_bound(seed: int, d: int) -> None:

@@ -315,6 +315,7 @@ def certificates() -> list[Certificate]:
     ]
 
 
+@pytest.mark.slow
 def test_changed_certificates_prove_nothing() -> None:
     for made in certificates():
         proof, network, region = made.proof, made.network, made.region
