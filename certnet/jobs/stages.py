@@ -173,16 +173,17 @@ def round_relaxation(job: Job, points: FloatArray | None = None) -> None:
     primal, network = job.solution, job.best.network
     gap = 0.0 if job.closing is None else WORTH * job.best.gap
     columns = [U for U in (None if job.start is None else job.start.U, network.U, points) if U is not None]
-    # Where the first fit found no direction that would lower the objective, perhaps the candidates hold one.
-    price_ratio = 1.0 if network.converged else network.price_ratio
+    settled = is_settled(job, 1.0 if network.converged else network.price_ratio, gap)
     if primal is not None:
         moment = job.presolved.scaling.undo_moment(primal)
         candidates = candidates_from_moment(moment, job.program.X, samples=SAMPLES, random_state=job.random_state)
         columns.append(candidates)
-        W = network_dual(job.program, network.U, network.V)
-        prices = values(job.program.X, W, normalised(job.program, candidates))
-        price_ratio = max(price_ratio, float(prices.max(initial=0.0)) / job.program.gamma)
-    if is_settled(job, price_ratio, gap):
+        if settled:
+            # The first fit found no direction that would lower the objective; perhaps the candidates hold one.
+            W = network_dual(job.program, network.U, network.V)
+            prices = values(job.program.X, W, normalised(job.program, candidates))
+            settled = is_settled(job, float(prices.max(initial=0.0)) / job.program.gamma, gap)
+    if settled:
         return
 
     def look(found: Round) -> bool:

@@ -117,9 +117,9 @@ class _Verification:
 
     def run(self, tree: SplitTree | None, provenance: dict[str, Any]) -> VerificationResult:
         """All regions first, with CROWN and an attack; then the open cases, the one nearest to being unsafe first."""
-        deadline, open_ = self.deadline, list[OpenCase]()
+        open_ = list[OpenCase]()
         for numbers in _by_region(self.cases):
-            if self.sizes and deadline.passed:
+            if self.sizes and self.deadline.passed:
                 self.timed_out = True
                 break
             self._tell("bounds and attacks")
@@ -130,7 +130,9 @@ class _Verification:
             size = max(float(np.abs(problem.linear).max(initial=0.0)) for _, problem in left)
             until = -CLEAR * size - 3.0 * self.rounding
             asked = [self.cases[number] for number, _ in left]
-            found = attack_all(self.network, asked, starts=int(starts), rng=self.rng, deadline=deadline, until=until)
+            found = attack_all(
+                self.network, asked, starts=int(starts), rng=self.rng, deadline=self.deadline, until=until
+            )
             for (number, problem), one in sorted(zip(left, found, strict=True), key=lambda pair: pair[1].margin):
                 self.attacked = min(self.attacked, one.margin)
                 # Rounding may hide on which side of 0 a margin is.
@@ -140,14 +142,14 @@ class _Verification:
                     return self._refuted(counterexample)
                 open_.append((number, problem, one.margin))
         open_.sort(key=lambda item: item[2])
-        found_ = self._searched(open_, tree, deadline) or self._concluded(provenance)
-        if found_.verdict is Verdict.UNKNOWN and found_.report is not None and not deadline.passed:
+        found_ = self._searched(open_, tree) or self._concluded(provenance)
+        if found_.verdict is Verdict.UNKNOWN and found_.report is not None and not self.deadline.passed:
             # The checker has refused a leaf: once more, with each asked about at once.
-            found_ = self._searched(open_, tree, deadline, asks=True) or self._concluded(provenance)
+            found_ = self._searched(open_, tree, asks=True) or self._concluded(provenance)
         return found_
 
     def _searched(
-        self, open_: Sequence[OpenCase], tree: SplitTree | None, deadline: Deadline, *, asks: bool = False
+        self, open_: Sequence[OpenCase], tree: SplitTree | None, *, asks: bool = False
     ) -> VerificationResult | None:
         """Search the cases that are left, with the least margins that were met; a result where one is unsafe."""
         if open_:
@@ -159,7 +161,7 @@ class _Verification:
                 number,
                 attacked=attacked,
                 size=self.sizes[number],
-                deadline=deadline,
+                deadline=self.deadline,
                 rng=self.rng,
                 splits=None if tree is None else tree.of(number),
                 asks=asks,

@@ -12,11 +12,20 @@ from formulations.arguments import Kind, accepts
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
-NAMED: dict[str, Kind] = {"time_limit": arguments.seconds, "random_state": arguments.count}
-NAMED |= {"threads": arguments.positive_count, "provenance": arguments.json_object}
+NAMED: dict[str, Kind] = {
+    "time_limit": arguments.seconds,
+    "random_state": arguments.count,
+    "threads": arguments.positive_count,
+    "provenance": arguments.json_object,
+}
 """What arguments of these names have to be."""
-ANNOTATED: dict[Any, Kind] = {float: arguments.number, int: arguments.integer, str: arguments.text}
-ANNOTATED |= {Callable: arguments.function, Mapping: Mapping}
+ANNOTATED: dict[Any, Kind] = {
+    float: arguments.number,
+    int: arguments.integer,
+    str: arguments.text,
+    Callable: arguments.function,
+    Mapping: Mapping,
+}
 """What others have to be that are annotated so."""
 OURS = ("certnet", "certificates", "formulations")
 

@@ -242,7 +242,10 @@ class _Ascent:
         U, basis = self.U, self.basis
         A = ((P > 0).astype(np.float64)[:, None, :] * self.W.T[None, :, :]) @ self.X
         A = A - (A @ basis.transpose(0, 2, 1)) @ basis
-        lead = np.einsum("scd,sc->sd", A, np.linalg.eigh(A @ A.transpose(0, 2, 1))[1][:, :, -1])
+        if A.shape[1] <= self.d:
+            lead = np.einsum("scd,sc->sd", A, np.linalg.eigh(A @ A.transpose(0, 2, 1))[1][:, :, -1])
+        else:  # with many outputs the other product is the small one
+            lead = np.linalg.eigh(A.transpose(0, 2, 1) @ A)[1][:, :, -1]
         size = np.linalg.norm(lead, axis=1)
         lead = lead / np.maximum(size, 1e-300)[:, None]
         lead *= np.where(np.sum(lead * U, axis=1) < 0, -1.0, 1.0)[:, None]
