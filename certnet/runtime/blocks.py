@@ -7,7 +7,7 @@ is summed in one order, and a job ends with the same numbers up to the rounding 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 from certnet.runtime.numerics import cores
@@ -16,6 +16,12 @@ T = TypeVar("T")
 
 AHEAD = 64
 """Blocks that are under way at once, at most; an executor of others does not say how many it works on. Not measured."""
+
+
+def workers(tasks: int) -> AbstractContextManager[Executor | None]:
+    """Threads for so many tasks at once, as many as there are ``cores``; None where there would be one."""
+    count = min(cores(), tasks)
+    return ThreadPoolExecutor(count) if count > 1 else nullcontext()
 
 
 def side_by_side(work: Callable[..., T], *arguments: Iterable[Any], executor: Executor | None = None) -> Iterator[T]:
@@ -29,11 +35,10 @@ def side_by_side(work: Callable[..., T], *arguments: Iterable[Any], executor: Ex
         executor: where blocks are worked on; None: in as many threads as there are ``cores``.
     """
     tasks = deque(zip(*arguments, strict=True))
-    count = min(cores(), len(tasks))
-    if executor is None and count < 2:
-        yield from (work(*task) for task in tasks)
-        return
-    with ThreadPoolExecutor(count) if executor is None else nullcontext(executor) as pool:
+    with workers(len(tasks)) if executor is None else nullcontext(executor) as pool:
+        if pool is None:
+            yield from (work(*task) for task in tasks)
+            return
         ahead: deque[tuple[tuple[Any, ...], Future[T] | None]] = deque()
         while tasks or ahead:
             while tasks and len(ahead) < AHEAD:

@@ -10,7 +10,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import scipy.linalg as sl
 from numpy.typing import NDArray
 from scipy.linalg import cython_lapack
 
@@ -89,7 +88,7 @@ def factor_in_place(a: NDArray[np.float64]) -> None:
         raise np.linalg.LinAlgError("the matrix is not positive definite")
 
 
-def solve_factored(factor: NDArray[np.float64], columns: FloatArray, *, transposed: bool) -> FloatArray:
+def solve_factored(factor: NDArray[Any], columns: FloatArray, *, transposed: bool) -> FloatArray:
     """``L⁻¹B``, or with ``transposed`` ``L⁻ᵀB``, for L in the lower triangle of ``factor`` (contiguous by rows) and B
     (n, or n×m)."""
     solution = np.array(columns, order="F")
@@ -118,9 +117,9 @@ def is_positive_definite(A: FloatArray) -> bool:
 def longest_step(X: FloatArray, direction: FloatArray) -> float:
     """Largest a with ``X + a·direction ⪰ 0`` for X ≻ 0."""
     L = np.linalg.cholesky(X)
-    half = sl.solve_triangular(L, direction, lower=True, check_finite=False)
-    inner = sl.solve_triangular(L, half.T, lower=True, check_finite=False)
-    least = float(sl.eigvalsh(symmetric(inner), subset_by_index=[0, 0])[0])
+    half = solve_factored(L, direction, transposed=False)
+    inner = solve_factored(L, half.T, transposed=False)
+    least = float(np.linalg.eigvalsh(symmetric(inner))[0])
     return np.inf if least >= 0 else -1.0 / least
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from certnet.runtime.blocks import workers
 from certnet.solvers.cost import step_seconds
 from certnet.solvers.dual_loss import DualLoss, DualPoint
 from certnet.solvers.face_problem import FaceProblem
@@ -147,9 +148,10 @@ class Rounds:
 
     def _step(self, seen: Measure) -> float:
         """Go on to the next iterate; returns how far the way was."""
-        system = NewtonSystem(seen)
-        direction = system.corrected()
-        step = min(1.0, STEP_FRACTION * system.longest(direction))
+        with workers(len(self.faces)) as executor:
+            system = NewtonSystem(seen, executor)
+            direction = system.corrected()
+            step = min(1.0, STEP_FRACTION * system.longest(direction))
         faces = [
             FaceIterate(at.S + step * by.S, at.M + step * by.M, at.y + step * by.y, at.z + step * by.z, at.p, at.q)
             for at, by in zip(self.faces, direction.faces, strict=True)
