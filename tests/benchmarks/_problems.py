@@ -4,12 +4,18 @@ Names: the data sets of arXiv 2410.22311 (random0 … random4, spiral, iris, ion
 mnist_pca20), read as their authors published them where the optional data folder lies beside this checkout; spiral and
 iris else as they come with certnet. ``gaussian-N`` is N points of Gaussian noise (d = 10, c = 2), ``mnist-N`` are N
 rows of mnist_pca20 divided by the standard deviation of all its entries; more than 1,000 are copies with noise.
+
+Of wine, breast_cancer (its first 341 rows), digits (600), iris, moons (100 rows), ionosphere and pima_indians (the
+paper's training halves) there are two more, standardised: ``NAME-classes`` with logistic loss for two classes and
+cross-entropy for more, both biases free; and ``NAME-squares`` with squared loss, a one-hot column for each class and no
+bias.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from sklearn import datasets
 
 from certnet.io import Recipe, load
 from formulations import InputError, TrainingProgram
@@ -46,6 +52,15 @@ bounds that exceed them by 3e-5 (random0) and 3e-4 (spiral, γ = 0.01) of their 
 """
 
 
+SCIKIT_LEARN = {
+    "wine": datasets.load_wine,
+    "breast_cancer": datasets.load_breast_cancer,
+    "digits": datasets.load_digits,
+    "iris": datasets.load_iris,
+}
+FIRST_ROWS = {"breast_cancer": 341, "digits": 600}
+
+
 @dataclass(frozen=True, eq=False)
 class Problem:
     """A named training program; ``reference`` is the optimum of its relaxation, or None where it is not known."""
@@ -66,6 +81,9 @@ def load_problem(name: str, gamma: float) -> Problem:
     if family in ("gaussian", "mnist") and count.isdecimal() and 0 < int(count) <= LARGEST[family]:
         X, Y = _gaussian(int(count)) if family == "gaussian" else _mnist(int(count))
         return Problem(name, "generated" if family == "gaussian" else "paper", TrainingProgram(X, Y, gamma))
+    if count in ("classes", "squares"):
+        X, labels = _labelled(family)
+        return Problem(name, "scikit-learn or paper", _classified(X, labels, gamma, squares=count == "squares"))
     if (PAPER / f"{name}.npz").is_file():
         return Problem(name, "paper", TrainingProgram(*_paper(name), gamma), REFERENCE.get((name, gamma)))
     if name not in FALLBACK:
@@ -74,6 +92,32 @@ def load_problem(name: str, gamma: float) -> Problem:
     # The spiral that comes along equals the published one; iris is split differently, so its optimum is another.
     reference = REFERENCE.get((name, gamma)) if name == "spiral" else None
     return Problem(name, "built-in", TrainingProgram(split.X, split.Y, gamma), reference)
+
+
+def _labelled(name: str) -> tuple[FloatArray, FloatArray]:
+    """Features and one label for each row."""
+    if name in SCIKIT_LEARN:
+        data = SCIKIT_LEARN[name]()
+        rows = slice(FIRST_ROWS.get(name))
+        return data.data[rows], data.target[rows]
+    if name == "moons":
+        X, labels = datasets.make_moons(100, noise=0.2, random_state=0)
+        return X, labels
+    if name in ("ionosphere", "pima_indians") and (PAPER / f"{name}.npz").is_file():
+        X, Y = _paper(name)
+        return X, Y[:, 0]
+    raise InputError(f"{name} is not measured, because it is unknown, or not in the optional data folder.")
+
+
+def _classified(X: FloatArray, labels: FloatArray, gamma: float, *, squares: bool) -> TrainingProgram:
+    size = X.std(axis=0)
+    X, classes = (X - X.mean(axis=0)) / np.where(size > 0, size, 1.0), np.unique(labels)
+    one_hot = (labels[:, None] == classes).astype(float)
+    if squares:
+        return TrainingProgram(X, one_hot, gamma)
+    two = len(classes) == 2
+    Y, loss = (2.0 * one_hot[:, 1:] - 1.0, "logistic") if two else (one_hot, "cross-entropy")
+    return TrainingProgram(X, Y, gamma, loss=loss, hidden_bias="free", output_bias="free")
 
 
 def _paper(name: str) -> tuple[FloatArray, FloatArray]:

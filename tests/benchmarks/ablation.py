@@ -15,7 +15,7 @@ Gaps are relative to the network's objective, which is an upper bound on the opt
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -37,7 +37,14 @@ from tests.benchmarks._problems import load_problem
 from tests.strategies import from_network
 
 PROBLEMS = ("noise-12-3", "noise-24-6", "teacher-24-6", "random0")
-BRANCHES = (10, 100)
+BRANCHES = (1, 10, 100, 1000)
+USUAL = (
+    "dnn",
+    "circuits",
+    *(f"branches-{k}{more}" for k in (10, 100) for more in ("", "+circuits")),
+    "joint-10",
+    "joint-100",
+)
 GAMMAS = {"noise-12-3": 0.1, "random0": 0.1}
 OTHER_GAMMA = 0.3
 CIRCUIT_ROUNDS = 3
@@ -110,12 +117,14 @@ def methods(
         yield f"joint-{count}", lambda count=count: joint(count)
 
 
-def measure(name: str, gamma: float, time_limit: float) -> Iterator[Row]:
-    """All methods on one problem."""
+def measure(name: str, gamma: float, time_limit: float, chosen: Collection[str] = ()) -> Iterator[Row]:
+    """The chosen methods, or all, on one problem."""
     training = problem(name, gamma)
     network, presolved = fit(training, time_limit=time_limit), presolve(training)
     assert presolved is not None  # no problem here is trivial
     for method, run in methods(presolved, network, time_limit):
+        if chosen and method not in chosen:
+            continue
         begin = time.perf_counter()
         report, leaves = run()
         gap = report.gap if report.verdict is Verdict.PROVED else float("nan")
@@ -139,6 +148,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", nargs="+", default=list(PROBLEMS))
     parser.add_argument("--gamma", type=float, help="weight decay of all sets (default: one for each)")
     parser.add_argument("--time-limit", type=float, default=120.0, help="seconds for each bound (default 120)")
+    parser.add_argument("--methods", nargs="+", default=list(USUAL), help="of those above, K 1, 10, 100 or 1000")
     parser.add_argument("--json", type=Path, help="file for all figures")
     return parser.parse_args(arguments)
 
@@ -149,7 +159,7 @@ def main(arguments: list[str] | None = None) -> int:
     for name in options.data:
         gamma = GAMMAS.get(name, OTHER_GAMMA) if options.gamma is None else options.gamma
         try:
-            for row in measure(name, gamma, options.time_limit):
+            for row in measure(name, gamma, options.time_limit, options.methods):
                 rows.append(row)
                 console.print(f"{name}, {row.method}: {100 * row.gap:.3g} %", markup=False)
                 if options.json is not None:
