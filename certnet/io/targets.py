@@ -94,17 +94,13 @@ def _require_trainable(names: Sequence[str], numbers: bool, rows: int, source: s
     if len(names) < 2:
         advice = ", or --task regression, which reads quantities" if numbers else ""
         raise InputError(f"{source} holds only one class, {names[0]!r}; at least two are needed{advice}.")
-    repeated = len(names) <= max(MOST_NUMBERED_CLASSES, rows // ROWS_PER_CLASS)
-    if repeated and len(names) <= LARGEST_CLASSES:
-        return
-    if numbers:
+    if len(names) > min(LARGEST_CLASSES, max(MOST_NUMBERED_CLASSES, rows // ROWS_PER_CLASS)):
+        kind, advice = ("names", "name another --target")
+        if numbers:
+            kind, advice = ("numbers", "train on them with --task regression")
         raise InputError(
-            f"{source} holds {len(names)} different numbers in {rows} rows, too many for classes; "
-            "train on them with --task regression."
+            f"{source} holds {len(names)} different {kind} in {rows} rows, too many for classes; {advice}."
         )
-    raise InputError(
-        f"{source} holds {len(names)} different names in {rows} rows, too many for classes; name another --target."
-    )
 
 
 def _one_hot(labels: Sequence[Label], classes: Sequence[str], source: str, outputs: Outputs | None) -> FloatArray:
