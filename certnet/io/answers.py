@@ -23,19 +23,18 @@ from formulations.network import ReluNetwork
 def new_rows(read: TwoLayerNetwork, source: Any) -> tuple[FloatArray, tuple[str, ...], Table | None]:
     """Features (n×d) of new rows as the network takes them, what is to be said of them, and their table, if it is one.
 
-    Args:
-        read: the network, whose columns are found by name; without names all columns are features, in order.
-        source: path of a table or of arrays, a built-in name, or a pandas ``DataFrame``.
+    Rows are a table's or arrays' path, a built-in name, or a pandas ``DataFrame``. Columns are found by name; where the
+    network has no names all columns are features, in order.
     """
-    if isinstance(source, str | Path) and source_kind(str(source)) != "table":
+    named = isinstance(source, str | Path)
+    if named and source_kind(str(source)) != "table":
         data = read_source(Recipe(source=str(source)), Outputs(None))
         X = data.X if data.X_test is None else data.X_test
-        notes: tuple[str, ...] = () if data.X_test is None else (f"Of {source} the test rows are meant.",)
         require_kind(read.network, X, None, str(source))
-        return X, notes, None
-    if not (isinstance(source, str | Path) or hasattr(source, "columns")):
+        return X, () if data.X_test is None else (f"Of {source} the test rows are meant.",), None
+    if not (named or hasattr(source, "columns")):
         raise InputError(f"rows must be a path or a pandas DataFrame, whose columns have names, not {shown(source)}.")
-    table = read_table(Path(source)) if isinstance(source, str | Path) else Table.of_frame(source)
+    table = read_table(Path(source)) if named else Table.of_frame(source)
     columns = Columns.numbers(table.names) if read.columns is None else read.columns
     X, said = columns.encode(table)
     require_kind(read.network, X, None, table.name)
@@ -53,13 +52,10 @@ def require_kind(network: ReluNetwork, X: FloatArray, Y: FloatArray | None, sour
 
 
 def answers(read: TwoLayerNetwork, loss: str | None, X: FloatArray) -> dict[str, Sequence[Any]]:
-    """The columns of a table of predictions: row, prediction, and probabilities where the loss makes any.
+    """The columns of a table of predictions for features (n×d): row, prediction, and probabilities if there are any.
 
-    Args:
-        read: the network.
-        loss: what it was trained with; None where nobody knows: then a file's own outputs are the answer of a network
-            without classes, and the probabilities of one that ends in Softmax or Sigmoid.
-        X: n×d features.
+    Where nobody knows the loss it is None: then a file's own outputs are the answer of a network without classes, and
+    the probabilities of one that ends in Softmax or Sigmoid.
     """
     columns: dict[str, Sequence[Any]] = {"row": range(len(X))}
     with np.errstate(all="ignore"):
@@ -91,10 +87,10 @@ def against_targets(read: TwoLayerNetwork, table: Table, columns: Mapping[str, S
             right = sum(found[row] in names[row] for row in known)
             yield f"Of {len(known)} rows with a known {target!r}, {right} are right: {right / len(known):.4f}."
         return
-    numbers = [(quantity(cell, decimal_comma=table.decimal_comma) or (np.inf,))[0] for cell in cells]
-    known = [row for row, number in enumerate(numbers) if abs(number) <= LARGEST]
-    truth = np.array([numbers[row] for row in known], dtype=float)
-    if len(known) > 1 and np.ptp(truth) > 0:
-        errors = truth - np.array([found[row] for row in known])
+    numbers = np.array([(quantity(cell, decimal_comma=table.decimal_comma) or (np.inf,))[0] for cell in cells])
+    known_rows = np.abs(numbers) <= LARGEST
+    truth = numbers[known_rows]
+    if len(truth) > 1 and np.ptp(truth) > 0:
+        errors = truth - np.array(found)[known_rows]
         r2 = 1.0 - float(errors @ errors) / float(((truth - truth.mean()) ** 2).sum())
-        yield f"On {len(known)} rows with a known {target!r}, R² is {r2:.4f}."
+        yield f"On {len(truth)} rows with a known {target!r}, R² is {r2:.4f}."

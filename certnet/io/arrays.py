@@ -41,7 +41,11 @@ def read_npz(path: Path, *, task: Task | None, outputs: Outputs | None = None) -
     parts = ["" if plain else "_train", *(p for p in ("_val", "_test") if f"X{p}" in arrays or f"Y{p}" in arrays)]
     absent = next((key for part in parts for key in (f"X{part}", f"Y{part}") if key not in arrays), None)
     if absent is not None:
-        raise _absent(path.name, absent, names)
+        have = ", ".join([*names[:_NAMED], *(["…"] if len(names) > _NAMED else [])]) or "no array"
+        advice = "X_train and Y_train, or X and Y, are needed, and X_val, Y_val, X_test, Y_test are optional."
+        if absent.endswith(("_val", "_test")):
+            advice = f"give X_{absent[2:]} and Y_{absent[2:]} or neither."
+        raise InputError(f"{path.name} has no array {absent} (it has {have}); {advice}")
     X = [_matrix(f"{path.name}: X{part}", arrays[f"X{part}"]) for part in parts]
     targets = [(f"{path.name}: Y{part}", arrays[f"Y{part}"]) for part in parts]
     note = None
@@ -60,8 +64,8 @@ def read_npz(path: Path, *, task: Task | None, outputs: Outputs | None = None) -
                 f"{path.name}: X{part} has {len(x)} rows but Y{part} has {len(y)}; every data point needs one target, "
                 "so give both the same number of rows."
             )
-    given: dict[str, Any] = {f"X{part}": x for part, x in zip(parts[1:], X[1:], strict=True)}
-    given |= {f"Y{part}": y for part, y in zip(parts[1:], Y[1:], strict=True)}
+    apart: dict[str, Any] = {f"X{part}": x for part, x in zip(parts[1:], X[1:], strict=True)}
+    apart |= {f"Y{part}": y for part, y in zip(parts[1:], Y[1:], strict=True)}
     return DataSet(
         name=path.stem,
         task="regression" if classes is None else "classification",
@@ -69,17 +73,8 @@ def read_npz(path: Path, *, task: Task | None, outputs: Outputs | None = None) -
         Y=Y[0],
         classes=classes,
         notes=() if note is None else (note,),
-        **given,
+        **apart,
     )
-
-
-def _absent(file: str, key: str, names: Sequence[str]) -> InputError:
-    have = ", ".join([*names[:_NAMED], *(["…"] if len(names) > _NAMED else [])]) or "no array"
-    if key.endswith(("_val", "_test")):
-        advice = f"give X_{key[2:]} and Y_{key[2:]} or neither."
-    else:
-        advice = "X_train and Y_train, or X and Y, are needed, and X_val, Y_val, X_test, Y_test are optional."
-    return InputError(f"{file} has no array {key} (it has {have}); {advice}")
 
 
 def _matrix(name: str, array: Array) -> FloatArray:

@@ -28,12 +28,9 @@ from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, OutputRow, UnsafeCase
 from formulations.rounding import below, nearest
 
-MOST_NUMBERS = 1 << 27
-"""Coefficients of all rows on outputs, and of all outputs that are added."""
-BESIDE = Fraction(1, 2**60)
-"""How far from a side that is excluded rational points are, as a part of the width."""
-FAR = Fraction(2) ** 900
-"""What is beyond it is too large for an output that is added."""
+MOST_NUMBERS = 1 << 27  # Coefficients of all rows on outputs, and of all outputs that are added.
+BESIDE = Fraction(1, 2**60)  # How far from a side that is excluded rational points are, as a part of the width.
+FAR = Fraction(2) ** 900  # What is beyond it is too large for an output that is added.
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +61,7 @@ def asked(
     formula = stated
     if inputs != sizes[0]:
         known: dict[int, Row] = {}
-        numbered = dict(enumerate(places))
-        formula = [[known.setdefault(id(row), moved(row, numbered)) for row in clause] for clause in stated]
+        formula = [[known.setdefault(id(row), moved(row, places)) for row in clause] for clause in stated]
     formula = [clause for clause in formula if not any(row.is_impossible for row in clause)]
     regions = list(_regions(formula, inputs, spell))
     pairs = [(clause, region) for clause, region in zip(formula, regions, strict=True) if region is not None]
@@ -212,7 +208,12 @@ def _outputs_alone(pairs: Pairs, outputs: int, network: ReluNetwork | None) -> t
         raise InputError(f"the property relates inputs in {len(forms)} ways, which is too many; split it.")
     lower = functools.reduce(np.minimum, (region.lower for _, region in pairs))
     upper = functools.reduce(np.maximum, (region.upper for _, region in pairs))
-    whole = _with_forms(network, list(forms), [_shift(form, lower, upper) for form in forms])
+    # x ↦ (f(x), (a·x + s)₊ − s for each form a with its shift s)
+    rows, shifts = np.zeros((len(forms), network.inputs)), np.array([_shift(form, lower, upper) for form in forms])
+    for number, form in enumerate(forms):
+        rows[number, [i for i, _ in form]] = [value for _, value in form]
+    linear = ReluNetwork(rows, shifts, np.eye(len(forms)), -shifts)
+    whole = stacked([network.told(network.note, None), linear]).as_of(network)
     return [([changed.get(id(row), row) for row in clause], region) for clause, region in pairs], whole
 
 
@@ -235,15 +236,6 @@ def _shift(form: Form, lower: FloatArray, upper: FloatArray) -> float:
         raise InputError("the numbers of an assertion are too large together.")
     room = max(-least * (1 + Fraction(1, 2**20)), 1 / FAR)
     return 2.0 ** math.ceil(math.log2(room))
-
-
-def _with_forms(network: ReluNetwork, forms: Sequence[Form], shifts: Sequence[float]) -> ReluNetwork:
-    """x ↦ (f(x), (a·x + s)₊ − s for each form a with its shift s)."""
-    rows, added = np.zeros((len(forms), network.inputs)), np.array(shifts)
-    for row, form in zip(rows, forms, strict=True):
-        row[[i for i, _ in form]] = [value for _, value in form]
-    linear = ReluNetwork(rows, added, np.eye(len(forms)), -added)
-    return stacked([network.told(network.note, None), linear]).as_of(network)
 
 
 def _case(region: InputRegion, rows: Sequence[Row], outputs: int, network: ReluNetwork | None) -> UnsafeCase:

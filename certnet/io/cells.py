@@ -95,14 +95,12 @@ def parse_date(text: str, form: str) -> float | None:
 
     A time without a zone counts as UTC.
     """
-    try:
-        if form == ISO:
-            found = datetime.fromisoformat(text) if _ISO.fullmatch(text) else None
-        else:
-            found = datetime.strptime(text, form + _TIMES[min(text.count(":"), 2)])
-    except ValueError:
+    if form == ISO and not _ISO.fullmatch(text):
         return None
-    if found is None:
+    time = _TIMES[min(text.count(":"), 2)]
+    try:
+        found = datetime.fromisoformat(text) if form == ISO else datetime.strptime(text, form + time)
+    except ValueError:
         return None
     days = ((found if found.tzinfo else found.replace(tzinfo=UTC)) - _EPOCH) / _DAY
     return days if is_day(days) else None
@@ -137,15 +135,13 @@ def date_format(counts: Mapping[str, int], enough: float) -> tuple[str | None, s
     None where there is none. Every cell comes with the number of its rows.
     """
     likely = {cell: count for cell, count in counts.items() if _DATE.match(cell)}
-    if not likely or sum(likely.values()) < enough:
+    if sum(likely.values()) < enough:
         return None, None
     # Most forms fit none of the first cells; only the others are tried on all.
     first_cells = [*likely][:_FIRST]
     forms = [form for form in DATE_FORMATS if any(parse_date(cell, form) is not None for cell in first_cells)]
     fitting = {form: sum(likely[cell] for cell in likely if parse_date(cell, form) is not None) for form in forms}
-    if not fitting:
-        return None, None
-    most = max(fitting.values())
+    most = max(fitting.values(), default=0)
     if not most or most < enough:
         return None, None
     first, *others = [form for form in forms if fitting[form] == most]

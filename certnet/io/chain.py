@@ -56,9 +56,8 @@ class Chain:
         """The product with a matrix, inputs×outputs."""
         inner, outer = weights.values.shape
         if self.size != inner:
-            raise InputError(
-                f"multiplies with a matrix of shape {weights.values.shape}, which does not fit what comes in"
-            )
+            shape = weights.values.shape
+            raise InputError(f"multiplies with a matrix of shape {shape}, which does not fit what comes in")
         gain, shift = self.gain.spread(inner), self.shift.spread(inner)
         fresh = replace(self, size=outer, gain=ONE, shift=ZERO, clipped=None)
         if self.hidden is None and self.matrix is None:
@@ -195,10 +194,8 @@ def beside(chains: Sequence[Chain]) -> Chain:
         neurons = joined(np.hstack, [U for U, _ in layers]), joined(np.concatenate, [b for _, b in layers])
     else:
         matrix = joined(np.hstack, matrices)
-    gain, shift = (
-        joined(np.concatenate, [part.spread(chain.size) for chain, part in zip(chains, each, strict=True)])
-        for each in ([chain.gain for chain in chains], [chain.shift for chain in chains])
-    )
+    gain = joined(np.concatenate, [chain.gain.spread(chain.size) for chain in chains])
+    shift = joined(np.concatenate, [chain.shift.spread(chain.size) for chain in chains])
     size = sum(chain.size for chain in chains)
     return Chain(size, gain, shift, matrix, chains[0].before, neurons, whole=chains[0].whole)
 

@@ -18,7 +18,7 @@ from certificates.robustness import preactivation_bounds
 from certnet.runtime.wording import up
 from formulations._validation import FloatArray
 from formulations.network import ReluNetwork
-from formulations.robustness import InputRegion, OutputRow, UnsafeCase
+from formulations.robustness import InputRegion, UnsafeCase
 
 CHARGED = (
     "The network's weights are products and sums of the file's numbers, which float64 rounds. That changes its outputs "
@@ -42,7 +42,10 @@ def charged(network: ReluNetwork, cases: Sequence[UnsafeCase]) -> tuple[ReluNetw
     found = []
     for case in cases:
         errors = known[id(case.region)]
-        rows = tuple(_harder(row, errors) for row in case.rows)
+        charges = [sum(abs(weight) * Fraction(errors[j]) for j, weight in row.weights) for row in case.rows]
+        rows = tuple(
+            replace(row, constant=row.constant + charge) for row, charge in zip(case.rows, charges, strict=True)
+        )
         found.append(replace(lowered(case, row_errors(case, errors)), stated=rows))
     return network.told(CHARGED.format(most=up(most, 3)), network.ending, network.off), tuple(found)
 
@@ -57,7 +60,3 @@ def _errors(network: ReluNetwork, off: tuple[float, float, float, float], region
         moved = own * sizes.sum() + bias
         total = np.abs(network.output).sum(axis=1) * moved + last * (active + moved).sum() + shift
         return inflate(np.asarray(total), 2 * (network.width + network.inputs) + 8)
-
-
-def _harder(row: OutputRow, errors: FloatArray) -> OutputRow:
-    return replace(row, constant=row.constant + sum(abs(weight) * Fraction(errors[j]) for j, weight in row.weights))

@@ -3,7 +3,7 @@
 import functools
 import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -15,14 +15,10 @@ Expression = str | list["Expression"]
 """A symbol, or a list of expressions."""
 Declared = dict[str, set[int] | range]
 """The numbers of the X and of the Y that are declared."""
-MOST_CASES = 10_000
-"""Of a property when it is expanded."""
-MOST_ROWS = 1 << 24
-"""Of all its cases together."""
-MOST_NESTED = 200
-"""Brackets within each other."""
-LARGEST_EXPONENT = 999
-"""Of 10, in a number of a file."""
+MOST_CASES = 10_000  # Of a property when it is expanded.
+MOST_ROWS = 1 << 24  # Of all its cases together.
+MOST_NESTED = 200  # Brackets within each other.
+LARGEST_EXPONENT = 999  # Of 10, in a number of a file.
 MOST_DIGITS, MOST_BITS = 4200, 13_950
 """Of a number of a file, and of numerator and denominator of all that numbers sum up or multiply to. Python writes and
 reads whole numbers of at most 4300 digits, so what is printed as a quotient can be read again."""
@@ -132,7 +128,6 @@ Linear = dict[str, Fraction]
 
 
 def _term(expression: Expression, declared: Declared) -> Linear:
-    """A linear term."""
     if isinstance(expression, str):
         found = VARIABLE.fullmatch(expression)
         if found is None:
@@ -195,7 +190,7 @@ def _row(small: Linear, large: Linear, strict: bool) -> Row:
     return Row(x, y, constant, strict)
 
 
-def moved(row: Row, places: Mapping[int, int]) -> Row:
+def moved(row: Row, places: Sequence[int]) -> Row:
     """The row over inputs of other numbers: X_i becomes X_{places[i]}; what comes together is added."""
     if all(places[i] == i for i, _ in row.x):
         return row

@@ -74,7 +74,10 @@ class Column:
         if gone.any() and refuse_missing and not wrong:
             wrong = [absent(table, self.name, np.flatnonzero(gone))]
         elif gone.any() and not self.indicator:
-            notes = [self._filled(table, gone), *notes]
+            count = np.count_nonzero(gone)
+            values_gone = "a value" if count == 1 else f"{count} of {len(gone)} values"
+            lack = f"{table.name} lacks {values_gone} of column {self.name!r}, to count as {self._filling}."
+            notes = [lack, *notes]
         return entries, wrong, notes
 
     @property
@@ -112,11 +115,6 @@ class Column:
         notes = [f"{seen}; they count as none of the known ones."] if new and not self.other else []
         return entries[:, :nowhere], gone, notes
 
-    def _filled(self, table: Table, gone: NDArray[np.bool_]) -> str:
-        count = np.count_nonzero(gone)
-        values = "a value" if count == 1 else f"{count} of {len(gone)} values"
-        return f"{table.name} lacks {values} of column {self.name!r}, to count as {self._filling}."
-
     @property
     def is_consistent(self) -> bool:
         """Whether its parts go together, as those of a fitted column do."""
@@ -134,9 +132,9 @@ class Column:
 
     @property
     def _filling(self) -> str:
-        if self.fill is None:
-            return "none of the known ones"
-        return repr(self.fill) if isinstance(self.fill, str) else self.shown(self.fill + self.origin)
+        if isinstance(self.fill, float):
+            return self.shown(self.fill + self.origin)
+        return "none of the known ones" if self.fill is None else repr(self.fill)
 
     def shown(self, value: float) -> str:
         """A number, date or time of this column as people write it."""
@@ -144,17 +142,15 @@ class Column:
 
     def sentence(self, impute: str) -> str | None:
         """What is done to this column; None for a number that is taken as it is."""
+        also = ", and one for all others" if self.other else ""
+        named = f"a feature of 0 and 1 for each of {listed(self.categories, _LONG_LIST)}{also}"
         read = {
             "boolean": "1 for yes or true, 0 for no or false",
             "date": f"days since {date_text(self.origin)}",
             "time": "hours since midnight",
+            "category": f"a feature that is 1 for {self.categories[0]}{also}" if len(self.categories) == 1 else named,
         }
         said = [read[self.kind]] if self.kind in read else []
-        if self.kind == "category":
-            count, also = len(self.categories), ", and one for all others" if self.other else ""
-            said.append(f"a feature of 0 and 1 for each of {listed(self.categories, _LONG_LIST)}{also}")
-            if count == 1:
-                said = [f"a feature that is 1 for {self.categories[0]}{also}"]
         if self.indicator:
             filled = "" if self.fill is None else f"missing values count as {self._filling} ({impute}), and "
             said.append(f"{filled}a feature is 1 where the value is missing")
@@ -194,7 +190,6 @@ class Columns:
 
     @cached_property
     def feature_names(self) -> tuple[str, ...]:
-        """d names."""
         return tuple(name for column in self.columns for name in column.feature_names)
 
     @cached_property
@@ -203,11 +198,7 @@ class Columns:
         return np.array([flag for column in self.columns for flag in column.flags], dtype=bool)
 
     def encode(self, table: Table) -> tuple[FloatArray, tuple[str, ...]]:
-        """The features (n×d) of a table's rows, and sentences about what was ignored, unknown or filled in.
-
-        Raises:
-            InputError: columns that are missing, and cells that cannot be read, all at once.
-        """
+        """The features (n×d) of a table's rows, and sentences about what was ignored, unknown or filled in."""
         lacking = [name for name in self.inputs if name not in table]
         if lacking:
             raise InputError(
@@ -220,11 +211,8 @@ class Columns:
         X = np.empty((len(table), d))
         known = {*self.inputs, *dict(self.left_out), self.target}
         ignored = [name for name in table.names if name not in known]
-        wrong, notes, start = list[str](), list[str](), 0
-        if ignored:
-            notes.append(
-                f"{table.name} has columns the network was not trained with, which are ignored: {listed(ignored)}."
-            )
+        said = f"{table.name} has columns the network was not trained with, which are ignored: {listed(ignored)}."
+        wrong, notes, start = list[str](), [said] if ignored else [], 0
         for column in self.columns:
             entries, complaints, remarks = column.encode(table, refuse_missing=self.impute == "none")
             X[:, start : start + entries.shape[1]] = entries
@@ -241,24 +229,19 @@ class Columns:
         return (*(sentence for sentence in treated if sentence is not None), *out)
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object that ``from_json`` reads."""
-        found: dict[str, Any] = to_json(self)
-        return found
+        return to_json(self)
 
     @classmethod
     def from_json(cls, value: object) -> "Columns":
-        """Read what ``to_json`` made.
-
-        Raises:
-            InputError: it is something else.
-        """
-        broken = InputError("The recipe of the columns is damaged; train the network again.")
+        """Read what ``to_json`` made; all else is an InputError."""
         try:
             found = of_json(cls, value)
+            known = {*found.inputs}
+            apt = (
+                found.columns and len(known) == len(found.inputs) and not known & {found.target, *dict(found.left_out)}
+            )
         except ValueError:
-            raise broken from None
-        apart = {found.target, *dict(found.left_out)}
-        apt = found.columns and len({*found.inputs}) == len(found.inputs) and not {*found.inputs} & apart
+            apt = False
         if not apt or not all(column.is_consistent for column in found.columns):
-            raise broken
+            raise InputError("The recipe of the columns is damaged; train the network again.")
         return found

@@ -17,9 +17,6 @@ from certnet.runtime.wording import listed
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 
-__all__ = ["Draft", "draft"]
-
-
 RARE_ROWS = 5  # Training rows that a category, or missing values, need for a feature of their own.
 RARE_SHARE = 0.05  # Where this share of the training rows is less, it is enough, so that small sets keep theirs.
 MOST_CATEGORIES = 50  # Categories of a column with features of their own, those of most rows.
@@ -33,11 +30,8 @@ class Draft:
     """Kinds of the columns of a table, before anything is learned from their values.
 
     Attributes:
-        table: the inputs alone.
         columns: of each column name and kind, and for dates how they are written.
         values: of each column (n,) numbers with NaN where missing, or names with None.
-        wrong: complaints about cells.
-        notes: sentences a user should read.
     """
 
     table: Table
@@ -50,11 +44,8 @@ class Draft:
     def fit(self, rows: IntArray, target: FloatArray, name: str, *, classes: bool) -> tuple[Columns, tuple[str, ...]]:
         """The columns by the values of training rows, and sentences about those that may be no inputs.
 
-        Args:
-            rows: numbers of the training rows that count.
-            target: (n,) number of the class, or the quantity, of every row.
-            name: of its column.
-            classes: whether these are classes.
+        ``rows`` are numbers of the training rows that count, ``target`` (n,) is the quantity of every row, or the
+        number of its class, and ``name`` that of its column.
         """
         chosen = [
             values[rows] if isinstance(values, np.ndarray) else [values[row] for row in rows] for values in self.values
@@ -115,7 +106,11 @@ def draft(table: Table, recipe: Recipe) -> Draft:
     columns, values, wrong, notes = [], [], [], []
     for name in table.names:
         column, remarks = kind_of(table, name, recipe)
-        found, complaints = _values(column, table)
+        found: Values
+        if column.kind == "category":
+            found, complaints = names(table, name), list[str]()
+        else:
+            found, complaints = numbers(table, name, _NUMBERS) if column.kind == "number" else column.values(table)
         if recipe.impute == "none" and not complaints:
             gone = np.flatnonzero([value is None for value in found] if isinstance(found, list) else np.isnan(found))
             complaints = [absent(table, name, gone)] if len(gone) else []
@@ -124,13 +119,6 @@ def draft(table: Table, recipe: Recipe) -> Draft:
         wrong += complaints
         notes += remarks
     return Draft(table, recipe, tuple(columns), tuple(values), tuple(wrong), tuple(notes))
-
-
-def _values(column: Column, table: Table) -> tuple[Values, list[str]]:
-    """What the cells of a column say, and complaints."""
-    if column.kind == "category":
-        return names(table, column.name), []
-    return numbers(table, column.name, _NUMBERS) if column.kind == "number" else column.values(table)
 
 
 def _fitted(column: Column, values: Values, recipe: Recipe, asked: bool) -> tuple[Column, str | None]:

@@ -5,17 +5,8 @@ from collections import Counter
 
 import numpy as np
 
-from certnet.io.cells import (
-    BOOLEANS,
-    INFINITE,
-    MISSING,
-    date_format,
-    is_sized,
-    may_group,
-    parse_time,
-    quantity,
-    written,
-)
+from certnet.io import cells
+from certnet.io.cells import BOOLEANS, INFINITE, MISSING, quantity
 from certnet.io.columns import Column
 from certnet.io.dataset import Recipe
 from certnet.io.tables import Table
@@ -40,7 +31,7 @@ def kind_of(table: Table, name: str, recipe: Recipe) -> tuple[Column, list[str]]
         return Column(name, "category"), []
     if table.plain(name) is not None:
         pointed = [cell for cell in table.column(name) if "." in cell] if table.decimal_comma else []
-        if not pointed or not all(map(may_group, pointed)):
+        if not pointed or not all(map(cells.may_group, pointed)):
             return Column(name), []
         seen = f"Column {name!r} holds {pointed[0]!r}, read with a decimal point"
         return Column(name), [f"{seen}; leave the points out if they separate thousands."]
@@ -54,17 +45,17 @@ def kind_of(table: Table, name: str, recipe: Recipe) -> tuple[Column, list[str]]
         return Column(name), []
     if all(cell.lower() in BOOLEANS for cell in present):
         return Column(name, "boolean"), []
-    times = sum(count for cell, count in present.items() if parse_time(cell) is not None)
+    times = sum(count for cell, count in present.items() if cells.parse_time(cell) is not None)
     if times >= some:
         return Column(name, "time"), []
-    form, other = date_format(present, some)
+    form, other = cells.date_format(present, some)
     if form is not None:
-        either = "" if other is None else f"{written(form)}, not {written(other)}"
+        either = "" if other is None else f"{cells.written(form)}, not {cells.written(other)}"
         remark = f"The dates of column {name!r} fit two forms and are read as {either}; write YYYY-MM-DD if not."
         return Column(name, "date", form=form), [remark] if either else []
     if sum(numeric.values()) >= some or (len(units) == len(present) and len({*units.values()}) == 1):
         return Column(name), []
-    sized = [cell for cell in present if cell in units or is_sized(cell)]
+    sized = [cell for cell in present if cell in units or cells.is_sized(cell)]
     if sum(present[cell] for cell in sized) < some:
         return Column(name, "category"), []
     example = next(cell for cell in sized if cell not in numeric)

@@ -26,9 +26,6 @@ def read_csv(path: Path) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...], 
     Text is UTF-8 (a byte order mark is fine) or UTF-16, with comma, semicolon or tab, quoted cells and a header line.
     Blank lines and trailing columns without any content are ignored. A first line ``sep=;`` is obeyed. A first column
     without a name that numbers the rows is left out.
-
-    Raises:
-        InputError: it is no text, has no header, or rows of other lengths; all that is wrong at once.
     """
     text = _decode(path)
     first = text.split("\n", 1)[0]
@@ -51,16 +48,13 @@ def read_csv(path: Path) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...], 
     wrong = [*_trimmed(rows, lines, len(header), path.name)]
     columns = () if wrong else tuple(zip(*rows, strict=True))
     notes: tuple[str, ...] = ()
-    if columns and not header[0] and len(header) > 1 and _is_index(columns[0]):
+    numbered = columns and len({*columns[0]}) == len(rows) and all(c.isascii() and c.isdigit() for c in columns[0])
+    if numbered and not header[0] and len(header) > 1:
+        # The index of a data frame, or of some of its rows.
         header, columns = header[1:], columns[1:]
         notes = (f"The first column of {path.name} has no name and numbers the rows; it is left out.",)
     require_none(path.name, [*name_complaints(path.name, header), *wrong])
     return tuple(header), columns, lines, "line", delimiter != ",", notes
-
-
-def _is_index(cells: tuple[str, ...]) -> bool:
-    """Whether cells are whole numbers that all differ, as the index of a data frame is, or of some of its rows."""
-    return len({*cells}) == len(cells) and all(cell.isascii() and cell.isdigit() for cell in cells)
 
 
 def _trimmed(rows: list[list[str]], lines: list[int], width: int, name: str) -> Iterator[str]:
@@ -82,8 +76,6 @@ def _trimmed(rows: list[list[str]], lines: list[int], width: int, name: str) -> 
 
 def _decode(path: Path) -> str:
     raw = read_bytes(path, LARGEST_FILE)
-    if not raw.strip():
-        raise InputError(f"{path.name} is empty; a header line and data rows are needed.")
     encoding = "utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     try:
         text = raw.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")

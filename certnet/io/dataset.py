@@ -72,9 +72,7 @@ class Recipe:
             kind_named(self.loss)
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object that ``from_json`` reads."""
-        found: dict[str, Any] = to_json(self)
-        return found
+        return to_json(self)
 
     def of_tables(self) -> Iterator[tuple[str, object]]:
         """The options that are about columns of a table, and their values where they say something."""
@@ -97,7 +95,7 @@ class Recipe:
 
     @classmethod
     def from_json(cls, value: object) -> "Recipe":
-        """Read a recipe that was stored in a certificate; InputError when it is none."""
+        """Read what ``to_json`` made, as a certificate holds it; all else is an InputError."""
         try:
             found = of_json(cls, value)
             if found.columns is not None:
@@ -115,7 +113,6 @@ class DataSet:
 
     Attributes:
         name: short name, also of the default output folder.
-        task: what the targets ask for.
         X, Y: n×d features and n×c targets, finite; one-hot for classes.
         classes: c class names, or None for regression.
         sample_weight: (n,) weights of the rows, not negative, or None for ones.
@@ -139,7 +136,6 @@ class DataSet:
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """d names of the features."""
         return names_of(self.columns, self.X.shape[1])
 
 

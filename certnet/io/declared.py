@@ -1,8 +1,7 @@
 """The network of a file as a query declares it: which of its tensors are meant, of which type and shape."""
 
 import importlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,47 +18,6 @@ from certnet.io.packed import ending
 from certnet.io.vnnlib2 import Declaration, Tensor
 from formulations import InputError
 from formulations.network import ReluNetwork
-
-
-@dataclass(frozen=True)
-class Node:
-    """An input or output of an ONNX graph.
-
-    Attributes:
-        name: its name.
-        element: its element type, None where that is none of those that certnet knows.
-        lengths: its dimensions, None for one that the file leaves open; None if it does not say how many there are.
-    """
-
-    name: str
-    element: str | None
-    lengths: tuple[int | None, ...] | None = None
-
-    @classmethod
-    def of(cls, value: Any) -> "Node":
-        """That of a ValueInfoProto."""
-        kind = value.type.tensor_type
-        lengths = tuple(entry.dim_value if entry.HasField("dim_value") else None for entry in kind.shape.dim)
-        return cls(value.name, ELEMENTS.get(kind.elem_type), lengths if kind.HasField("shape") else None)
-
-    def require(self, path: str, tensor: Tensor) -> None:
-        """Raise InputError unless the tensor is declared with this type and these lengths."""
-        if tensor.element not in ("real", self.element):
-            own = "a type that certnet does not know" if self.element is None else self.element
-            raise InputError(
-                f"{tensor.name} is declared {tensor.element}, but in {path} the tensor {self.name!r} is {own}; declare "
-                "that, or real."
-            )
-        if self.lengths is not None and (
-            len(self.lengths) != len(tensor.shape)
-            or any(own not in (None, length) for own, length in zip(self.lengths, tensor.shape, strict=True))
-        ):
-            own = ",".join("any" if length is None else str(length) for length in self.lengths)
-            stated = ",".join(map(str, tensor.shape))
-            raise InputError(
-                f"{tensor.name} is declared with the shape [{stated}], but in {path} the tensor {self.name!r} has "
-                f"[{own}]; declare that."
-            )
 
 
 def declared_network(path: str, declared: Declaration, *, plain: bool) -> ReluNetwork:
@@ -84,13 +42,35 @@ def declared_network(path: str, declared: Declaration, *, plain: bool) -> ReluNe
     return network
 
 
+def _require(path: str, tensor: Tensor, node: Any) -> None:
+    """Raise InputError unless a ValueInfoProto of the file has the type and the lengths that are declared."""
+    kind = node.type.tensor_type
+    element = ELEMENTS.get(kind.elem_type)
+    if tensor.element not in ("real", element):
+        raise InputError(
+            f"{tensor.name} is declared {tensor.element}, but in {path} the tensor {node.name!r} is "
+            f"{element or 'a type that certnet does not know'}; declare that, or real."
+        )
+    # The file may leave a length open, or even how many there are.
+    lengths = [entry.dim_value if entry.HasField("dim_value") else None for entry in kind.shape.dim]
+    pairs = zip(lengths, tensor.shape, strict=False)
+    fits = len(lengths) == len(tensor.shape) and all(own in (None, length) for own, length in pairs)
+    if kind.HasField("shape") and not fits:
+        own = ",".join("any" if length is None else str(length) for length in lengths)
+        stated = ",".join(map(str, tensor.shape))
+        raise InputError(
+            f"{tensor.name} is declared with the shape [{stated}], but in {path} the tensor {node.name!r} has "
+            f"[{own}]; declare that."
+        )
+
+
 def _of_graph(path: str, declared: Declaration, plain: bool) -> ReluNetwork:
     graph = decoded(Path(path)).graph
     constants = {tensor.name for tensor in graph.initializer}
     given = _paired(path, declared.of("input"), [value for value in graph.input if value.name not in constants])
     wanted = _paired(path, declared.of("output"), graph.output)
     for tensor, node in {**given, **wanted}.items():
-        node.require(path, tensor)
+        _require(path, tensor, node)
     shapes = {node.name: tensor.shape for tensor, node in given.items()}
     names = [*(tensor.node or "" for tensor in declared.of("hidden")), *(node.name for node in wanted.values())]
     parts = [read_onnx(Path(path), output=name, shapes=shapes).on() for name in names]
@@ -114,9 +94,8 @@ def serialised(tensor: Tensor, values: Sequence[Fraction]) -> Writer:
     return lambda path: path.write_bytes(content)
 
 
-def _paired(path: str, tensors: Sequence[Tensor], values: Iterable[Any]) -> dict[Tensor, Node]:
+def _paired(path: str, tensors: Sequence[Tensor], nodes: Sequence[Any]) -> dict[Tensor, Any]:
     """The file's node of each declared tensor: by name where names are declared, else in order."""
-    nodes = [Node.of(value) for value in values]
     if len(tensors) != len(nodes):
         kind = tensors[0].kind if tensors else "output"
         raise InputError(f"the query declares {len(tensors)} {kind} tensors, but {path} has {len(nodes)}.")

@@ -34,21 +34,19 @@ def before_ending(formula: list[Clause], ending: str, outputs: int) -> list[Clau
     """A disjunction about outputs after a function, as one about the ``outputs`` before it."""
     if ending not in (*_RANGES, "ArgMax"):
         raise InputError(f"the network ends in {ending}, after which certnet reads no property; export it without.")
-    return either(_clauses_before(formula, ending, outputs))
 
-
-def _clauses_before(formula: list[Clause], ending: str, outputs: int) -> Iterator[list[Clause]]:
-    for clause in formula:
+    def before(clause: Clause) -> list[Clause]:
         mine = [row for row in clause if row.y]
         if any(row.x for row in mine):
             raise InputError(f"an assertion relates inputs to outputs after {ending}; certnet relates outputs alone.")
         result: list[Clause] = [[row for row in clause if not row.y]]
         if ending == "ArgMax":
-            result = both(result, list(_positions(mine, outputs))) if mine else result
-        else:
-            for row in mine:
-                result = both(result, [list(part) for part in _before(row, ending, outputs)])
-        yield result
+            return both(result, list(_positions(mine, outputs))) if mine else result
+        for row in mine:
+            result = both(result, [list(part) for part in _before(row, ending, outputs)])
+        return result
+
+    return either(map(before, formula))
 
 
 def after_ending(ending: str | None, y: FloatArray) -> FloatArray:

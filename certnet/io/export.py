@@ -18,6 +18,7 @@ from safetensors.numpy import save
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.output import write_file
 from certnet.io.packed import Array, safetensors
+from certnet.runtime.machine import needed
 from certnet.runtime.version import __version__
 from formulations import InputError
 from formulations._validation import FloatArray
@@ -33,8 +34,6 @@ _TENSORS = {"U": "0.weight", "hidden_bias": "0.bias", "V": "2.weight", "output_b
 
 @dataclass(frozen=True)
 class Settings:
-    """The tuning numbers of this module."""
-
     rows: int = 256
     """Points on which what was written is compared. Not measured."""
     single: float = 1e-6
@@ -52,9 +51,7 @@ class Export:
     """A file that was written.
 
     Attributes:
-        path: where it is.
         difference: largest absolute difference of its outputs from the network's, on ``rows`` points like the data.
-        rows: their number.
         how: lines of Python that use the file.
     """
 
@@ -67,9 +64,9 @@ class Export:
 def export(path: Path, network: TwoLayerNetwork, kind: Kind, about: Mapping[str, str], *, single: bool) -> Export:
     """Write a network, with standardisation and biases, in float64 or float32; the file appears when it is complete.
 
+    Its outputs are scores, before softmax, logistic function or exponential.
+
     Args:
-        path: the file.
-        network: of raw features; outputs are its scores, before softmax, logistic function or exponential.
         kind: "onnx", "torch" (safetensors with a state of two Linear layers) or "numpy" (an archive of arrays).
         about: names and texts that go into the metadata, such as ``classes`` and ``features`` as JSON lists.
         single: float32 instead of float64.
@@ -113,10 +110,7 @@ def write_onnx(path: str | Path, network: ReluNetwork) -> None:
 
 def onnx_bytes(network: TwoLayerNetwork, dtype: Any, metadata: Mapping[str, str]) -> bytes:
     """The ONNX graph x ↦ V (U (x − offset)/scale + b)₊ + b₂, with input ``x`` (batch×d) and output ``y`` (batch×c)."""
-    try:
-        onnx = importlib.import_module("onnx")
-    except ImportError:
-        raise InputError("Writing ONNX needs the onnx package; install it with pip install 'certnet[onnx]'.") from None
+    onnx = needed("onnx", "Writing ONNX needs the onnx package; install it with pip install 'certnet[onnx]'.")
     helper, own = onnx.helper, _arrays(network, dtype)
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     arrays = {"U": own["U"].T, "b": own["hidden_bias"], "V": own["V"], "b2": own["output_bias"]}
@@ -142,13 +136,9 @@ def onnx_bytes(network: TwoLayerNetwork, dtype: Any, metadata: Mapping[str, str]
 
 
 def _arrays(network: TwoLayerNetwork, dtype: Any) -> dict[str, Array]:
-    """U (d×m), V (c×m), both biases, and offset and scale where there are any."""
-    own = network.network
-    arrays = {"U": own.hidden.T, "V": own.output, "hidden_bias": own.hidden_bias, "output_bias": own.output_bias}
-    arrays |= {name: part for name in ("offset", "scale") if (part := getattr(network, name)) is not None}
+    """The network's members; what overflows shows in the comparison."""
     with np.errstate(over="ignore"):
-        # What overflows shows in the comparison.
-        return {name: np.ascontiguousarray(array, dtype=dtype) for name, array in arrays.items()}
+        return {name: np.ascontiguousarray(array, dtype=dtype) for name, array in network.members.items()}
 
 
 def _torch_bytes(network: TwoLayerNetwork, dtype: Any, metadata: Mapping[str, str]) -> bytes:
@@ -199,7 +189,6 @@ def _sizes(network: TwoLayerNetwork, X: FloatArray) -> FloatArray:
 
 
 def _how(kind: Kind, name: str, dtype: str, network: TwoLayerNetwork) -> tuple[str, ...]:
-    """Lines of Python that use the file of this name."""
     if kind == "onnx":
         return (
             "import onnxruntime",

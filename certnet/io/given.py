@@ -60,7 +60,7 @@ class Given:
 
     @property
     def their_number(self) -> float:
-        """The number that the tool computes for this network."""
+        """What the tool computes for this network."""
         return self.factor * self.objective + self.constant
 
     @property
@@ -69,16 +69,13 @@ class Given:
         program = self.program
         weighted = " weighted" if (program.loss.sample_weight != 1.0).any() else ""
         constant = f" {'+' if self.constant > 0 else '−'} {abs(self.constant):.6g}" if self.constant else ""
+        kinds = (("hidden", program.hidden_bias), ("output", program.output_bias))
+        biases = ", ".join(f"no {name} bias" if kind == "none" else f"{name} bias {kind}" for name, kind in kinds)
         return (
             f"In certnet's terms: the{weighted} sum over {program.shape[0]} rows of the loss "
-            f"{name_of(program.loss.kind)} + γ/2·(sum of squared weights), γ = {program.gamma:.6g}, "
-            f"{_bias('hidden', program.hidden_bias)}, {_bias('output', program.output_bias)}; "
+            f"{name_of(program.loss.kind)} + γ/2·(sum of squared weights), γ = {program.gamma:.6g}, {biases}; "
             f"the tool's number is {self.factor:.6g} times this{constant}."
         )
-
-
-def _bias(name: str, bias: str) -> str:
-    return f"no {name} bias" if bias == "none" else f"{name} bias {bias}"
 
 
 def plain(name: str, value: Any) -> Array:

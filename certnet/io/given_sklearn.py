@@ -31,19 +31,18 @@ SUMMED = (
 
 
 def given_of_sklearn(model: Any, X: Any, y: Any, *, sample_weight: Any = None, gamma: float | None = None) -> Given:
-    """The network and objective of a fitted MLPClassifier or MLPRegressor, also at the end of a Pipeline.
+    """The network and objective of a fitted MLPClassifier or MLPRegressor, given with what ``fit`` was given.
 
-    Args:
-        model: the estimator, a Pipeline that ends in one, a TransformedTargetRegressor or a fitted search around it.
-        X, y: what ``fit`` was given.
-        sample_weight: as ``fit`` was given it.
-        gamma: a decay in place of the model's.
+    The estimator may stand at the end of a Pipeline, in a TransformedTargetRegressor or in a fitted search; ``gamma``
+    is a decay in place of its own.
     """
     model, X, y = _unwrapped(model, X, y)
     network, last = mlp_network(model)
     if last not in _LOSSES:
         raise InputError(f"The model's output activation is {last!r}; certnet has no objective for it.")
-    _require_names(model, X)
+    expected, found = getattr(model, "feature_names_in_", None), getattr(X, "columns", None)
+    if expected is not None and found is not None and list(expected) != list(found):
+        raise InputError("X has other column names, or another order of them, than the model was fitted with.")
     loss, words = _LOSSES[last]
     rows, notes = features(X), []
     Y = targets(loss, y, network.outputs, getattr(model, "classes_", None))
@@ -93,12 +92,6 @@ def _transformed(name: str, step: Any, values: Any) -> Any:
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"The step {name!r} cannot transform the data: {reason.rstrip('.')[:200]}.") from None
-
-
-def _require_names(model: Any, X: Any) -> None:
-    expected, found = getattr(model, "feature_names_in_", None), getattr(X, "columns", None)
-    if expected is not None and found is not None and list(expected) != list(found):
-        raise InputError("X has other column names, or another order of them, than the model was fitted with.")
 
 
 def _decay(model: Any, n: int) -> tuple[float, float, str]:

@@ -30,12 +30,9 @@ DROPPED = (
 
 @dataclass(frozen=True, eq=False)
 class TorchNetwork:
-    """A live module of two Linear layers.
+    """A live module of two Linear layers: its function in float64, and sentences that a user should read.
 
-    Attributes:
-        network: its function, in float64.
-        parameters: hidden weight, hidden bias, output weight and output bias, None for a bias that is missing.
-        notes: sentences that a user should read.
+    The ``parameters`` are hidden weight and bias, output weight and bias, None for a bias that is missing.
     """
 
     network: ReluNetwork
@@ -52,34 +49,36 @@ class TorchNetwork:
             if network is not None and _agrees(module, network, X):
                 parameters = (hidden.weight, hidden.bias, output.weight, output.bias)
                 return cls(network, parameters, (DROPPED,) if drops else ())
-        raise _other_function(module)
+        last = next((kind for kind in map(kind_of, module.modules()) if kind in _LAST), None)
+        if last is not None:
+            raise InputError(
+                f"The model ends in {last}; give it without that layer, and name the loss {_LAST[last]}, which has it "
+                "inside."
+            )
+        raise InputError(
+            "The model does not map these X as Linear, ReLU, Linear; give the X it was trained on, and a model that "
+            "ends in its last Linear layer."
+        )
 
     @property
     def has_biases(self) -> tuple[bool, bool]:
-        """Whether the hidden and the output layer have biases."""
         return self.parameters[1] is not None, self.parameters[3] is not None
 
     def decays(self, optimizer: Any) -> tuple[float, str, str]:
         """(weight decay, hidden bias, output bias) of a live optimiser for this module."""
-        held = {id(tensor): group for group in optimizer.param_groups for tensor in group["params"]}
-        groups = [None if tensor is None else held.get(id(tensor)) for tensor in self.parameters]
-        if any(tensor is not None and one is None for tensor, one in zip(self.parameters, groups, strict=True)):
+        rates = [(float(group.get("weight_decay", 0.0)), group["params"]) for group in optimizer.param_groups]
+        held = {id(tensor): rate for rate, tensors in rates for tensor in tensors}
+        if any(tensor is not None and id(tensor) not in held for tensor in self.parameters):
             raise InputError("The optimizer does not hold the model's parameters; give the one that trained it.")
-        rates = [None if group is None else float(group.get("weight_decay", 0.0)) for group in groups]
-        decay = rates[0]
-        if decay != rates[2] or decay is None:
+        decay, hidden, other, output = (held.get(id(tensor)) for tensor in self.parameters)
+        if decay != other or decay is None:
             raise InputError("The optimizer decays hidden and output weights differently; certnet has one γ for both.")
         kinds = []
-        for rate in (rates[1], rates[3]):
+        for rate in (hidden, output):
             if rate not in (None, 0.0, decay):
                 raise InputError("The optimizer decays biases in a way of their own; certnet has γ or none.")
             kinds.append("none" if rate is None else "penalised" if rate > 0 else "free")
         return decay, kinds[0], kinds[1]
-
-
-def is_decoupled(optimizer: Any) -> bool:
-    """Whether a live optimiser takes weight decay out of the gradient although its class need not."""
-    return any(group.get("decoupled_weight_decay", False) for group in optimizer.param_groups)
 
 
 def _two_linears(module: Any) -> tuple[Any, Any]:
@@ -121,17 +120,3 @@ def _agrees(module: Any, network: ReluNetwork, X: Any) -> bool:
     expected = network(rows)
     size = float(np.abs(expected).max(initial=0.0))
     return outputs.shape == expected.shape and bool(np.abs(outputs - expected).max(initial=0.0) <= AGREEMENT * size)
-
-
-def _other_function(module: Any) -> InputError:
-    kinds = [kind_of(layer) for layer in module.modules()]
-    last = next((kind for kind in kinds if kind in _LAST), None)
-    if last is not None:
-        return InputError(
-            f"The model ends in {last}; give it without that layer, and name the loss {_LAST[last]}, which has it "
-            "inside."
-        )
-    return InputError(
-        "The model does not map these X as Linear, ReLU, Linear; give the X it was trained on, and a model that ends "
-        "in its last Linear layer."
-    )

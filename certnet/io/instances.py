@@ -12,25 +12,18 @@ from typing import Any
 from certnet.io.packed import ending, read_bytes
 from formulations import InputError
 
-LARGEST_FILE = 1 << 26
-"""Bytes of a list."""
-MOST = 100_000
-"""Instances of a list."""
-LIST = "instances.csv"
-"""The list in a folder that holds one."""
+LARGEST_FILE = 1 << 26  # Bytes of a list.
+MOST = 100_000  # Instances of a list.
+LIST = "instances.csv"  # The list in a folder that holds one.
 WORDS = {"sat": "sat", "violated": "sat", "unsat": "unsat", "holds": "unsat"}
 """What a list may expect, in the words of VNN-COMP; others expect nothing."""
 
 
 @dataclass(frozen=True)
 class Instance:
-    """One question.
+    """One question: network and property, as they are written in the list or were found, relative to a folder.
 
-    Attributes:
-        network, query: paths as they are written in the list, or as they were found.
-        folder: that these are relative to.
-        seconds: for it, None where the list says nothing.
-        expected: "sat", "unsat", or None.
+    ``seconds`` and ``expected`` ("sat" or "unsat") are None where the list says nothing of them.
     """
 
     network: str
@@ -41,22 +34,15 @@ class Instance:
 
     @property
     def files(self) -> tuple[str, str]:
-        """Network and property, as paths from here."""
         return str(self.folder / self.network), str(self.folder / self.query)
 
 
 def read_instances(source: str, network: str | None = None) -> list[Instance]:
-    """The instances of a list, of the properties in a folder and below it, or of those that a pattern matches.
+    """The instances of a list, of the properties in a folder and below it, or of a pattern such as ``boxes/*.vnnlib``.
 
     A list has a line ``network,property,seconds,expected`` for each; the last two may be missing. Paths are relative to
-    its folder. A folder with a list of the name ``instances.csv`` stands for that.
-
-    Args:
-        source: a CSV file, a folder, or a pattern such as ``boxes/*.vnnlib``.
-        network: of properties without a list.
-
-    Raises:
-        InputError: nothing is found, a line does not fit, or the network is missing or named twice.
+    its folder. A folder with a list of the name ``instances.csv`` stands for that. ``network`` is that of properties
+    without a list.
     """
     path = Path(source)
     if path.is_dir() and (path / LIST).is_file() and network is None:

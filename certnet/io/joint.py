@@ -17,9 +17,8 @@ def side_by_side(networks: Sequence[ReluNetwork]) -> ReluNetwork:
     """(x, x′, …) ↦ (f(x), f′(x′), …)."""
     if len(networks) == 1:
         return networks[0]
-    return _joined(
-        networks, _diagonal([network.hidden for network in networks]), _diagonal([one.output for one in networks])
-    )
+    hidden, output = (_diagonal([getattr(one, name) for one in networks]) for name in ("hidden", "output"))
+    return _joined(networks, hidden, output)
 
 
 def stacked(networks: Sequence[ReluNetwork]) -> ReluNetwork:

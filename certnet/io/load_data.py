@@ -13,7 +13,7 @@ from certnet.io.arrays import read_npz
 from certnet.io.builtin import BUILT_IN, load_builtin
 from certnet.io.cells import LARGEST
 from certnet.io.dataset import DataSet, Recipe, Split
-from certnet.io.packed import unreadable
+from certnet.io.packed import reading
 from certnet.io.tables import PARQUET, SHEETS, read_table
 from certnet.io.tabular import Tabular, tabular
 from certnet.io.targets import Outputs
@@ -43,18 +43,12 @@ def source_kind(source: str) -> str:
     ending = path.suffix.lower()
     if ending in (".npz", ".npy", ".csv", ".tsv", ".txt", *PARQUET, *SHEETS):
         return "npz" if ending in (".npz", ".npy") else "table"
-    try:
-        with path.open("rb") as stream:
-            return "npz" if stream.read(2) == b"PK" else "table"
-    except OSError as error:
-        raise unreadable(source, error) from None
+    with reading(source), path.open("rb") as stream:
+        return "npz" if stream.read(2) == b"PK" else "table"
 
 
 def read_source(recipe: Recipe, outputs: Outputs | None = None) -> DataSet:
-    """The data of a source as they are; with ``outputs`` labels of a file are those of a network.
-
-    Of a table all rows are training rows.
-    """
+    """The data of a source as they are, of a table as training rows; with ``outputs`` labels are those of a network."""
     data = _read(recipe, outputs)
     return data.with_features(np.arange(len(data.data.Y))) if isinstance(data, Tabular) else data
 
@@ -74,10 +68,8 @@ def _read(recipe: Recipe, outputs: Outputs | None) -> DataSet | Tabular:
     path = Path(recipe.source)
     if kind == "table":
         return tabular(read_table(path), recipe, task, outputs)
-    try:
+    with reading(recipe.source):
         return read_npz(path, task=task, outputs=outputs)
-    except OSError as error:
-        raise unreadable(recipe.source, error) from None
 
 
 def load(recipe: Recipe, outputs: Outputs | None = None) -> Split:
@@ -86,9 +78,6 @@ def load(recipe: Recipe, outputs: Outputs | None = None) -> Split:
     A source with validation or test arrays of its own is not split: all its training rows are trained on. Others
     are split 60/20/20 (stratified for classes), with ``recipe.refit`` 80/0/20, unless ``recipe.split`` is False. What
     is learned from the columns of a table, such as fill values and categories, is learned from training rows.
-
-    Raises:
-        InputError: anything about the source that prevents its use.
     """
     from certnet.io.coding import class_weights, resolved, with_loss
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from certnet.io.network import LARGEST_FILE, TwoLayerNetwork, assemble
 from certnet.io.onnx_graph import read_onnx
-from certnet.io.packed import PACKED, Array, ending, npz_arrays, read_bytes, safetensors, unreadable
+from certnet.io.packed import PACKED, Array, ending, npz_arrays, read_bytes, reading, safetensors
 from certnet.io.runs import Run, find_run, network_of, read_run
 from formulations import InputError
 from formulations.arguments import accepts, location
@@ -27,12 +27,10 @@ INFORMATION = frozenset({"input_mean", "input_scale"})
 
 @accepts(path=location)
 def read_relu_network(path: str | Path, *, classes: tuple[str, ...] | None = None) -> ReluNetwork:
-    """Read a network as a function of raw features, x ↦ V (Ux + b)₊ + b₂, for verification; as ``read_network``.
+    """Read a network as a function of raw features, x ↦ V (Ux + b)₊ + b₂, for verification.
 
-    Its outputs are put into the order of ``classes`` where the network names its own.
-
-    Raises:
-        InputError: as ``read_network``.
+    Its outputs are put into the order of ``classes`` where the network names its own. Files and errors as for
+    ``read_network``.
     """
     return read_network(path).on(classes=classes)
 
@@ -72,20 +70,17 @@ def _read_file(source: Path) -> TwoLayerNetwork:
             f"{source.name} has no ending that certnet reads a network from; give a file ending in "
             f"{', '.join(_READERS)} or .onnx.gz, or the folder of a run."
         )
-    try:
+    with reading(source):
         size = source.stat().st_size
         if size > LARGEST_FILE:
             raise InputError(f"{source.name} has {size} bytes; certnet reads networks of at most {LARGEST_FILE}.")
         return _READERS[kind](source)
-    except OSError as error:
-        raise unreadable(source, error) from None
 
 
 def _read_npz(path: Path) -> TwoLayerNetwork:
-    """An archive of ``TwoLayerNetwork.save``, or plain arrays.
+    """An archive of ``TwoLayerNetwork.save``, or plain arrays: U (d×m) and V (c×m), or W1 (m×d) and W2 (c×m).
 
-    Plain are U (d×m), V (c×m) and optionally b, offset, scale and output_bias, or W1 (m×d), W2 (c×m) and optionally b1
-    and b2 for inputs that are standardised already.
+    The first may have biases, offset and scale beside them, the others b1 and b2, for inputs that are standardised.
     """
     damaged = f"{path.name} is no readable .npz archive; write it with numpy.savez."
     names, arrays = npz_arrays(path, damaged, largest=LARGEST_FILE)
@@ -126,14 +121,8 @@ def state_network(source: str, tensors: Mapping[str, Array]) -> TwoLayerNetwork:
             f"{source} holds {count}; certnet reads networks with exactly two, a hidden one and an output."
         )
     hidden, output = (layers[name] for name in _order(source, {name: layers[name]["weight"] for name in layers}))
-    return assemble(
-        source,
-        U=hidden["weight"].T,
-        V=output["weight"],
-        hidden_bias=hidden.get("bias"),
-        output_bias=output.get("bias"),
-        **parts,
-    )
+    parts |= {"hidden_bias": hidden.get("bias"), "output_bias": output.get("bias")}
+    return assemble(source, U=hidden["weight"].T, V=output["weight"], **parts)
 
 
 def _by_layer(source: str, tensors: Mapping[str, Array]) -> dict[str, dict[str, Array]]:

@@ -51,12 +51,9 @@ def mlp_network(model: Any) -> tuple[ReluNetwork, str]:
 def network_from_torch(module: Any) -> ReluNetwork:
     """The network of a ``torch.nn.Sequential`` of Linear layers with one layer of ReLU, or what is a sum of ReLUs.
 
-    It is the function that the module has after ``module.eval()``. Flatten, Identity and Dropout change nothing there,
-    and BatchNorm1d with running statistics is affine; it is folded into its neighbours in float64. Weights become
-    float64, which is exact. Sequentials may be nested.
-
-    Args:
-        module: the Sequential. It is not changed, and may be on any device.
+    It is the function that the module, on any device, has after ``module.eval()``; the module is not changed. Flatten,
+    Identity and Dropout change nothing there, and BatchNorm1d with running statistics is affine; it is folded into its
+    neighbours in float64. Weights become float64, which is exact. Sequentials may be nested.
 
     Raises:
         InputError: another module, the first layer that certnet does not read, hooks or parametrisations, which change

@@ -13,7 +13,7 @@ from certificates.files import write_atomically
 from certificates.findings import figures
 from certnet.io.folding import Rounded, folded
 from certnet.io.output import writing
-from certnet.io.packed import Array, npz_arrays, unreadable
+from certnet.io.packed import Array, npz_arrays, reading
 from certnet.runtime.display import Result
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray, as_matrix, shown
@@ -97,7 +97,6 @@ class TwoLayerNetwork(Result):
         return names_of(self.columns, self.network.inputs)
 
     def to_dict(self) -> dict[str, Any]:
-        """Its sizes and names; ``arrays`` has the weights."""
         return {
             **figures(self.network, "inputs", "width", "outputs"),
             "standardised": self.scale is not None,
@@ -123,8 +122,7 @@ class TwoLayerNetwork(Result):
             InputError: X is not a finite matrix with d columns.
         """
         data = as_matrix("X", X, columns=self.network.inputs)
-        if self.offset is not None:
-            data = data - self.offset
+        data = data if self.offset is None else data - self.offset
         return data if self.scale is None else data / self.scale
 
     def predict(self, X: ArrayLike) -> FloatArray:
@@ -196,12 +194,16 @@ class TwoLayerNetwork(Result):
             output, bias = network.output[order], network.output_bias[order]
         return ReluNetwork(network.hidden, network.hidden_bias, output, bias).as_of(network)
 
+    @property
+    def members(self) -> dict[str, FloatArray]:
+        """U (d×m), V (c×m), both biases, and offset and scale where there are any."""
+        own = self.network
+        found = {"U": own.hidden.T, "V": own.output, "hidden_bias": own.hidden_bias, "output_bias": own.output_bias}
+        return found | {name: part for name in ("offset", "scale") if (part := getattr(self, name)) is not None}
+
     def arrays(self) -> dict[str, Array]:
         """What ``save`` writes, by name; U is d×m."""
-        own = self.network
-        arrays: dict[str, Any] = {"format": np.array(FORMAT), "version": np.array(VERSION)}
-        arrays |= {"U": own.hidden.T, "V": own.output, "hidden_bias": own.hidden_bias, "output_bias": own.output_bias}
-        arrays |= {name: part for name in ("offset", "scale") if (part := getattr(self, name)) is not None}
+        arrays: dict[str, Any] = {"format": np.array(FORMAT), "version": np.array(VERSION), **self.members}
         if self.classes is not None:
             arrays["classes"] = np.array(self.classes, dtype=np.str_)
         if self.columns is not None:
@@ -214,9 +216,8 @@ class TwoLayerNetwork(Result):
         Raises:
             InputError: the file cannot be written there.
         """
-        arrays: dict[str, Any] = self.arrays()
         with writing(path):
-            write_atomically(path, lambda stream: np.savez(stream, **arrays))
+            write_atomically(path, lambda stream: np.savez(stream, **self.arrays()))  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: str | Path) -> "TwoLayerNetwork":
@@ -226,10 +227,8 @@ class TwoLayerNetwork(Result):
             InputError: the file is missing, damaged, not a network, or holds numbers that are not finite.
         """
         damaged = f"{path} is damaged or not an .npz file; pass a file that TwoLayerNetwork.save wrote."
-        try:
+        with reading(path):
             arrays = npz_arrays(Path(path), damaged, largest=LARGEST_FILE)[1]
-        except OSError as error:
-            raise unreadable(path, error) from None
         return cls.stored(str(path), arrays)
 
     @classmethod
@@ -249,7 +248,15 @@ class TwoLayerNetwork(Result):
         if names is not None and (names.dtype.kind != "U" or names.ndim != 1):
             raise InputError(f"{source} holds class names that are not text; save the network again.")
         parts: dict[str, Any] = {name: arrays[name] for name in _MEMBERS if name in arrays}
-        columns = _columns(source, arrays["columns"]) if "columns" in arrays else None
+        columns = None
+        if "columns" in arrays:
+            from certnet.io.columns import Columns
+
+            try:
+                columns = Columns.from_json(json.loads(arrays["columns"].item()))
+            except (ValueError, TypeError, RecursionError):
+                said = f"{source} is damaged: its columns are no recipe of such; save the network again."
+                raise InputError(said) from None
         return assemble(source, **parts, classes=None if names is None else names.tolist(), columns=columns)
 
 
@@ -289,13 +296,3 @@ def assemble(
         return TwoLayerNetwork(network, **parts)
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
-
-
-def _columns(source: str, stored: Array) -> "Columns":
-    """The columns of the JSON text in a network's file."""
-    from certnet.io.columns import Columns
-
-    try:
-        return Columns.from_json(json.loads(stored.item()))
-    except (ValueError, TypeError, RecursionError):
-        raise InputError(f"{source} is damaged: its columns are no recipe of such; save the network again.") from None

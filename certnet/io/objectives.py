@@ -8,10 +8,10 @@ from typing import Any
 
 from certnet.io.given import Given, features, plain, targets
 from certnet.io.given_sklearn import given_of_sklearn
-from certnet.io.given_torch import TorchNetwork, is_decoupled
+from certnet.io.given_torch import TorchNetwork
 from certnet.io.load_network import read_network, state_network
 from certnet.io.network import TwoLayerNetwork
-from certnet.io.torch_terms import TorchLoss, decay_of, require_coupled
+from certnet.io.torch_terms import decay_of, require_coupled
 from certnet.io.torch_terms import torch_loss as read_torch_loss
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray, as_positive, shown
@@ -84,7 +84,25 @@ def objective_of(
         program = read.program(y, loss, gamma, weights, biases, ("free", "free"))
         return Given(read.network, program, "The objective was named in certnet's own terms.", notes=read.notes)
     terms = read_torch_loss(torch_loss, reduction=reduction, class_weight=class_weight)
-    return _in_torch_terms(read, y, terms, gamma, weight_decay, optimizer, sample_weight, biases)
+    Y = targets(terms.ours, y, read.network.outputs, read.classes)
+    omega, factor = terms.weights(Y, sample_weight), terms.factor(Y)
+    weighted = "" if sample_weight is None else " of the rows' losses times their weights"
+    theirs, default, notes = f"In PyTorch's terms: {terms}{weighted}", ("penalised", "penalised"), read.notes
+    if gamma is not None:
+        gamma = as_positive("gamma", gamma)
+        theirs += " + the decay that you named."
+    else:
+        if optimizer is None or isinstance(optimizer, str):
+            require_coupled(optimizer or "sgd")
+            decay = decay_of(weight_decay)
+        else:
+            decay, default = _of_optimizer(optimizer, read.module, weight_decay)
+        gamma = decay / factor
+        theirs += f" + weight_decay/2·(sum of squared parameters), weight_decay = {decay:.6g}."
+        if terms.reduction == "sum":
+            notes = (*notes, SUMMED)
+    program = read.program(y, terms.ours, gamma, omega, biases, default)
+    return Given(read.network, program, theirs, factor, terms.constant(Y, omega), notes)
 
 
 _WITHIN = {"Softmax": "cross-entropy", "LogSoftmax": "cross-entropy", "Sigmoid": "logistic"}
@@ -150,38 +168,6 @@ def _read(model: Any, X: Any, *, live: bool) -> _Read:
     return _Read(network, model.features(rows), model.classes, has_biases)
 
 
-def _in_torch_terms(
-    read: _Read,
-    y: Any,
-    loss: TorchLoss,
-    gamma: float | None,
-    weight_decay: float | None,
-    optimizer: Any,
-    sample_weight: Any,
-    biases: Biases,
-) -> Given:
-    Y = targets(loss.ours, y, read.network.outputs, read.classes)
-    omega, factor = loss.weights(Y, sample_weight), loss.factor(Y)
-    weighted = "" if sample_weight is None else " of the rows' losses times their weights"
-    theirs, default = f"In PyTorch's terms: {loss}{weighted}", ("penalised", "penalised")
-    notes = read.notes
-    if gamma is None:
-        if optimizer is None or isinstance(optimizer, str):
-            require_coupled(optimizer or "sgd")
-            decay = decay_of(weight_decay)
-        else:
-            decay, default = _of_optimizer(optimizer, read.module, weight_decay)
-        gamma = decay / factor
-        theirs += f" + weight_decay/2·(sum of squared parameters), weight_decay = {decay:.6g}."
-        if loss.reduction == "sum":
-            notes = (*notes, SUMMED)
-    else:
-        gamma = as_positive("gamma", gamma)
-        theirs += " + the decay that you named."
-    program = read.program(y, loss.ours, gamma, omega, biases, default)
-    return Given(read.network, program, theirs, factor, loss.constant(Y, omega), notes)
-
-
 def _of_optimizer(
     optimizer: Any, module: TorchNetwork | None, weight_decay: float | None
 ) -> tuple[float, tuple[str, str]]:
@@ -190,7 +176,9 @@ def _of_optimizer(
         raise InputError(
             f"optimizer must be a name, or with a live module its optimizer of torch.optim, not {shown(optimizer)}."
         )
-    require_coupled("AdamW" if is_decoupled(optimizer) else type(optimizer).__name__)
+    # An optimiser can take weight decay out of the gradient although its class need not.
+    apart = any(group.get("decoupled_weight_decay", False) for group in optimizer.param_groups)
+    require_coupled("AdamW" if apart else type(optimizer).__name__)
     decay, *biases = module.decays(optimizer)
     if weight_decay is not None and weight_decay != decay:
         raise InputError(f"The optimizer has weight_decay {decay:g}, not {weight_decay:g}; leave weight_decay out.")

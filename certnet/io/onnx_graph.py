@@ -41,10 +41,8 @@ def read_onnx(path: Path, *, output: str | None = None, shapes: Shapes | None = 
     outputs at the end, such as Softmax, is named in ``network.ending``; the network has the outputs before it.
 
     Args:
-        path: the file.
         output: the value that is meant as output, by default the graph's one output.
-        shapes: those of the inputs by name, whose entries are all one data point's, in this order; by default the graph
-            says that of its one input.
+        shapes: those of the inputs by name, whose entries are all one data point's; by default as the graph says.
     """
     model = decoded(path)
     if output is not None:

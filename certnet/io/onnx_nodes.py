@@ -76,9 +76,9 @@ def _quotient(values: Bounds, on_left: bool) -> Rounded:
 
 def _sum(node: Node, operands: Sequence[Operand]) -> Operand:
     """Signals and constants; those one by one, so that what they round is noticed."""
-    first, *signals = (operand for operand in operands if isinstance(operand, Signal))
+    first, *others = (operand for operand in operands if isinstance(operand, Signal))
     total = first
-    for signal in signals:
+    for signal in others:
         total = _combined(total, signal, 1.0)
     for operand in operands:
         if not isinstance(operand, Signal):
@@ -169,14 +169,10 @@ def _normalisation(node: Node, operands: Sequence[Operand]) -> Operand:
     return replace(signal, chain=signal.chain.affine(gain, shift))
 
 
-def _on_entries(change: Callable[[Node, Chain], Chain]) -> Operation:
+def _on_entries(change: Callable[[Node, Chain], Chain], node: Node, operands: Sequence[Operand]) -> Operand:
     """What acts on each entry, and takes its numbers from the attributes."""
-
-    def operation(node: Node, operands: Sequence[Operand]) -> Operand:
-        signal = signal_of(operands[0])
-        return replace(signal, chain=change(node, signal.chain))
-
-    return operation
+    signal = signal_of(operands[0])
+    return replace(signal, chain=change(node, signal.chain))
 
 
 def _prelu(node: Node, operands: Sequence[Operand]) -> Operand:
@@ -199,9 +195,8 @@ def _clip(node: Node, operands: Sequence[Operand]) -> Operand:
 
 def _extreme(sign: float, node: Node, operands: Sequence[Operand]) -> Operand:
     """The largest operand, or with sign −1 the smallest."""
-    signals = [operand for operand in operands if isinstance(operand, Signal)]
-    found = signals[0]
-    for other in signals[1:]:
+    found, *others = (operand for operand in operands if isinstance(operand, Signal))
+    for other in others:
         # max(a, b) = (a − b)₊ + b, and min(a, b) = a − (a − b)₊.
         difference = _combined(found, other, -1.0)
         above = replace(difference, chain=difference.chain.between(0.0, np.inf))
@@ -247,7 +242,7 @@ OPERATIONS: dict[str, Operation] = {
     **dict.fromkeys(MOVES, moved),
     **dict.fromkeys(LINEAR, linear),
     **dict.fromkeys(ENDS, _end),
-    "Abs": _on_entries(lambda _, chain: chain.leaky(-1.0)),
+    "Abs": partial(_on_entries, lambda _, chain: chain.leaky(-1.0)),
     "Add": _sum,
     "BatchNormalization": _normalisation,
     "Cast": _cast,
@@ -255,17 +250,18 @@ OPERATIONS: dict[str, Operation] = {
     "Div": partial(_elementwise, _quotient),
     "Dropout": _dropout,
     "Gemm": _gemm,
-    "HardSigmoid": _on_entries(
-        lambda node, chain: chain.affine(node.attributes["alpha"], node.attributes["beta"]).between(0.0, 1.0)
+    "HardSigmoid": partial(
+        _on_entries,
+        lambda node, chain: chain.affine(node.attributes["alpha"], node.attributes["beta"]).between(0.0, 1.0),
     ),
-    "LeakyRelu": _on_entries(lambda node, chain: chain.leaky(node.attributes["alpha"])),
+    "LeakyRelu": partial(_on_entries, lambda node, chain: chain.leaky(node.attributes["alpha"])),
     "MatMul": _matmul,
     "Max": partial(_extreme, 1.0),
     "Min": partial(_extreme, -1.0),
     "Mul": partial(_elementwise, lambda c, _: c),
-    "Neg": _on_entries(lambda _, chain: chain.affine(-1.0, 0.0)),
+    "Neg": partial(_on_entries, lambda _, chain: chain.affine(-1.0, 0.0)),
     "PRelu": _prelu,
-    "Relu": _on_entries(lambda _, chain: chain.between(0.0, np.inf)),
+    "Relu": partial(_on_entries, lambda _, chain: chain.between(0.0, np.inf)),
     "Sub": _difference,
     "Sum": _sum,
 }

@@ -31,12 +31,9 @@ class Node:
     """A node of a kind that its opset has, with the right numbers of inputs and outputs.
 
     Attributes:
-        proto: as the file holds it.
-        label: how complaints name it.
-        kind: its operator.
+        proto: as the file holds it; ``label`` is how complaints name it, and ``schema`` that of its operator.
         inputs: names, empty for one that is left out, none of these last.
         attributes: by name, with the opset's defaults; tensors are arrays and texts are strings.
-        schema, version: of its operator.
     """
 
     proto: Any

@@ -21,10 +21,8 @@ from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 from formulations.rounding import as_double
 
-LARGEST_SIGNAL = 2**24
-"""Most values that a node computes of one data point, or that it has as input."""
-_BATCH = 2**22
-"""Entries of the unit vectors that are evaluated at a time."""
+LARGEST_SIGNAL = 2**24  # Most values that a node computes of one data point, or that it has as input.
+_BATCH = 2**22  # Entries of the unit vectors that are evaluated at a time.
 
 
 class OtherNodeError(InputError):
@@ -50,10 +48,8 @@ class Ending:
 class Signal:
     """A tensor that depends on the input, at one data point.
 
-    Attributes:
-        chain: its entries.
-        places: at each place of the tensor, the number of an entry; each occurs once.
-        ending: the function that was applied last and that certnet reads at the end of a network only, or None.
+    ``places`` has at each place the number of an entry of the chain, each once. ``ending`` is the function that was
+    applied last and that certnet reads at the end of a network only, or None.
     """
 
     chain: Chain
@@ -199,11 +195,10 @@ def linear(node: Node, operands: Sequence[Operand]) -> Operand:
         units[np.arange(len(units)), start + np.arange(len(units))] = 1.0
         if whole:
             values = np.stack([node.run([unit.reshape(shape), *rest])[0] for unit in units])
-            weights[start : start + step] = values.reshape(len(units), -1)
-            continue
-        (values,) = node.run([units.reshape(-1, *shape[1:]), *rest])[:1]
-        if values.shape != (len(units), *zero.shape[1:]):
-            raise InputError("mixes data points")
+        else:
+            (values,) = node.run([units.reshape(-1, *shape[1:]), *rest])[:1]
+            if values.shape != (len(units), *zero.shape[1:]):
+                raise InputError("mixes data points")
         weights[start : start + step] = values.reshape(len(units), -1)
     # Means have weights 1/n, rounded once.
     inverse = ONE / Rounded(weights[weights != 0]) if node.kind in MEANS else ONE

@@ -14,15 +14,13 @@ from typing import Any
 import numpy as np
 
 from certnet.io.network import LARGEST_FILE
-from certnet.io.packed import Array, unreadable
+from certnet.io.packed import Array, reading
 from formulations import InputError
 from formulations.rounding import as_double
 
 EXTERNAL = 1
 """The place of numbers that stand in another file, as TensorProto numbers it."""
 _DAMAGE = (ValueError, TypeError, KeyError, OverflowError, MemoryError, NotImplementedError, AttributeError)
-_WIDENED = ("bfloat16",)
-"""Types that NumPy lacks and float32 contains."""
 _COMMON = {1: ("float_data", "<f4"), 7: ("int64_data", "<i8"), 11: ("double_data", "<f8")}
 """Where numbers of float32, int64 and float64 stand that are not raw, and their types for NumPy."""
 _LOADING = threading.Lock()
@@ -90,7 +88,7 @@ class Tensors:
         entries = {entry.key: entry.value for entry in tensor.external_data}
         place = PurePosixPath(entries.get("location", ""))
         file = self._path.parent / place
-        try:
+        with reading(file):
             inside = file.resolve().is_relative_to(self._path.parent.resolve()) and not place.is_absolute()
             if not inside or ".." in place.parts or "\\" in str(place) or not file.is_file():
                 raise InputError(
@@ -104,15 +102,13 @@ class Tensors:
             with file.open("rb") as stream:
                 stream.seek(start)
                 content = stream.read(length)
-        except OSError as error:
-            raise unreadable(file, error) from None
         return type(tensor)(dims=tensor.dims, data_type=tensor.data_type, raw_data=content)
 
 
 def plain(array: Array, name: str) -> Array:
     """Floating-point numbers as float64, and all else as it is; refused are those that float64 cannot hold."""
     kind = array.dtype.kind
-    if array.dtype.name in _WIDENED:
+    if array.dtype.name == "bfloat16":  # which NumPy lacks, and float32 contains
         array, kind = array.astype(np.float32), "f"
     if kind in "biuOUS":
         return array

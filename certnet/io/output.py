@@ -42,11 +42,7 @@ class OutputFolder:
 
     @classmethod
     def prepare(cls, path: Path, *, files: Sequence[str] = ()) -> "OutputFolder":
-        """Make the folder and write to it once, so that a long job cannot end without a place for its results.
-
-        Raises:
-            InputError: the folder cannot be made or written to, or a folder in it has the name of one of ``files``.
-        """
+        """Make the folder and write to it once, so that a long job cannot end without a place for its results."""
         for name in files:
             if (path / name).is_dir():
                 raise InputError(
@@ -68,11 +64,7 @@ class OutputFolder:
         return folder
 
     def write(self, writers: Mapping[str, Writer]) -> dict[str, Path]:
-        """Write every file, then switch to all of them at once; on a failure the files are as they were.
-
-        Raises:
-            InputError: a file cannot be written, for example on a full disk.
-        """
+        """Write every file, then switch to all of them at once; on a failure the files are as they were."""
         try:
             staging = self.path / f".certnet-{os.urandom(8).hex()}"
             staging.mkdir()
@@ -136,9 +128,6 @@ def output_folder(path: Path, *, files: Sequence[str], command: str | None = Non
 
     It is removed again if it was new and the work failed before anything was written. What killed runs left half done
     is completed or removed first.
-
-    Raises:
-        InputError: as ``OutputFolder.prepare``, another run holds the folder, or it keeps results of another command.
     """
     folder = OutputFolder.prepare(path, files=files)
     try:
@@ -147,8 +136,10 @@ def output_folder(path: Path, *, files: Sequence[str], command: str | None = Non
                 if _STAGING.fullmatch(entry.name) and entry.is_dir() and not entry.is_symlink():
                     with contextlib.suppress(OSError):
                         _settle(path, entry)
-            other = _command_of(path / "report.json")
-            if command is not None and other not in (None, command):
+            other: Any = command
+            with contextlib.suppress(InputError):
+                other = json_object(path / "report.json").get("command")
+            if command is not None and isinstance(other, str) and other != command:
                 raise InputError(f"{path} holds the results of certnet {other}; choose another --out.")
             yield folder
     except BaseException:
@@ -262,14 +253,6 @@ def _held(folder: Path) -> Iterator[None]:
                     break
                 raise InputError(f"Another run is writing to {folder}; wait for its end or choose another --out.")
         yield
-
-
-def _command_of(report: Path) -> str | None:
-    """The command that wrote this report; None if there is none, or none of certnet's."""
-    with contextlib.suppress(InputError):
-        found = json_object(report).get("command")
-        return found if isinstance(found, str) else None
-    return None
 
 
 def _to_disk(path: Path) -> None:

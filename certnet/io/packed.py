@@ -1,12 +1,13 @@
 """Bytes that gzip may have packed, NumPy archives and safetensors; nothing is ever unpickled or executed."""
 
+import contextlib
 import gzip
 import io
 import json
 import math
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,27 +33,27 @@ def ending(path: Path) -> str:
     return Path(path.name.lower().removesuffix(PACKED)).suffix
 
 
-def unreadable(path: Path | str, error: OSError) -> InputError:
-    """The sentence for a file that the system does not hand over."""
-    return InputError(f"{path} cannot be read: {error.strerror or error}; check the path.")
+@contextlib.contextmanager
+def reading(path: Path | str) -> Iterator[None]:
+    """Surrounds the reading of a file, and says so where the system does not hand it over."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}; check the path.") from None
 
 
 def read_bytes(path: Path, largest: int) -> bytes:
-    """The bytes of a file, unpacked where its name ends in ``.gz``.
-
-    Raises:
-        InputError: it cannot be read, holds more than ``largest`` bytes, or is no gzip file though its name says so.
-    """
-    try:
-        packed = path.suffix.lower() == PACKED
-        # A buffer is made as large as what is asked for.
-        asked = largest if packed else min(largest, path.stat().st_size)
-        with gzip.open(path) if packed else path.open("rb") as file:
-            content: bytes = file.read(asked + 1)
-    except (gzip.BadGzipFile, EOFError, zlib.error):
-        raise InputError(f"{path.name} is no gzip file or was cut off; pack it again, or give it unpacked.") from None
-    except OSError as error:
-        raise unreadable(path, error) from None
+    """The bytes of a file, unpacked where its name ends in ``.gz``."""
+    packed = path.suffix.lower() == PACKED
+    with reading(path):
+        try:
+            # A buffer is made as large as what is asked for.
+            asked = largest if packed else min(largest, path.stat().st_size)
+            with gzip.open(path) if packed else path.open("rb") as file:
+                content: bytes = file.read(asked + 1)
+        except (gzip.BadGzipFile, EOFError, zlib.error):
+            said = f"{path.name} is no gzip file or was cut off; pack it again, or give it unpacked."
+            raise InputError(said) from None
     if len(content) > largest:
         raise InputError(f"{path.name} holds more than {largest} bytes, which is the most that certnet reads of it.")
     return content
@@ -61,17 +62,9 @@ def read_bytes(path: Path, largest: int) -> bytes:
 def npz_arrays(
     path: Path, damaged: str, *, wanted: Callable[[str], bool] = lambda name: True, largest: float = math.inf
 ) -> tuple[tuple[str, ...], dict[str, Array]]:
-    """The names of all arrays of an ``.npz`` file, and those arrays that are wanted.
+    """The names of all arrays of an ``.npz`` file, and those arrays whose names are wanted.
 
-    Args:
-        path: the file.
-        damaged: the sentence for a file that is no such archive.
-        wanted: tells by its name whether an array is.
-        largest: bytes that the archive may unpack to.
-
-    Raises:
-        InputError: it is no archive, too large, or holds pickled objects.
-        OSError: it cannot be read.
+    ``damaged`` is the sentence for a file that is no such archive; it may unpack to ``largest`` bytes.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -104,11 +97,7 @@ _TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
 
 def safetensors(source: str, content: bytes) -> dict[str, Array]:
-    """The tensors in the bytes of a safetensors file; ``source`` is its name, for complaints.
-
-    Raises:
-        InputError: it is damaged, or a tensor holds other numbers than floating-point ones.
-    """
+    """The tensors in the bytes of a safetensors file; ``source`` is its name, for complaints."""
     from safetensors import SafetensorError, deserialize
 
     try:

@@ -28,7 +28,6 @@ class Query(Property):
     Attributes:
         network: its first outputs are the declared entries of hidden nodes and outputs.
         networks: as version 2.0 declares them; none for a file of version 1.0.
-        semantics: "real" or "float32".
         scores: how many outputs the networks have, before a function at the end of the one.
     """
 

@@ -12,7 +12,7 @@ from certificates.findings import SCHEMA
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.packed import json_object
 from certnet.runtime.display import Result
-from certnet.runtime.fields import number
+from certnet.runtime.fields import mapping, number
 from certnet.runtime.headline import Headline, headline
 from certnet.runtime.wording import NONE, figure, listed
 from formulations import InputError
@@ -47,7 +47,6 @@ class Run(Result):
     certificate: Path | None
 
     def to_dict(self) -> dict[str, Any]:
-        """The report."""
         return dict(self.report)
 
     def shown(self) -> dict[str, str]:
@@ -57,7 +56,6 @@ class Run(Result):
         return {"path": str(self.path), "command": self.command, **{k: v for k, v in known.items() if v != NONE}}
 
     def message(self) -> str:
-        """The headline."""
         return self.headline.text
 
     @property
@@ -72,7 +70,6 @@ class Run(Result):
 
     @property
     def headline(self) -> Headline:
-        """What the result means."""
         return headline(self.report)
 
     @property
@@ -84,9 +81,8 @@ class Run(Result):
         """
         from certnet.io.dataset import Recipe
 
-        data = self.report.get("data")
         try:
-            return Recipe.from_json(data.get("recipe") if isinstance(data, Mapping) else None)
+            return Recipe.from_json(mapping(self.report.get("data")).get("recipe"))
         except InputError:
             raise InputError(
                 f"{self.path / REPORT} does not say how its data were made; train again, or name {NETWORK} in it."
@@ -107,8 +103,7 @@ class Run(Result):
     def predict(self, rows: Any) -> dict[str, Sequence[Any]]:
         """Predictions of new rows: a dictionary of columns, as ``certnet predict`` prints them.
 
-        Args:
-            rows: path of a CSV, Parquet or ``.npz`` file, or a pandas ``DataFrame``; columns are found by name.
+        Rows are the path of a CSV, Parquet or ``.npz`` file, or a pandas ``DataFrame``; columns are found by name.
 
         Raises:
             InputError: the rows cannot be read, lack columns, or the run has no network.
@@ -148,7 +143,9 @@ def read_run(path: str | Path) -> Run:
         raise InputError(
             f"{folder} holds no {REPORT}, so it is no folder of a finished run; name one that certnet train made."
         )
-    report = _report(folder / REPORT)
+    report = json_object(folder / REPORT)
+    if not (report.get("schema") == SCHEMA and isinstance(report.get("command"), str)):
+        raise InputError(f"{folder / REPORT} is no report of certnet; name the folder of a run.")
     network = TwoLayerNetwork.load(folder / NETWORK) if report["command"] == "train" else None
     certificate = folder / CERTIFICATE
     return Run(folder, report, network, certificate if certificate.is_file() else None)
@@ -156,11 +153,7 @@ def read_run(path: str | Path) -> Run:
 
 @accepts(path=location)
 def read_runs(path: str | Path) -> tuple[Run, ...]:
-    """The run of a folder, or the runs of each weight decay where it holds a path, the largest weight decay first.
-
-    Raises:
-        InputError: as ``read_run``.
-    """
+    """The run of a folder, or of each weight decay where it holds a path, the largest first; errors as ``read_run``."""
     folder = find_run(path)
     inside = [] if folder is None or not (folder / TABLE).is_file() else _runs_in(folder)
     if not inside:
@@ -195,13 +188,6 @@ def certificates_in(path: Path) -> list[Path]:
     if not found:
         raise InputError(f"{path} holds no certificate, no file that ends in .cert; name the folder of a run.")
     return found
-
-
-def _report(path: Path) -> dict[str, Any]:
-    report = json_object(path)
-    if not (report.get("schema") == SCHEMA and isinstance(report.get("command"), str)):
-        raise InputError(f"{path} is no report of certnet; name the folder of a run.")
-    return report
 
 
 def _runs_in(folder: Path) -> list[Path]:

@@ -13,10 +13,8 @@ from formulations.network import ReluNetwork
 
 __all__ = ["SplitTree", "read_split_tree"]
 
-LARGEST_FILE = 1 << 24
-"""Bytes."""
-MOST_SIGNS = 1 << 25
-"""Leaves of a tree times neurons of the network: the search keeps a sign for each."""
+LARGEST_FILE = 1 << 24  # Bytes.
+MOST_SIGNS = 1 << 25  # Leaves of a tree times neurons of the network: the search keeps a sign for each.
 LEAF = -1
 
 Way = Sequence[tuple[int, int]]
@@ -47,15 +45,10 @@ class SplitTree:
         return sum(tree.count(LEAF) for tree in self.cases)
 
     def of(self, case: int) -> tuple[int, ...]:
-        """The tree of a case."""
         return self.cases[case if len(self.cases) > 1 else 0]
 
     def require_fitting(self, neurons: int, cases: int) -> None:
-        """Refuse a tree of another network or another property.
-
-        Raises:
-            InputError: saying what does not fit.
-        """
+        """Refuse a tree of another network or another property."""
         if len(self.cases) not in (1, cases):
             raise InputError(
                 f"there are trees for {len(self.cases)} cases, and the property has {cases}; give one each."
@@ -71,10 +64,6 @@ def read_split_tree(path: str | Path, network: ReluNetwork) -> SplitTree:
 
     A leaf is the list of its ``[neuron, sign]`` from the root on, where sign 1 says that the pre-activation is
     nonnegative, and −1 that it is at most 0. Leaves come in any order, but together they must be all of a tree.
-
-    Args:
-        path: the file.
-        network: whose neurons are split.
 
     Raises:
         InputError: the file cannot be read, is of another form or too large, or its leaves are no tree over the
@@ -101,11 +90,7 @@ def read_split_tree(path: str | Path, network: ReluNetwork) -> SplitTree:
 
 
 def _preorder(leaves: Sequence[Way], neurons: int) -> tuple[int, ...]:
-    """The vertices of the tree whose leaves these are.
-
-    Raises:
-        ValueError: saying what is missing or does not fit.
-    """
+    """The vertices of the tree whose leaves these are."""
     tree: list[int] = []
     stack = [(leaves, 0)]
     while stack:

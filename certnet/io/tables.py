@@ -14,7 +14,8 @@ from typing import Any
 from certnet.io.cells import plain_numbers
 from certnet.io.complaints import name_complaints, require_none
 from certnet.io.csv_text import read_csv
-from certnet.io.packed import unreadable
+from certnet.io.packed import reading
+from certnet.runtime.machine import needed
 from formulations import InputError
 from formulations._validation import FloatArray
 
@@ -78,7 +79,6 @@ class Table:
         return f"{self.name} {self.row} {self.lines[row]}"
 
     def rows(self, chosen: Sequence[int]) -> "Table":
-        """The table of these rows."""
         columns = tuple([cells[row] for row in chosen] for cells in self.columns)
         return replace(self, columns=columns, lines=[self.lines[row] for row in chosen])
 
@@ -92,13 +92,9 @@ class Table:
 
 
 def read_table(path: str | Path) -> Table:
-    """The table of a .csv, .tsv or .txt file, or of a .parquet file; other endings are read as CSV text.
-
-    Raises:
-        InputError: it is missing, or no table with a header and rows of equal length; all that is wrong at once.
-    """
+    """The table of a .csv, .tsv or .txt file, or of a .parquet file; other endings are read as CSV text."""
     path = Path(path)
-    try:
+    with reading(path):
         if path.is_dir():
             raise InputError(f"{path} is a folder; name a CSV or Parquet file in it.")
         if path.suffix.lower() in SHEETS:
@@ -106,16 +102,11 @@ def read_table(path: str | Path) -> Table:
         if path.suffix.lower() in PARQUET:
             return _read_parquet(path)
         return Table(path.name, *read_csv(path))
-    except OSError as error:
-        raise unreadable(path, error) from None
 
 
 def _read_parquet(path: Path) -> Table:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise InputError(f"{path.name} needs pyarrow; install certnet[tables], or export the table as CSV.") from None
+    otherwise = f"{path.name} needs pyarrow; install certnet[tables], or export the table as CSV."
+    pyarrow, parquet = needed("pyarrow", otherwise), needed("pyarrow.parquet", otherwise)
     path.stat()
     try:
         with parquet.ParquetFile(path) as file:
@@ -155,7 +146,8 @@ def _typed(name: str, names: Sequence[str], columns: Iterable[Iterable[Any]], li
 
 def _text(cell: Any) -> str:
     """What a cell of a typed table would be in a CSV file."""
-    if cell is None:
+    kind = type(cell).__name__
+    if cell is None or kind in ("NaTType", "NAType"):
         return ""
     if isinstance(cell, str):
         return cell.strip()
@@ -163,9 +155,6 @@ def _text(cell: Any) -> str:
         return str(cell)
     if isinstance(cell, float):
         return "" if math.isnan(cell) else repr(float(cell))
-    kind = type(cell).__name__
-    if kind in ("NaTType", "NAType"):
-        return ""
     if kind in ("Timestamp", "datetime", "date", "time"):
         return str(cell.isoformat())
     if kind in ("datetime64", "timedelta64"):  # of nanoseconds ``item`` would make numbers

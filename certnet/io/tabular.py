@@ -23,12 +23,9 @@ from formulations._validation import FloatArray, IntArray
 
 @dataclass(frozen=True, eq=False)
 class Tabular:
-    """A table of which the features wait for the choice of the training rows.
+    """A table of which the features wait for the choice of the training rows: ``draft`` holds the inputs.
 
-    Attributes:
-        data: everything else; its X has no columns.
-        draft: the inputs.
-        target: name of the target column.
+    All else is in ``data``, whose X has no columns; ``target`` is the name of that column.
     """
 
     data: DataSet
@@ -111,22 +108,21 @@ def tabular(table: Table, recipe: Recipe, task: Task | None, outputs: Outputs | 
 def _roles(table: Table, recipe: Recipe) -> tuple[str, str | None, list[str]]:
     """The names of target, weights and inputs."""
     columns = recipe.columns
-    named = {
-        "--target": [] if recipe.target is None else [recipe.target.strip()],
-        "--weight-column": [] if recipe.weight_column is None else [recipe.weight_column.strip()],
-        "--features": [*(recipe.features or ())],
-        "--drop": [*recipe.drop],
-        "--categorical": [*recipe.categorical],
+    target, weighing = (name and name.strip() for name in (recipe.target, recipe.weight_column))
+    named: dict[str, Sequence[str | None]] = {
+        "--target": [target],
+        "--weight-column": [weighing],
+        "--features": recipe.features or (),
+        "--drop": recipe.drop,
+        "--categorical": recipe.categorical,
     }
-    unknown = [name for given in named.values() for name in given if name not in table]
+    unknown = [name for given in named.values() for name in given if name is not None and name not in table]
     if unknown:
         columns_of = "no column" if len(unknown) == 1 else "no columns"
         raise InputError(
             f"{table.name} has {columns_of} {listed([repr(name) for name in unknown])}; its columns are "
             f"{listed(table.names, 20)}."
         )
-    weighing = named["--weight-column"][0] if named["--weight-column"] else None
-    target = named["--target"][0] if named["--target"] else None
     if target is None and columns is not None and columns.target is not None:
         target = columns.target
         if target not in table:

@@ -77,7 +77,15 @@ def coded(
     found = sorted(set(labels), key=_order)
     names, numbers, source = [class_name(label) for label in found], isinstance(found[0], float), parts[0][0]
     if outputs is None:
-        _require_trainable(names, numbers, len(labels), source)
+        if len(names) < 2:
+            advice = ", or --task regression, which reads quantities" if numbers else ""
+            raise InputError(f"{source} holds only one class, {names[0]!r}; at least two are needed{advice}.")
+        if len(names) > min(LARGEST_CLASSES, max(MOST_NUMBERED_CLASSES, len(labels) // ROWS_PER_CLASS)):
+            kind, advice = ("numbers", "train on them with --task regression")
+            if not numbers:
+                kind, advice = ("names", "name another --target")
+            held = f"{source} holds {len(names)} different {kind} in {len(labels)} rows"
+            raise InputError(f"{held}, too many for classes; {advice}.")
     elif outputs.names is not None:
         names = list(outputs.names)
     elif outputs.count is not None and numbers:
@@ -88,23 +96,6 @@ def coded(
             "rows with the number of their output, from 0."
         )
     return [_one_hot(part, names, source, outputs) for source, part in parts], tuple(names)
-
-
-def _require_trainable(names: Sequence[str], numbers: bool, rows: int, source: str) -> None:
-    if len(names) < 2:
-        advice = ", or --task regression, which reads quantities" if numbers else ""
-        raise InputError(f"{source} holds only one class, {names[0]!r}; at least two are needed{advice}.")
-    repeated = len(names) <= max(MOST_NUMBERED_CLASSES, rows // ROWS_PER_CLASS)
-    if repeated and len(names) <= LARGEST_CLASSES:
-        return
-    if numbers:
-        raise InputError(
-            f"{source} holds {len(names)} different numbers in {rows} rows, too many for classes; "
-            "train on them with --task regression."
-        )
-    raise InputError(
-        f"{source} holds {len(names)} different names in {rows} rows, too many for classes; name another --target."
-    )
 
 
 def _one_hot(labels: Sequence[Label], classes: Sequence[str], source: str, outputs: Outputs | None) -> FloatArray:

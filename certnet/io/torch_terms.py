@@ -71,6 +71,12 @@ class TorchLoss:
     positive_weight: float | None = None
     full: bool = False
 
+    def __post_init__(self) -> None:
+        if self.reduction not in ("mean", "sum"):
+            raise InputError(f"The reduction must be mean or sum, not {shown(self.reduction)}.")
+        if not (0 <= self.parameter < np.inf) or (self.name == "huber" and self.parameter == 0):
+            raise InputError(f"The {_PARAMETERS.get(self.name, 'parameter')} of {self.name} must be a positive number.")
+
     @property
     def ours(self) -> str:
         """The name of certnet's loss that it is a multiple of."""
@@ -130,15 +136,13 @@ def torch_loss(loss: Any, *, reduction: str = "mean", class_weight: Any = None) 
     name = _known(text)
     if colon and name not in _PARAMETERS:
         raise InputError(f"The loss {name} has no parameter; huber has delta and smooth_l1 has beta.")
-    number = 1.0
-    if colon:
-        try:
-            number = float(parameter)
-        except ValueError:
-            raise InputError(f"The loss {loss[:40]!r} has no number after the colon.") from None
+    try:
+        number = float(parameter) if colon else 1.0
+    except ValueError:
+        raise InputError(f"The loss {loss[:40]!r} has no number after the colon.") from None
     if name != "cross_entropy" and weight is not None:
         raise InputError(f"Class weights are those of cross_entropy; {name} has none.")
-    return _checked(TorchLoss(name, reduction, number, weight))
+    return TorchLoss(name, reduction, number, weight)
 
 
 def _of_module(loss: Any, class_weight: FloatArray | None) -> TorchLoss:
@@ -157,15 +161,13 @@ def _of_module(loss: Any, class_weight: FloatArray | None) -> TorchLoss:
     positive = getattr(loss, "pos_weight", None)
     if positive is not None and plain("pos_weight", positive).size != 1:
         raise InputError("pos_weight is taken for one output only; certnet weighs rows, not single outputs.")
-    return _checked(
-        TorchLoss(
-            name,
-            str(loss.reduction),
-            float(getattr(loss, _PARAMETERS.get(name, ""), 1.0)),
-            class_weight if own is None else _positive_vector("the loss's weight", own),
-            None if positive is None else float(plain("pos_weight", positive).reshape(-1)[0]),
-            bool(getattr(loss, "full", False)),
-        )
+    return TorchLoss(
+        name,
+        str(loss.reduction),
+        float(getattr(loss, _PARAMETERS.get(name, ""), 1.0)),
+        class_weight if own is None else _positive_vector("the loss's weight", own),
+        None if positive is None else float(plain("pos_weight", positive).reshape(-1)[0]),
+        bool(getattr(loss, "full", False)),
     )
 
 
@@ -179,14 +181,6 @@ def _known(text: str) -> str:
     if name not in _LOSSES:
         raise InputError(f"There is no loss {text[:40]!r} here; of PyTorch's certnet has {', '.join(_LOSSES)}.")
     return name
-
-
-def _checked(loss: TorchLoss) -> TorchLoss:
-    if loss.reduction not in ("mean", "sum"):
-        raise InputError(f"The reduction must be mean or sum, not {shown(loss.reduction)}.")
-    if not (0 <= loss.parameter < np.inf) or (loss.name == "huber" and loss.parameter == 0):
-        raise InputError(f"The {_PARAMETERS.get(loss.name, 'parameter')} of {loss.name} must be a positive number.")
-    return loss
 
 
 def _positive_vector(name: str, values: Any) -> FloatArray:
@@ -209,7 +203,6 @@ def require_coupled(optimizer: str) -> None:
 
 
 def decay_of(weight_decay: Any) -> float:
-    """λ."""
     if weight_decay is None or real_number(weight_decay) == 0:
         raise InputError(
             "Without weight decay the objective has no minimiser; name the weight_decay it was trained with, or gamma."

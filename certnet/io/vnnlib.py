@@ -65,7 +65,6 @@ def in_file(path: str | Path) -> Iterator[None]:
 
 
 def read_text(path: str | Path) -> str:
-    """The text of a property file."""
     source = Path(path)
     try:
         return read_bytes(source, LARGEST_FILE).decode("utf-8-sig")
@@ -75,12 +74,9 @@ def read_text(path: str | Path) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Stated:
-    """What a text states.
+    """What a text states: a disjunction of conjunctions of rows over so many inputs and outputs.
 
-    Attributes:
-        inputs, outputs: how many entries it declares.
-        formula: the disjunction of its conjunctions of rows.
-        networks: which version 2.0 declares.
+    The ``networks`` are those that version 2.0 declares.
     """
 
     inputs: int
@@ -109,7 +105,6 @@ class Stated:
 
 
 def stated(text: str) -> Stated:
-    """What a VNN-LIB text states."""
     declared: Declared = {"X": set(), "Y": set()}
     networks: tuple[Declaration, ...] = ()
     formula: list[Clause] = [[]]

@@ -10,7 +10,6 @@ in some places. Both are ruled out before a text reaches it.
 
 import functools
 import importlib
-import itertools
 import json
 import math
 import re
@@ -42,7 +41,6 @@ class Tensor:
     """A variable that a text declares.
 
     Attributes:
-        name: its own.
         kind: "input", "hidden" or "output".
         element: its element type, such as "real" or "float32".
         written: as the text has it, such as "Real".
@@ -61,7 +59,6 @@ class Tensor:
 
     @property
     def size(self) -> int:
-        """Entries."""
         return math.prod(self.shape)
 
 
@@ -95,7 +92,8 @@ def version_2(text: str, declared: Declared) -> tuple[tuple[Declaration, ...], I
             "this is VNN-LIB 2.0, which needs the vnnlib package; install it with pip install 'certnet[vnnlib]', or "
             "write version 1.0."
         ) from None
-    plain = without_comments(text)
+    # Lines stay where they were, so that complaints name the right one.
+    plain = re.sub(";.*", "", text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n"))
     _require_harmless(plain)
     capital = {name for _, name in _CAPITAL.findall(plain)}
     try:
@@ -107,11 +105,6 @@ def version_2(text: str, declared: Declared) -> tuple[tuple[Declaration, ...], I
     tensors = (tensor for network in networks for tensor in network.tensors)
     places = {tensor.name: ("X" if tensor.kind == "input" else "Y", tensor.start) for tensor in tensors}
     return networks, (_formula(assertion.expr, places) for assertion in query.assertions)
-
-
-def without_comments(text: str) -> str:
-    """The text with its lines where they were, so that complaints name the right one."""
-    return re.sub(";.*", "", text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def _require_harmless(text: str) -> None:
@@ -155,7 +148,7 @@ def _declarations(query: Any, declared: Declared, capital: set[str]) -> Iterator
     for network in query.networks:
         tensors = []
         parts = (("input", network.inputs), ("hidden", network.hidden), ("output", network.outputs))
-        for kind, found in itertools.chain.from_iterable(((kind, entry) for entry in part) for kind, part in parts):
+        for kind, found in ((kind, entry) for kind, part in parts for entry in part):
             letter = "X" if kind == "input" else "Y"
             element = TYPES.get(found.dtype.name)
             if element is None:

@@ -12,6 +12,7 @@ from certnet.runtime.fields import mapping
 from certnet.runtime.wording import PARTS
 from formulations import InputError
 from formulations._validation import FloatArray, as_matrix
+from formulations.network import ReluNetwork
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +28,6 @@ def confusion(result: Any, ax: "Axes | None" = None, *, part: str | None = None)
 
     Args:
         result: the object of a report of training on classes, or a square matrix of counts with a row for each class.
-        ax: axes to draw into, or None for a new figure.
         part: "test", "validation" or "train"; by default the first of these that there is.
 
     Raises:
@@ -63,11 +63,7 @@ def _of_part(result: Any, name: str, part: str | None) -> tuple[Any, str]:
 
 
 def counts_of(value: object) -> FloatArray:
-    """(c, c) a confusion matrix.
-
-    Raises:
-        InputError: it is none, or has too many classes.
-    """
+    """(c, c) a confusion matrix."""
     try:
         matrix = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
@@ -83,10 +79,9 @@ def counts_of(value: object) -> FloatArray:
 
 def _tinted(opacity: FloatArray, colour: str) -> FloatArray:
     """(…, 4) this colour with these opacities, so that the background shows through, whatever it is."""
-    from matplotlib.colors import to_rgb
+    from matplotlib.colors import to_rgba_array
 
-    rgb = np.broadcast_to(np.array(to_rgb(colour)), (*opacity.shape, 3))
-    return np.concatenate([rgb, opacity[..., None]], axis=-1)
+    return np.asarray(to_rgba_array(colour, opacity.ravel())).reshape(*opacity.shape, 4)
 
 
 def fitted(result: Any, ax: "Axes | None" = None, *, part: str | None = None) -> "Axes":
@@ -94,8 +89,7 @@ def fitted(result: Any, ax: "Axes | None" = None, *, part: str | None = None) ->
 
     Args:
         result: the object of a report of training on numbers, or pairs (target, prediction).
-        ax: axes to draw into, or None for a new figure.
-        part: "test", "validation" or "train"; by default the first of these that there is.
+        part: as of ``confusion``.
 
     Raises:
         InputError: there are no pairs.
@@ -111,18 +105,18 @@ def fitted(result: Any, ax: "Axes | None" = None, *, part: str | None = None) ->
 
 
 def activations(network: Any, X: ArrayLike, ax: "Axes | None" = None, *, order: ArrayLike | None = None) -> "Axes":
-    """Which neurons are active on which rows; at most some hundred rows, evenly chosen.
+    """Which neurons of a network are active on which rows; at most some hundred rows, evenly chosen.
 
     Args:
         network: a result of training, a ``TwoLayerNetwork`` or a ``ReluNetwork``.
         X: (n, d) features as the network takes them.
-        ax: axes to draw into, or None for a new figure.
         order: (n,) numbers to sort rows by, such as labels.
 
     Raises:
         InputError: X does not fit the network, or the network has no neurons.
     """
-    active = _before(network, X) > 0
+    relu, data = _taken(network, X)
+    active = data @ relu.hidden.T + relu.hidden_bias > 0
     if not active.size:
         raise InputError("There is nothing to plot: the network has no neurons, or there are no rows.")
     rows = np.arange(len(active)) if order is None else np.argsort(np.asarray(order), kind="stable")
@@ -137,20 +131,12 @@ def activations(network: Any, X: ArrayLike, ax: "Axes | None" = None, *, order: 
     return named(ax, x="neurons, by how often they are active", y=rows_are, title="Active neurons")
 
 
-def _relu(network: Any) -> Any:
-    """The ``ReluNetwork`` in what was given."""
-    own = getattr(network, "network", network)
-    if not hasattr(own, "hidden"):
+def _taken(network: Any, X: ArrayLike) -> tuple[ReluNetwork, FloatArray]:
+    """The network without what it does to features, and (n, d) what it takes of X."""
+    relu = getattr(network, "network", network)
+    if not isinstance(relu, ReluNetwork):
         raise InputError(f"This plot takes a network of certnet, not {type(network).__name__}.")
-    return own
-
-
-def _before(network: Any, X: ArrayLike) -> FloatArray:
-    """(n, m) what the neurons get."""
-    relu = _relu(network)
-    data = network.features(X) if hasattr(network, "features") else as_matrix("X", X, columns=relu.inputs)
-    before: FloatArray = data @ relu.hidden.T + relu.hidden_bias
-    return before
+    return relu, network.features(X) if hasattr(network, "features") else as_matrix("X", X, columns=relu.inputs)
 
 
 def decision_boundary(
@@ -165,11 +151,9 @@ def decision_boundary(
     """The classes that a network of two features gives the plane, with the rows in it.
 
     Args:
-        network: a result of training, a ``TwoLayerNetwork`` or a ``ReluNetwork``, of two features; one output is
-            positive for the second of two classes, else the largest output is the class.
+        network: as of ``activations``; one output is positive for the second of two classes.
         X: (n, 2) features as the network takes them.
         y: (n,) numbers of classes of the rows, or None.
-        ax: axes to draw into, or None for a new figure.
         classes, features: names.
 
     Raises:
@@ -178,7 +162,6 @@ def decision_boundary(
     data = as_matrix("X", X)
     if data.shape[1] != 2:
         raise InputError(f"A decision boundary is drawn for two features, and X has {data.shape[1]}.")
-    relu = _relu(network)
     labels = None if y is None else np.asarray(y)
     if labels is not None and (labels.shape != (len(data),) or labels.dtype.kind not in "iub"):
         raise InputError(f"y must be {len(data)} whole numbers, one for each row of X.")
@@ -186,8 +169,8 @@ def decision_boundary(
     room = np.where(high > low, 0.08 * (high - low), 1.0)
     sides = [np.linspace(low[k] - room[k], high[k] + room[k], GRID_POINTS) for k in (0, 1)]
     mesh = np.stack(np.meshgrid(*sides), axis=-1)
-    before = _before(network, mesh.reshape(-1, 2))
-    scores = np.maximum(before, 0.0) @ relu.output.T + relu.output_bias
+    relu, places = _taken(network, mesh.reshape(-1, 2))
+    scores = relu(places)
     count = max(scores.shape[1], 2)
     ax = axes(ax, size=(5.0, 4.2))
     ax.grid(False)
@@ -203,15 +186,14 @@ def decision_boundary(
         if lead.min() < 0 < lead.max():
             ax.contour(*sides, lead, levels=[0.0], colors=MUTED, linewidths=0.8)
     some = np.linspace(0, len(data) - 1, min(len(data), MOST_POINTS)).astype(int)
-    numbers_of = np.full(len(some), -1) if labels is None else labels[some]
-    for k in () if labels is None else range(count):
-        own = data[some][numbers_of == k]
-        name = name_of(k if classes is None or k >= len(classes) else classes[k])
-        style = {"marker": MARKERS[k % len(MARKERS)], "markersize": 4, "color": colours[k], "linestyle": "none"}
-        ax.plot(*own.T, label=name, markeredgewidth=0.4, **style)
     if labels is None:
         ax.plot(*data[some].T, linestyle="none", marker="o", markersize=3, color=MUTED)
-    elif count <= 8:
-        legend(ax, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    else:
+        for k in range(count):
+            name = name_of(k if classes is None or k >= len(classes) else classes[k])
+            look = {"marker": MARKERS[k % len(MARKERS)], "markersize": 4, "color": colours[k], "linestyle": "none"}
+            ax.plot(*data[some][labels[some] == k].T, label=name, markeredgewidth=0.4, **look)
+        if count <= 8:
+            legend(ax, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     x, y_name = ("feature 1", "feature 2") if features is None else (name_of(name) for name in features[:2])
     return named(ax, x=x, y=y_name, title="Decision boundary")

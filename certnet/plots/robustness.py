@@ -13,14 +13,10 @@ if TYPE_CHECKING:
 
 
 def accuracy(result: Any, ax: "Axes | None" = None) -> "Axes":
-    """Certified and attacked accuracy over the radius; the true accuracy lies between them.
-
-    Args:
-        result: of ``certnet.audit``, or the object of its report.
-        ax: axes to draw into, or None for a new figure.
+    """Certified and attacked accuracy of ``certnet.audit`` over the radius; the true accuracy lies between them.
 
     Raises:
-        InputError: it holds no radii.
+        InputError: the result holds no radii.
     """
     report = report_of(result)
     rows, clean = rows_of(report, "radii"), number(report.get("clean_accuracy"))
@@ -41,14 +37,10 @@ def accuracy(result: Any, ax: "Axes | None" = None) -> "Axes":
 
 
 def radii(result: Any, ax: "Axes | None" = None) -> "Axes":
-    """The certified and the attacked radius of each row, rows sorted; between the two is what is not known.
-
-    Args:
-        result: of ``certnet.audit``, or the object of its report.
-        ax: axes to draw into, or None for a new figure.
+    """The certified and the attacked radius of each row of ``certnet.audit``, sorted; what lies between is not known.
 
     Raises:
-        InputError: it holds no radii of rows.
+        InputError: the result holds no radii of rows.
     """
     report = report_of(result)
     found = report.get("inputs")

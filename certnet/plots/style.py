@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from certnet.runtime import fields
+from certnet.runtime.machine import needed
 from certnet.runtime.wording import cleaned
 from formulations import InputError
 from formulations._validation import FloatArray
@@ -19,25 +20,16 @@ INK, MUTED, GRID = "#1b1f24", "#5b6570", "#d5d9de"
 COLOURS = ("#0067a5", "#c2500a", "#00785a", "#8b4a9c", "#8a6d00", "#b3325e", "#3f6f8f", "#5c6b00")
 """Told apart with any colour vision, and at least 4:1 against white; the page replaces them where it is dark."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-FEW = 5
-"""Weight decays up to which each has a mark on the axis."""
-LARGEST = 1e100
-"""Size from which on numbers are not drawn: axes have to reach beyond them."""
-LABEL = 28
-"""Characters of a name in a plot."""
+FEW = 5  # Weight decays up to which each has a mark on the axis.
+LARGEST = 1e100  # Size from which on numbers are not drawn: axes have to reach beyond them.
+LABEL = 28  # Characters of a name in a plot.
 
 
 def axes(ax: "Axes | None", *, size: tuple[float, float] = (6.0, 3.4)) -> "Axes":
-    """These axes, or those of a new figure, prepared.
-
-    Raises:
-        InputError: matplotlib is not installed.
-    """
+    """These axes, or those of a new figure, prepared."""
     if ax is None:
-        try:
-            from matplotlib import pyplot
-        except ImportError:
-            raise InputError("Plots need matplotlib; install it with: pip install 'certnet[plots]'.") from None
+        needs = "Plots need matplotlib; install it with: pip install 'certnet[plots]'."
+        pyplot = needed("matplotlib.pyplot", needs)
         ax = pyplot.subplots(figsize=size, layout="constrained")[1]
     ax.spines[["top", "right"]].set_visible(False)
     for side in ("left", "bottom"):
@@ -77,11 +69,7 @@ def name_of(value: object, most: int = LABEL) -> str:
 
 
 def report_of(result: object) -> Mapping[str, Any]:
-    """The JSON object about a result; results have it as ``to_dict()``, and ``report.json`` holds it.
-
-    Raises:
-        InputError: it is neither.
-    """
+    """The JSON object about a result; results have it as ``to_dict()``, and ``report.json`` holds it."""
     if isinstance(result, Mapping):
         return result
     to_dict = getattr(result, "to_dict", None)
@@ -94,11 +82,7 @@ def report_of(result: object) -> Mapping[str, Any]:
 
 
 def rows_of(report: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    """The objects in the list ``name``; what is none is left out.
-
-    Raises:
-        InputError: there is none.
-    """
+    """The objects in the list ``name``; what is none is left out."""
     value = report.get(name)
     rows = [row for row in value if isinstance(row, Mapping)] if isinstance(value, Sequence) else []
     if not rows:
@@ -107,11 +91,7 @@ def rows_of(report: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
 
 
 def numbers(values: object, name: str) -> FloatArray:
-    """(n,) floats of a list, NaN where something else stands.
-
-    Raises:
-        InputError: no number is among them.
-    """
+    """(n,) floats of a list, NaN where something else stands."""
     listed = values if isinstance(values, Sequence | np.ndarray) and not isinstance(values, str) else []
     found = np.array([number(value) for value in listed], dtype=np.float64)
     if not np.isfinite(found).any():

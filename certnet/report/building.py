@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from certnet.runtime.machine import needed
 from certnet.runtime.version import __version__
 from formulations import InputError
 
@@ -28,10 +29,7 @@ def page(runs: "Sequence[Run | str | Path] | Run | str | Path", *, time_limit: f
     Raises:
         InputError: jinja2 or matplotlib is not installed, or a folder is no run.
     """
-    try:
-        import jinja2
-    except ImportError:
-        raise InputError("The page needs jinja2; install it with: pip install 'certnet[report]'.") from None
+    jinja2 = needed("jinja2", "The page needs jinja2; install it with: pip install 'certnet[report]'.")
     from certnet.io.runs import Run, read_runs
     from certnet.report.comparison import compared
     from certnet.report.content import view
@@ -43,19 +41,13 @@ def page(runs: "Sequence[Run | str | Path] | Run | str | Path", *, time_limit: f
         raise InputError(f"A page is about 1 to {MOST_RUNS} runs, not {len(every)}; name fewer.")
     found = [proved(run, time_limit=time_limit) for run in every]
     views = [view(one, f"r{number}") for number, one in enumerate(found, 1)]
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("certnet.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    known = {"loader": jinja2.PackageLoader("certnet.report"), "undefined": jinja2.StrictUndefined}
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, **known)
     environment.filters["options"] = _options
     comparison = compared(found, views) if len(found) > 1 else None
     title = views[0].name if len(views) == 1 else f"{len(views)} runs"
-    return environment.get_template("page.html").render(
-        title=title, views=views, comparison=comparison, version=__version__
-    )
+    template = environment.get_template("page.html")
+    return str(template.render(title=title, views=views, comparison=comparison, version=__version__))
 
 
 def _options(text: str) -> Any:

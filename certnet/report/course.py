@@ -6,7 +6,7 @@ from typing import Any
 from certnet import plots
 from certnet.report.proof import Proved
 from certnet.report.records import Section, Table, drawn
-from certnet.report.words import names, seconds, text
+from certnet.report.words import names, text
 from certnet.runtime.fields import MOST, entries, mapping, number
 from certnet.runtime.wording import NONE, PARTS, down, figure, first_of, listed, up
 
@@ -25,17 +25,14 @@ def course(one: Proved, key: str) -> Section:
             f"{down(number(report.get('lower_bound')))}. The shaded part is the gap."
         )
     caption = f"From the first network to the last bound; {ended}"
-    pictures = [
-        *drawn(lambda ax: plots.history(report, ax), f"{key}-history", "Bound and objective over time", caption)
-    ]
-    if chosen:
-        pictures += drawn(
-            lambda ax: plots.selection(chosen, ax),
-            f"{key}-selection",
-            "The choice of the weight decay",
-            f"The loss on {text(chosen.get('rows'), 20)} rows, of networks that had not learned them; "
-            f"γ = {figure(chosen.get('gamma'))} was chosen.",
-        )
+    pictures = drawn(lambda ax: plots.history(report, ax), f"{key}-history", "Bound and objective over time", caption)
+    pictures += drawn(
+        lambda ax: plots.selection(chosen, ax),
+        f"{key}-selection",
+        "The choice of the weight decay",
+        f"The loss on {text(chosen.get('rows'), 20)} rows, of networks that had not learned them; "
+        f"γ = {figure(chosen.get('gamma'))} was chosen.",
+    )
     pictures += drawn(
         lambda ax: plots.spectrum(report, ax),
         f"{key}-spectrum",
@@ -43,7 +40,7 @@ def course(one: Proved, key: str) -> Section:
         "Leading eigenvalues of the moment matrix over the largest one; few that stand apart from the rest are a "
         "network.",
     )
-    return Section("How it was found", facts=ways(report), pictures=tuple(pictures))
+    return Section("How it was found", facts=ways(report), pictures=pictures)
 
 
 def ways(report: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -92,8 +89,6 @@ def network_facts(report: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 def recipe_of(report: Mapping[str, Any]) -> Section:
     """Where the data came from, and what was done to them."""
     data = mapping(report.get("data"))
-    if not data:
-        return Section("")
     recipe, counts, classes = mapping(data.get("recipe")), mapping(data.get("rows")), names(data.get("classes"), ALL)
     features = names(data.get("features"), ALL)
     rows = ", ".join(f"{text(counts[part], 20)} {part}" for part in PARTS if number(counts.get(part)))
@@ -117,9 +112,9 @@ def environment(report: Mapping[str, Any]) -> Section:
     """With what it was computed, and where the time went."""
     versions, stages = mapping(report.get("versions")), mapping(report.get("stages"))
     facts = [(text(name, 40), text(versions[name], 60)) for name in [*versions][:20]]
-    facts += [("time", seconds(report.get("seconds")))] if number(report.get("seconds")) is not None else []
+    facts += [("time", f"{report['seconds']:.2f} s")] if number(report.get("seconds")) is not None else []
     # What took no time to speak of is left out.
     long = [name for name in [*stages][:30] if (number(stages[name]) or 0.0) >= 0.005]
-    rows = tuple((text(name, 60), seconds(stages[name])) for name in long)
+    rows = tuple((text(name, 60), f"{stages[name]:.2f} s") for name in long)
     tables = (Table("Time of each stage", ("stage", "time"), rows),) if rows else ()
     return Section("Environment", facts=tuple(facts), tables=tables)

@@ -30,10 +30,9 @@ class Proved:
     """A run as the page shows it.
 
     Attributes:
-        run: its folder.
         report: what ``report.json`` states, with the checker's verdict and figures in place of the stated ones.
-        certificate: the certificate of training, if there is one and it is proved.
-        check: what the checker found of one that could be read.
+        certificate: that of training, if there is one and it is proved; ``check`` is what was found of one that could
+            be read.
         remarks: sentences on what is not as the report states.
     """
 
@@ -96,13 +95,9 @@ def proved(run: "Run", *, time_limit: float | None = CHECKING) -> Proved:
         remark = f"The certificate proves nothing: {found.reason}."
         return Proved(run, _without(stated, found.reason, str(found.verdict)), None, found, (remark,))
     own = {name: number(getattr(found, name)) for name in ("objective", "lower_bound", "gap")}
-    differs = [name.replace("_", " ") for name, value in own.items() if _differ(value, number(stated.get(name)))]
-    remarks: tuple[str, ...] = ()
-    if differs or stated.get("verdict") != str(found.verdict):
-        what = ", ".join(["verdict"] * (stated.get("verdict") != str(found.verdict)) + differs)
-        remarks = (
-            f"report.json states another {what} than its certificate proves; shown is what the certificate proves.",
-        )
+    differs = ["verdict"] if stated.get("verdict") != str(found.verdict) else []
+    differs += [name.replace("_", " ") for name, value in own.items() if _differ(value, number(stated.get(name)))]
+    said = f"report.json states another {', '.join(differs)} than its certificate proves; shown is what the certificate"
     facts = {
         "verdict": str(found.verdict),
         "reason": found.reason,
@@ -114,7 +109,7 @@ def proved(run: "Run", *, time_limit: float | None = CHECKING) -> Proved:
         "width": int(certificate.U.shape[1]),
         "data": {**mapping(stated.get("data")), "fingerprint": certificate.data_fingerprint},
     }
-    return Proved(run, {**stated, **facts}, certificate, found, remarks)
+    return Proved(run, {**stated, **facts}, certificate, found, (f"{said} proves.",) if differs else ())
 
 
 def _without(stated: Mapping[str, Any], reason: str, verdict: str = "UNKNOWN") -> dict[str, Any]:

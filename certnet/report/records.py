@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from certificates import Certificate, Report
-from certnet.report.svg import SIZE, picture
+from certnet.report.svg import picture
 from formulations import InputError
 
 if TYPE_CHECKING:
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 WIDE = 6
 """Columns from which on a table stands alone."""
-NEEDS = "matplotlib"
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,6 @@ class Table:
 
     @property
     def wide(self) -> bool:
-        """It needs the width of the page."""
         return len(self.head) >= WIDE
 
 
@@ -46,8 +44,6 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of what is said about a run."""
-
     title: str
     facts: tuple[tuple[str, str], ...] = ()
     pictures: tuple[Picture, ...] = ()
@@ -56,7 +52,6 @@ class Section:
 
     @property
     def is_empty(self) -> bool:
-        """Nothing is known."""
         return not (self.facts or self.pictures or self.tables or self.sentences)
 
 
@@ -80,17 +75,11 @@ class View:
     remarks: tuple[str, ...]
 
 
-def drawn(
-    draw: "Callable[[Axes], Any]", key: str, title: str, caption: str, size: tuple[float, float] = SIZE
-) -> tuple[Picture, ...]:
-    """The picture, or nothing where there is nothing to draw.
-
-    Raises:
-        InputError: matplotlib is not installed.
-    """
+def drawn(draw: "Callable[[Axes], Any]", key: str, title: str, caption: str) -> tuple[Picture, ...]:
+    """The picture, or nothing where there is nothing to draw."""
     try:
-        return (Picture(picture(draw, key=key, title=title, description=caption, size=size), title, caption),)
+        return (Picture(picture(draw, key=key, title=title, description=caption), title, caption),)
     except InputError as error:
-        if NEEDS in str(error):
+        if "matplotlib" in str(error):
             raise
     return ()

@@ -1,4 +1,4 @@
-"""What an audit found."""
+"""What an audit found: accuracies within radii, and the inputs that lose their class first."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,6 @@ from certnet.runtime.wording import between, figure, share
 
 
 def robustness(report: Mapping[str, Any], key: str) -> Section:
-    """What an audit found."""
     if report.get("command") != "audit":
         return Section("")
     pictures = drawn(

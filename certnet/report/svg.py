@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from certnet.plots.style import COLOURS, GRID, INK, MUTED
-from formulations import InputError
+from certnet.runtime.machine import needed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,33 +27,18 @@ _LOCK = threading.Lock()
 """Matplotlib keeps how text is written in settings of the process."""
 
 
-def picture(
-    draw: Callable[["Axes"], object],
-    *,
-    key: str,
-    title: str,
-    description: str,
-    size: tuple[float, float] = SIZE,
-) -> str:
-    """The SVG of what ``draw`` draws, without its own title.
+def picture(draw: Callable[["Axes"], object], *, key: str, title: str, description: str) -> str:
+    """The SVG of what ``draw`` draws into the axes it gets, without its own title.
 
-    Args:
-        draw: gets the axes.
-        key: for the ids, different for each picture of a page.
-        title, description: what readers of screens say.
-        size: width and height; text has the size it has at ``SIZE``.
-
-    Raises:
-        InputError: matplotlib is not installed, or ``draw`` finds nothing to plot.
+    The ids in it begin with ``key``; title and description are for readers of screens, and text has the size it has at
+    ``SIZE``.
     """
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError("The page needs matplotlib; install it with: pip install 'certnet[report]'.") from None
+    mpl = needed("matplotlib", "The page needs matplotlib; install it with: pip install 'certnet[report]'.")
+    from matplotlib.figure import Figure
+
     stream = io.StringIO()
     with _LOCK, mpl.rc_context({**_TYPE, "svg.hashsalt": key}):
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=SIZE, layout="constrained")
         ax = figure.add_subplot()
         draw(ax)
         ax.set_title("")

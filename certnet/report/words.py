@@ -1,6 +1,6 @@
 """What a run folder says, made fit to be shown: everything in it is somebody else's text, of any type and size."""
 
-from certnet.runtime.fields import MOST, entries, number
+from certnet.runtime.fields import MOST, entries
 from certnet.runtime.wording import NONE, cleaned, figure
 
 TEXT = 400
@@ -16,12 +16,6 @@ def text(value: object, most: int = TEXT) -> str:
     if isinstance(value, float):
         return figure(value)
     return cleaned(str(value), most) if isinstance(value, str | int) else NONE
-
-
-def seconds(value: object) -> str:
-    """A time."""
-    found = number(value)
-    return NONE if found is None else f"{found:.2f} s"
 
 
 def names(value: object, most: int = MOST) -> list[str]:

@@ -44,15 +44,10 @@ def abandonable(
     patience: float = PATIENCE,
     interrupt: Callable[[], None] | None = None,
 ) -> T:
-    """What ``work`` returns or raises, if it ends within ``seconds``.
+    """What ``work`` returns or raises, if it ends within ``seconds``; it runs in a thread and a copy of the context.
 
-    Ctrl-C becomes a KeyboardInterrupt inside the work, which has ``patience`` seconds to return in good order.
-
-    Args:
-        work: runs in a thread of its own, in a copy of the caller's context.
-        seconds: limit, or None.
-        patience: seconds, cut short by what is left of ``seconds``.
-        interrupt: called at Ctrl-C instead, for work in a library that hears of it in another way.
+    Ctrl-C becomes a KeyboardInterrupt inside the work, which has ``patience`` seconds to return in good order, but no
+    more than is left of ``seconds``. ``interrupt`` is called instead, for work that hears of Ctrl-C in another way.
 
     Raises:
         OutOfTimeError: it did not end in time.
@@ -122,7 +117,6 @@ class _Runner(Generic[T]):
         return True
 
     def result(self) -> T:
-        """The outcome of work that has ended."""
         if self._outcome:
             return self._outcome[0]
         raise self._error

@@ -7,7 +7,7 @@ is summed in one order, and a job ends with the same numbers up to the rounding 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, TypeVar
 
 from certnet.runtime.numerics import cores
@@ -31,7 +31,6 @@ def side_by_side(work: Callable[..., T], *arguments: Iterable[Any], executor: Ex
 
     Args:
         work: lets other threads run, and changes nothing. For executors in other processes a function of a module.
-        arguments: of each block.
         executor: where blocks are worked on; None: in as many threads as there are ``cores``.
     """
     tasks = deque(zip(*arguments, strict=True))
@@ -42,8 +41,10 @@ def side_by_side(work: Callable[..., T], *arguments: Iterable[Any], executor: Ex
         ahead: deque[tuple[tuple[Any, ...], Future[T] | None]] = deque()
         while tasks or ahead:
             while tasks and len(ahead) < AHEAD:
-                task = tasks.popleft()
-                ahead.append((task, _begun(pool, work, task)))
+                task, future = tasks.popleft(), None
+                with suppress(RuntimeError):  # of an executor that is broken
+                    future = pool.submit(work, *task)
+                ahead.append((task, future))
             task, future = ahead.popleft()
             try:
                 found = work(*task) if future is None else future.result()
@@ -52,11 +53,3 @@ def side_by_side(work: Callable[..., T], *arguments: Iterable[Any], executor: Ex
                     raise
                 found = work(*task)
             yield found
-
-
-def _begun(pool: Executor, work: Callable[..., T], task: tuple[Any, ...]) -> "Future[T] | None":
-    """None where the executor is broken."""
-    try:
-        return pool.submit(work, *task)
-    except RuntimeError:
-        return None

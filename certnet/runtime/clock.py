@@ -80,14 +80,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Moment:
-    """What was known at a time of a job.
-
-    Attributes:
-        seconds: since the job began.
-        stage: what ran.
-        objective: the best so far, None before the first network.
-        lower_bound: the best so far, repaired; the checker has not seen each of them. None before the first.
-    """
+    """What was known at a time of a job, as in ``Event``; the checker has not seen each of the bounds."""
 
     seconds: float
     stage: str
@@ -95,7 +88,6 @@ class Moment:
     lower_bound: float | None
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON object."""
         return asdict(self)
 
 
@@ -150,8 +142,17 @@ class Clock:
         """
         figures = {name: figure for name, figure in figures.items() if figure is not None}
         seconds = self.seconds
+        best: dict[str, float] = {name: figures[name] for name in ("objective", "lower_bound") if name in figures}
         with self._lock:
-            self._remember(stage, seconds, figures)
+            if self._last | best != self._last:
+                # A moment that says nothing new is no part of the history.
+                self._last |= best
+                self._latest = Moment(seconds, stage, self._last.get("objective"), self._last.get("lower_bound"))
+                if self._moments % self._stride == 0:
+                    self._kept.append(self._latest)
+                self._moments += 1
+                if len(self._kept) >= MOMENTS:
+                    self._kept, self._stride = self._kept[::2], 2 * self._stride
             figures |= self._last
         try:
             announce(Event(stage, seconds, time_left=self.left(), **figures), self._progress)
@@ -170,16 +171,3 @@ class Clock:
         with self._lock:
             latest = self._latest
             return tuple(self._kept) if latest is None or latest in self._kept[-1:] else (*self._kept, latest)
-
-    def _remember(self, stage: str, seconds: float, figures: dict[str, Any]) -> None:
-        """Note the best figures; a moment that says nothing new is no part of the history."""
-        before = dict(self._last)
-        self._last.update({name: figures[name] for name in ("objective", "lower_bound") if name in figures})
-        if self._last == before:
-            return
-        self._latest = Moment(seconds, stage, self._last.get("objective"), self._last.get("lower_bound"))
-        if self._moments % self._stride == 0:
-            self._kept.append(self._latest)
-        self._moments += 1
-        if len(self._kept) >= MOMENTS:
-            self._kept, self._stride = self._kept[::2], 2 * self._stride

@@ -1,6 +1,6 @@
 """How results of jobs show themselves: from the JSON object about them, by one table of figures; and such tables."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from certificates.findings import figures, strict
@@ -15,28 +15,15 @@ LONGEST = 60
 Show = Callable[[Any], str]
 
 
-def _count(value: Sequence[object]) -> str:
-    return str(len(value))
-
-
 def _plain(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _accuracies(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Certified to attacked accuracy by radius."""
-    return "; ".join(f"{row['radius']:g}: {between(row)}" for row in rows)
-
-
-def _proved(rows: Sequence[Mapping[str, Any]]) -> str:
-    return f"{sum(row['verdict'] == 'PROVED' for row in rows)} of {len(rows)}"
 
 
 SHOWN: dict[str, tuple[str, Show]] = {
     "verdict": ("verdict", str),
     "result": ("result", str),
     "direction": ("as the input grows, the output", str),
-    "results": ("proved", _proved),
+    "results": ("proved", lambda rows: f"{sum(row['verdict'] == 'PROVED' for row in rows)} of {len(rows)}"),
     "objective": ("objective", up),
     "lower_bound": ("lower bound", down),
     "gap": ("gap", percent),
@@ -48,21 +35,21 @@ SHOWN: dict[str, tuple[str, Show]] = {
     "certified_radius": ("certified radius", down),
     "attacked_radius": ("attacked radius", up),
     "clean_accuracy": ("clean accuracy", lambda value: share(value, at_least=True)),
-    "radii": ("accuracy within", _accuracies),
+    "radii": ("accuracy within", lambda rows: "; ".join(f"{row['radius']:g}: {between(row)}" for row in rows)),
     "quantity": ("of each", str),
     "worst": ("furthest apart", up),
     "root_mean_square": ("root mean square apart", up),
     "decided": ("rows with one class", _plain),
     "gamma": ("γ", _plain),
-    "gammas": ("weight decays", _count),
+    "gammas": ("weight decays", lambda value: str(len(value))),
     "losses": ("least validation loss", lambda value: _plain(min(value, default=None))),
     "loss": ("loss", str),
-    "inputs": ("inputs", lambda value: _count(value["certified_radius"]) if isinstance(value, Mapping) else str(value)),
+    "inputs": ("inputs", lambda value: str(len(value["certified_radius"]) if isinstance(value, Mapping) else value)),
     "outputs": ("outputs", str),
     "width": ("neurons", str),
     "rank": ("rank", str),
     "rows": ("rows", str),
-    "classes": ("classes", lambda value: _count(value)),
+    "classes": ("classes", lambda value: str(len(value))),
     "seconds": ("seconds", _plain),
 }
 """The figures that are shown, by their names in JSON objects, with the words for them."""
@@ -131,5 +118,4 @@ class Result:
         return f"<div>{said}<table>{title}<tbody>{rows}</tbody></table></div>"
 
     def __rich__(self) -> "Table":
-        """For ``rich.print``."""
         return figures_table(self.message() or type(self).__name__, self.shown().items())

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from certnet.runtime.fields import number
+from certnet.runtime.fields import mapping, number
 from certnet.runtime.wording import bounds, down, percent, share, up
 
 Level = Literal["strong", "weak", "open", "refuted"]
@@ -22,12 +22,9 @@ FOUND_SHARE = 1e-3  # A network that is better by less than this share is not sp
 
 @dataclass(frozen=True)
 class Headline:
-    """A sentence or two, and how good the news is.
+    """A sentence or two in plain text, and how good the news is.
 
-    Attributes:
-        text: plain text.
-        level: "strong" (proved, and tells much), "weak" (proved, and leaves much open), "open" (undecided) or
-            "refuted".
+    That is "strong" (proved, and tells much), "weak" (proved, and leaves much open), "open" (undecided) or "refuted".
     """
 
     text: str
@@ -84,12 +81,9 @@ def _optimality(report: Mapping[str, Any]) -> Headline:
     objective, bound, gap = (number(report.get(name)) for name in ("objective", "lower_bound", "gap"))
     if report["verdict"] != "PROVED" or objective is None or bound is None or gap is None or objective <= 0:
         return _training(report)
-    known = [objective, number(report.get("balanced_objective"))]
-    trained, neuron = report.get("trained"), report.get("neuron")
-    known.append(None if trained is None else number(trained.get("objective")))
-    decrease = None if neuron is None else number(neuron.get("decrease"))
-    known.append(None if decrease is None else objective - decrease)
-    best = min(value for value in known if value is not None)
+    decrease = number(mapping(report.get("neuron")).get("decrease")) or 0.0
+    others = number(report.get("balanced_objective")), number(mapping(report.get("trained")).get("objective"))
+    best = min(value for value in (objective, objective - decrease, *others) if value is not None)
     found = (objective - best) / objective
     if not found > FOUND_SHARE:
         return _training(report)

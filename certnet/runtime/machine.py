@@ -29,6 +29,16 @@ def version(package: str) -> str | None:
         return None
 
 
+def needed(module: str, otherwise: str) -> Any:
+    """A module of an optional package; where it is missing an InputError says this instead."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        from formulations import InputError  # brings NumPy, which --help does without
+
+        raise InputError(otherwise) from None
+
+
 def versions(packages: tuple[str, ...] = ("numpy", "scipy")) -> dict[str, str | None]:
     """Versions of certnet, Python and distributions, without importing any of these."""
     installed = {package: version(package) for package in packages}
@@ -39,8 +49,8 @@ def blas() -> list[dict[str, Any]]:
     """The linear algebra and threading libraries in use, with their numbers of threads."""
     import numpy  # noqa: F401 - loads the libraries that are to be listed
     import scipy.linalg  # noqa: F401
+    from threadpoolctl import threadpool_info
 
-    threadpool_info = importlib.import_module("threadpoolctl").threadpool_info
     keys = ("internal_api", "version", "num_threads", "threading_layer", "architecture")
     return [{key: library.get(key) for key in keys} for library in threadpool_info()]
 

@@ -31,12 +31,7 @@ OURS = ("certnet", "certificates", "formulations")
 
 
 def public(**kinds: Kind) -> Callable[[Function], Function]:
-    """``accepts``, which knows of itself arguments that are named as in ``NAMED``, or annotated as in ``ANNOTATED``
-    or with a class of ours.
-
-    Args:
-        kinds: of other arguments, or instead.
-    """
+    """``accepts``, which knows arguments named in ``NAMED``, and others by ``ANNOTATED`` or as classes of ours."""
 
     def decorate(function: Function) -> Function:
         known = {name: kind for name, one in inspect.signature(function).parameters.items() if (kind := _kind(one))}

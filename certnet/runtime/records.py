@@ -8,10 +8,10 @@ import msgspec
 T = TypeVar("T")
 
 
-def to_json(record: Any) -> Any:
+def to_json(record: Any) -> dict[str, Any]:
     """The JSON object of a dataclass, with lists for tuples."""
     # By ``asdict``, as msgspec writes no field that it read nothing for.
-    return msgspec.json.decode(msgspec.json.encode(asdict(record)))
+    return msgspec.json.decode(msgspec.json.encode(asdict(record)), type=dict[str, Any])
 
 
 def of_json(kind: type[T], value: object) -> T:

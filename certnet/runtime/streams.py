@@ -53,46 +53,36 @@ def guarded_stderr() -> Iterator[None]:
 
 
 class Guarded(io.TextIOBase):
-    """Passes text on to a stream, and falls silent for good when that fails. Without a stream it is silent."""
+    """Passes text on to a stream while that is possible; falls silent for good where it fails, or without one."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write if that is possible; the whole length in any case."""
         self._try("write", text)
         return len(text)
 
     def flush(self) -> None:
-        """Flush if that is possible."""
         self._try("flush")
 
     def isatty(self) -> bool:
-        """Whether somebody watches."""
         return bool(self._try("isatty"))
 
     def fileno(self) -> int:
-        """As of the stream.
-
-        Raises:
-            OSError: there is none.
-        """
         return super().fileno() if self._stream is None else self._stream.fileno()
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """As of the stream."""
         return getattr(self._stream, "encoding", None) or "utf-8"
 
     def _try(self, name: str, *arguments: str) -> Any:
-        if self._stream is None:
-            return None
-        try:
-            return getattr(self._stream, name)(*arguments)
-        except (OSError, ValueError):  # ValueError: it is closed
-            silence(self._stream)
-            self._stream = None
-            return None
+        if self._stream is not None:
+            try:
+                return getattr(self._stream, name)(*arguments)
+            except (OSError, ValueError):  # ValueError: it is closed
+                silence(self._stream)
+                self._stream = None
+        return None
 
 
 def silence(stream: TextIO) -> None:

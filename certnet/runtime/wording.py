@@ -110,11 +110,8 @@ def bounds(report: Mapping[str, Any]) -> tuple[str, str, str]:
     above, below = up(objective, digits), down(bound, digits)
     if gap is None or NONE in (above, below) or not Decimal(above):
         return above, below, percent(gap)
-    return (
-        above,
-        below,
-        percent(_UP.divide(_UP.subtract(Decimal(above), Decimal(below)), max(Decimal(above), Decimal(SMALLEST)))),
-    )
+    difference = _UP.subtract(Decimal(above), Decimal(below))
+    return above, below, percent(_UP.divide(difference, max(Decimal(above), Decimal(SMALLEST))))
 
 
 def _rounded(value: float | None, rounding: str, digits: int) -> str:
