@@ -127,11 +127,7 @@ def _files(given: str) -> list[Path]:
 def _examine(
     path: Path, data: str | None, networks: Sequence[str], property_file: str | None, how: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Check one certificate; the object that the command prints.
-
-    Raises:
-        InputError: the file is no readable certificate, or is about other data, or another network or property.
-    """
+    """Check one certificate, which has to be about the data, networks and property that are named; its JSON object."""
     from certnet.cli.agreement import compare_data, compare_network, compare_property
 
     certificate = read_certificate(path)

@@ -29,22 +29,14 @@ def _shell() -> str:
 
 
 def script(program: "click.Command") -> str:
-    """What makes the user's shell complete.
-
-    Raises:
-        InputError: there is none for this shell.
-    """
+    """What makes the user's shell complete."""
     shell = _shell()
     source = SHELLS[shell][0](program, {}, "certnet", "_CERTNET_COMPLETE").source()
     return f"autoload -Uz compinit && compinit\n{source}" if shell == "zsh" else source
 
 
 def install(program: "click.Command") -> str:
-    """Write the script to a file in the home folder that the shell reads from now on; says which ones they are.
-
-    Raises:
-        InputError: there is none for this shell, or the files cannot be written.
-    """
+    """Write the script to a file in the home folder that the shell reads from now on; says which ones they are."""
     shell = _shell()
     place, start = Path.home() / f".certnet-completion.{shell}", Path.home() / SHELLS[shell][1]
     line = f"source {shlex.quote(str(place))}"

@@ -49,7 +49,8 @@ def export(
         "metadata": about,
         "results": results,
     }
-    print_result(report, [*lines, *meanings(about)], as_json=json)
+    lines += [f"{name:<9}{about[name]}" for name in ("features", "classes", "scores") if name in about]
+    print_result(report, lines, as_json=json)
     return Exit.OK
 
 
@@ -76,9 +77,3 @@ def _scores(loss: str, classes: bool, binary: bool) -> str:
         return f"positive for the second class{also}"
     also = "; their softmax are the probabilities" if loss == "cross-entropy" else ""
     return f"one for each class, the largest wins{also}"
-
-
-def meanings(about: dict[str, str]) -> list[str]:
-    """What goes in and what comes out, in lines."""
-    names = [f"{name:<9}{about[name]}" for name in ("features", "classes") if name in about]
-    return [*names, f"scores   {about['scores']}"]

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from certnet.cli.limits import seconds_or_none
+from certnet.cli.parsing import written
 from certnet.io.builtin import BUILT_IN
 from certnet.jobs.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from formulations import InputError
@@ -66,11 +67,7 @@ def _absolute(source: str) -> str:
 
 
 def resumed(options: SimpleNamespace, given: Collection[str]) -> SimpleNamespace:
-    """The options of the checkpoint in the folder ``options.resume``, with those that are ``given`` now and may change.
-
-    Raises:
-        InputError: no readable checkpoint, or an option that contradicts it.
-    """
+    """The options of the checkpoint in the folder ``options.resume``, with what is ``given`` now and may change."""
     folder = options.resume
     checkpoint = read_checkpoint(Path(folder) / CHECKPOINT)
     stored = {name: checkpoint.about.get(name) for name in STORED}
@@ -87,10 +84,8 @@ def resumed(options: SimpleNamespace, given: Collection[str]) -> SimpleNamespace
         if name == "out":
             now, before = (str(Path(path).resolve()) for path in (now, folder))
         if (_absolute(now) != stored["source"]) if name == "data" else (now != before):
-            option = "DATA" if name == "data" else f"--{name.replace('_', '-')}"
-            made = (
-                f"with {'the default' if before is None else before}" if not isinstance(before, bool) else "without it"
-            )
+            option = "DATA" if name == "data" else written(name)
+            made = "without it" if isinstance(before, bool) else f"with {'the default' if before is None else before}"
             raise InputError(
                 f"{option} was given, but the checkpoint was made {made}; leave it out, or train anew without --resume."
             )

@@ -150,11 +150,7 @@ class Bracket:
         return around(self.x, radius, self.norm, self.moving)
 
     def cases(self, radius: float) -> tuple[UnsafeCase, ...]:
-        """What would be unsafe within a radius.
-
-        Raises:
-            InputError: a norm, radius or label that does not exist, or an input of another size.
-        """
+        """What would be unsafe within a radius."""
         return keeps_class(self.network, self.region(radius), (self.label, *self.tied))
 
     def decide(self, radius: float, time_limit: float | None) -> Verdict:
