@@ -47,9 +47,7 @@ def audit(
         option(help="Rows to audit: by default test, or all of data that NETWORK's run was not trained on."),
     ] = None,
     limit: Annotated[int | None, option(least=1, help="The first so many of these rows; all by default.")] = None,
-    certified_radii: Annotated[
-        bool, option("--certified-radii", help="Search for the largest certified radius of each input too.")
-    ] = False,
+    certified_radii: Annotated[bool, option(help="Search for the largest certified radius of each input too.")] = False,
     certificates: Annotated[
         str | None, option(metavar="FOLDER", help="Where the proof of each input and radius is written.")
     ] = None,
@@ -64,7 +62,7 @@ def audit(
     workers: common.Workers = 1,
     scheduler: common.Scheduler = None,
     out: Annotated[str | None, common.out_folder("runs/audit/NETWORK-DATA")] = None,
-    fresh: Annotated[bool, option("--fresh", help="Start anew, also where a journal is in the folder.")] = False,
+    fresh: Annotated[bool, option(help="Start anew, also where a journal is in the folder.")] = False,
     shown: common.Shown,
 ) -> int:
     """Certified and attacked accuracy of NETWORK on DATA; goes on where the same audit was cut short."""

@@ -1,11 +1,13 @@
-"""``certnet show`` and ``certnet compare``: what runs left behind, read again."""
+"""``certnet show``, ``compare`` and ``report``: what runs left behind, read again."""
 
 import shlex
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from certnet.cli.options import Json, Runs, run_names
-from certnet.cli.parsing import argument
+from certnet.cli.parsing import argument, option
+from formulations import InputError
 
 LINE = 1000
 """Most characters of a line of the comparison where no terminal shows it: as if it were not folded."""
@@ -42,7 +44,6 @@ def _told(run: "Run") -> list[str]:
 
     from certnet.cli.show import first_line, text_of
     from certnet.runtime.wording import printable
-    from formulations import InputError
 
     try:
         lines = [first_line(run.report), *text_of(_table(run))]
@@ -87,7 +88,6 @@ def compare(runs: Runs, json: Json = False) -> int:
     from certnet.report.comparison import BEST, best_of, differences, in_words, row_of
     from certnet.report.records import Table
     from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS
-    from formulations import InputError
 
     found = [one for run in runs for one in read_runs(run)]
     odd = next((run for run in found if run.command != "train"), None)
@@ -112,4 +112,38 @@ def compare(runs: Runs, json: Json = False) -> int:
         table.box, table.show_edge, table.pad_edge = None, False, False
         lines += [*text_of(table, LINE), *sentences]
     print_result(report, lines, as_json=json)
+    return Exit.OK
+
+
+def report(
+    runs: Runs,
+    html: Annotated[
+        str | None, option(metavar="FILE", help="The page, complete in itself: no request, no script.")
+    ] = None,
+    time_limit: Annotated[float, option(help="Seconds for proving each certificate again; 0 for no limit.")] = 60.0,
+    json: Json = False,
+) -> int:
+    """Make one page of runs of train, optimality and audit; their certificates are proved again for it."""
+    from rich.filesize import decimal
+
+    from certnet.cli.limits import seconds_or_none
+    from certnet.cli.output import Exit, head, place_for
+    from certnet.cli.show import Live
+    from certnet.io.output import print_result, write_file
+    from certnet.io.runs import read_runs
+    from certnet.report import page
+    from certnet.runtime.clock import Event
+
+    started, limit = time.perf_counter(), seconds_or_none(time_limit)
+    if html is None:
+        raise InputError("Name the file of the page: certnet report RUN --html FILE.html.")
+    place = place_for(html, "--html", folder=False)
+    found = [one for run in runs for one in read_runs(run)]
+    with Live(enabled=True) as live:
+        live(Event(f"proving {len(found)} certificates again", time.perf_counter() - started))
+        text = page(found, time_limit=limit)
+    write_file(place, text.encode())
+    said = {**head("report", None, f"a page about {len(found)} runs was written"), "files": {"html": html}}
+    said |= {"runs": [str(run.path) for run in found], "seconds": time.perf_counter() - started}
+    print_result(said, [f"{place} ({decimal(len(text.encode()))})"], as_json=json)
     return Exit.OK

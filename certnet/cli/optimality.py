@@ -63,9 +63,9 @@ def optimality(
     target: common.Target = None,
     task: common.Task = None,
     raw: Annotated[
-        bool, option("--raw", help="The network was trained on the features as they are; else standardised.")
+        bool, option(help="The network was trained on the features as they are; else standardised.")
     ] = False,
-    no_split: Annotated[bool, option("--no-split", help="It was trained on all rows; else on 60 %.")] = False,
+    no_split: Annotated[bool, option(help="It was trained on all rows; else on 60 %.")] = False,
     refit: Annotated[
         bool | None, option("--refit/--no-refit", help="It was trained on 80 %, as where certnet train chooses γ.")
     ] = None,
@@ -75,9 +75,7 @@ def optimality(
     ] = 1e-3,
     time_limit: common.JobLimit = 50.0,
     branching: common.Branching,
-    no_train: Annotated[
-        bool, option("--no-train", help="Do not look for a better network; the bound may be poor then.")
-    ] = False,
+    no_train: Annotated[bool, option(help="Do not look for a better network; the bound may be poor then.")] = False,
     out: Annotated[str | None, common.out_folder("runs/optimality/NETWORK-DATA")] = None,
     shown: common.Shown,
 ) -> int:

@@ -40,9 +40,9 @@ class Columns:
     """Of data that a network is asked about."""
 
     target: Target = None
-    weight_column: Annotated[
-        str | None, option("--weight-column", metavar="NAME", help="Column of a table with weights: no feature.")
-    ] = None
+    weight_column: Annotated[str | None, option(metavar="NAME", help="Column of a table with weights: no feature.")] = (
+        None
+    )
     drop: Drop = None
 
 
@@ -117,7 +117,6 @@ class Branching:
     circuits: Annotated[
         bool,
         option(
-            "--circuits",
             help="Let relaxations use circuit inequalities: tighter, slower, rarely worth it, never resumed.",
         ),
     ] = False

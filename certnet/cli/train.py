@@ -38,10 +38,8 @@ def train(
     ] = "median",
     weight_column: common.WeightColumn = None,
     task: common.Task = None,
-    raw: Annotated[bool, option("--raw", help="Leave the features as they are; else standardise them.")] = False,
-    no_split: Annotated[
-        bool, option("--no-split", help="Train on all rows; else 60 % of them, or with --refit 80 %.")
-    ] = False,
+    raw: Annotated[bool, option(help="Leave the features as they are; else standardise them.")] = False,
+    no_split: Annotated[bool, option(help="Train on all rows; else 60 % of them, or with --refit 80 %.")] = False,
     refit: Annotated[
         bool | None,
         option(
@@ -62,7 +60,7 @@ def train(
         common.Bias, option(help="Bias of the hidden neurons: penalised like weights, or free.")
     ] = "free",
     output_bias: Annotated[common.Bias, option(help="Bias of the outputs, likewise.")] = "free",
-    no_bias: Annotated[bool, option("--no-bias", help="Neither of the biases.")] = False,
+    no_bias: Annotated[bool, option(help="Neither of the biases.")] = False,
     class_weight: common.ClassWeight = None,
     gamma: Annotated[
         str, option(metavar="G", help="Weight decay, or auto: chosen by validation, never on test rows.")

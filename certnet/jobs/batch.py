@@ -224,8 +224,12 @@ class BatchJournal(Journal[Said]):
 
     def claims(self, instances: Sequence[Instance]) -> dict[Instance, Claim]:
         """What it says of these instances, the last word of each."""
-        found = {said.files: said for said in self.read(lambda _: True)}
-        return {one: _claim(found[one.files]) for one in instances if one.files in found}
+        found = dict[tuple[str, str], Claim]()
+        for said in self.read(lambda _: True):
+            fields = msgspec.structs.asdict(said)
+            files, proof = fields.pop("files"), fields.pop("proof")
+            found[files] = Claim(Answer(**fields, resumed=True), proof)
+        return {one: found[one.files] for one in instances if one.files in found}
 
     def add(self, instance: Instance, answer: Answer, certificate: Certificate | None, place: Path | None) -> None:
         """Keep one, and its certificate where it has a place."""
@@ -235,9 +239,3 @@ class BatchJournal(Journal[Said]):
         proof = pack(None if certificate is None else certificate.proofs)
         kept = {} if place is None or certificate is None else {place: certificate}
         self.keep(Said(files=instance.files, proof=proof, **said), kept)
-
-
-def _claim(said: Said) -> Claim:
-    fields = msgspec.structs.asdict(said)
-    del fields["files"]
-    return Claim(proof=fields.pop("proof"), answer=Answer(**fields, resumed=True))

@@ -70,7 +70,6 @@ class LipschitzResult(Result):
     note: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """What JSON says of it."""
         return {**figures(self.report, "verdict", "reason", "arithmetic"), **super().to_dict()}
 
 

@@ -92,7 +92,6 @@ class OptimalityResult(Certified):
     given: Given | None
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``report.json`` says of it, but for the data and the files."""
         trained = self.trained
         return {
             **super().to_dict(),

@@ -120,7 +120,6 @@ class OutputRange(Result):
         return said(len(self.results), unknown, sum(one.open for one in self.results))
 
     def to_dict(self) -> dict[str, Any]:
-        """What JSON says of it."""
         return {**super().to_dict(), "results": [one.to_dict() for one in self.results]}
 
 

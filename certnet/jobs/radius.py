@@ -58,7 +58,6 @@ class CertifiedRadius(Result):
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
-        """What JSON says of it."""
         return {
             "verdict": str(Verdict.UNKNOWN if self.open else Verdict.PROVED),
             "result": "radius",
