@@ -62,10 +62,9 @@ class Asking:
 
         Args:
             questions: by name; a single one may have none.
-            summary: one sentence about all entries.
+            summary, more: one sentence about all entries, and what JSON says besides of them.
             folder: whether the proof of a single question goes to a folder too.
             titles: lines that come first.
-            more: what JSON says besides of all entries.
             about: what JSON and the certificates say of the command.
         """
         alone, limit = len(questions) == 1 and not folder, seconds_or_none(self.time_limit)

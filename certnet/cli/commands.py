@@ -13,19 +13,12 @@ from certnet.cli.parsing import argument, command
 
 @dataclass(frozen=True)
 class Command:
-    """A command.
-
-    Attributes:
-        module: which has a function of its name; that returns an exit code.
-        summary: its line in ``certnet --help``.
-        example: a call of it.
-        options_are_arguments: whether words that begin with a dash are arguments like others.
-    """
+    """A command: where the function of its name is, its line in ``certnet --help``, and a call of it."""
 
     module: str
     summary: str
     example: str
-    options_are_arguments: bool = False
+    options_are_arguments: bool = False  # Words that begin with a dash are arguments like others.
 
 
 COMMANDS = {

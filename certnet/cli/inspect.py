@@ -5,17 +5,23 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from certnet.cli.limits import seconds_or_none
 from certnet.cli.options import Json, Runs, run_names
+from certnet.cli.output import Exit, head, place_for
 from certnet.cli.parsing import argument, option
+from certnet.cli.show import Live, first_line, job_table, rows_table, text_of
+from certnet.io.output import print_result, write_file
+from certnet.io.runs import Run, read_runs
+from certnet.runtime.clock import Event
+from certnet.runtime.display import plain
+from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS, printable
 from formulations import InputError
-
-LINE = 1000
-"""Most characters of a line of the comparison where no terminal shows it: as if it were not folded."""
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
-    from certnet.io.runs import Run
+LINE = 1000
+"""Most characters of a line of the comparison where no terminal shows it: as if it were not folded."""
 
 
 def show(
@@ -25,10 +31,6 @@ def show(
     json: Json = False,
 ) -> int:
     """All there is to know about a run: what it means, its figures, how data are treated, and its files."""
-    from certnet.cli.output import Exit, head
-    from certnet.io.output import print_result
-    from certnet.io.runs import read_runs
-
     found = read_runs(run)
     if len(found) > 1:
         return compare([run], json=json)
@@ -38,12 +40,9 @@ def show(
     return Exit.OK
 
 
-def _told(run: "Run") -> list[str]:
+def _told(run: Run) -> list[str]:
     """A run on a screen."""
     from rich.filesize import decimal
-
-    from certnet.cli.show import first_line, text_of
-    from certnet.runtime.wording import printable
 
     try:
         lines = [first_line(run.report), *text_of(_table(run))]
@@ -62,12 +61,10 @@ def _told(run: "Run") -> list[str]:
     return lines
 
 
-def _table(run: "Run") -> "RichTable":
+def _table(run: Run) -> "RichTable":
     """The figures of a run, and how data are treated on their way into its network."""
     from certnet.cli.audit import audit_table
-    from certnet.cli.show import job_table
     from certnet.report.course import recipe_of
-    from certnet.runtime.display import plain
 
     if run.command == "audit":
         return audit_table(run.report)
@@ -81,13 +78,8 @@ def _table(run: "Run") -> "RichTable":
 
 def compare(runs: Runs, json: Json = False) -> int:
     """One table of several runs, the best on validation rows marked, and what cannot be compared."""
-    from certnet.cli.output import Exit, head
-    from certnet.cli.show import rows_table, text_of
-    from certnet.io.output import print_result
-    from certnet.io.runs import read_runs
     from certnet.report.comparison import BEST, best_of, differences, in_words, row_of
     from certnet.report.records import Table
-    from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS
 
     found = [one for run in runs for one in read_runs(run)]
     odd = next((run for run in found if run.command != "train"), None)
@@ -126,13 +118,7 @@ def report(
     """Make one page of runs of train, optimality and audit; their certificates are proved again for it."""
     from rich.filesize import decimal
 
-    from certnet.cli.limits import seconds_or_none
-    from certnet.cli.output import Exit, head, place_for
-    from certnet.cli.show import Live
-    from certnet.io.output import print_result, write_file
-    from certnet.io.runs import read_runs
     from certnet.report import page
-    from certnet.runtime.clock import Event
 
     started, limit = time.perf_counter(), seconds_or_none(time_limit)
     if html is None:

@@ -35,16 +35,11 @@ STORED: dict[str, tuple[type, ...]] = {
 
 
 class Keeper:
-    """Writes the checkpoints of a job, with what the command line needs to go on.
-
-    Attributes:
-        path: the file.
-        size: bytes of the last checkpoint that this job wrote, 0 before the first.
-    """
+    """Writes the checkpoints of a job, with what the command line needs to go on."""
 
     def __init__(self, path: Path, notes: Mapping[str, Any]) -> None:
         self.path, self._notes = path, notes
-        self.size = 0
+        self.size = 0  # Bytes of the last checkpoint that this job wrote.
 
     def __call__(self, checkpoint: Checkpoint) -> None:
         write_checkpoint(self.path, replace(checkpoint, about=self._notes))

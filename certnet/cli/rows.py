@@ -28,13 +28,7 @@ REACH = 4.0
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """The network that a command is about.
-
-    Attributes:
-        name: its file's name, or its run's.
-        read: the network.
-        run: the run that trained it, None for a file.
-    """
+    """The network that a command is about, by the name of its file or run; ``run`` is None for a file."""
 
     name: str
     read: TwoLayerNetwork

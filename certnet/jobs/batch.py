@@ -40,8 +40,7 @@ class Answer:
     """What is known of an instance.
 
     Attributes:
-        result: a word of VNN-COMP.
-        reason: one sentence.
+        result, reason: a word of VNN-COMP, and a sentence.
         prepared, seconds: to read network and property, and to decide it.
         counterexample: as JSON says it, in the declared inputs and outputs; None without one.
         x, case: the same as the network has it, to be confirmed again.
