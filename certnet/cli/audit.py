@@ -83,11 +83,12 @@ def audit(
     X, Y = _part(split, part)
     relu = read.with_scores(split.classes)
     require_kind(relu, X, Y, data)
-    # Everything that decides what is known of an input; the time limit of the whole and the workers do not.
     if semantics == FLOAT32:
         require_plain(network, read)
-    options = {"semantics": semantics, "certified_radii": certified_radii, "input_limit": each, "seed": seed}
-    identity = audit_fingerprint(relu, X, Y, {"certnet": __version__, "norm": norm, "radii": sizes, **options})
+    # Everything that decides what is known of an input; the time limit of the whole and the workers do not.
+    how: dict[str, Any] = {"norm": norm, "radii": sizes, "certified_radii": certified_radii}
+    how |= {"semantics": semantics, "input_limit": each}
+    identity = audit_fingerprint(relu, X, Y, {"certnet": __version__, "seed": seed, **how})
     rows = len(X)
     X, Y = X[:limit], Y[:limit]
     place = Path(out or subject.place("audit", split.name))
@@ -103,12 +104,8 @@ def audit(
                 relu,
                 X,
                 Y.argmax(axis=1),
-                norm=norm,
-                radii=sizes,
-                certified_radii=certified_radii,
-                semantics=semantics,
+                **how,
                 time_limit=remaining,
-                input_limit=each,
                 random_state=seed,
                 workers=workers,
                 scheduler=scheduler,

@@ -216,8 +216,7 @@ def _neuron_that_pays(job: Job) -> Neuron | None:
     generator = np.random.default_rng(job.random_state)
     starts = np.hstack([balance(program, U, V)[0], job.best.network.U])
     starts = starts[:, generator.permutation(starts.shape[1])[:MOST_STARTS]]
-    left = job.clock.left()
-    deadline = Deadline.after(None if left is None else PRICING_SHARE * left)
+    deadline = Deadline.after(job.clock.left(PRICING_SHARE))
     found = largest_prices(program, W, starts, random_state=generator, deadline=deadline)
     if len(found.values) == 0:
         job.price_ratio = 0.0
