@@ -84,14 +84,10 @@ class Journal(Generic[T]):
             raise damaged
         return found
 
-    def begin(self) -> None:
-        """Start an empty journal in place of whatever is there."""
-        self._replace(_line(self._head))
-
     def restart(self) -> None:
-        """The same where there is a journal, so that a job that cannot start leaves none."""
+        """Empty a journal that is there; a job that cannot start leaves none."""
         if self.path.exists():
-            self.begin()
+            self._replace(_line(self._head))
 
     def keep(self, value: T, certificates: Mapping[Path, Certificate]) -> None:
         """Keep a line, and certificates first, so that no line speaks of one that is missing."""
@@ -108,7 +104,7 @@ class Journal(Generic[T]):
     def _append(self, line: bytes) -> None:
         """Add a line. The file comes with the first one; where a line cannot be written it is as it was."""
         if not self.path.exists() or not self.path.stat().st_size:
-            self.begin()
+            self._replace(_line(self._head))
         with self.path.open("ab", buffering=0) as file:
             size = file.tell()
             try:
