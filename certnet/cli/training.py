@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from certificates import write_certificate
 from certificates.findings import finite
@@ -23,6 +23,7 @@ from certnet.jobs import selection
 from certnet.jobs import train as job
 from certnet.jobs.checkpoint import program_fingerprint
 from certnet.jobs.job import DEFAULT_GAP, SDP, closing_of
+from certnet.jobs.results import Certified
 from certnet.runtime.wording import first_of
 from certnet.search.cone_closing import LARGEST_DIMENSION
 from certnet.solvers import SolveStatus
@@ -30,9 +31,6 @@ from certnet.solvers.arrays import require_device
 from certnet.solvers.registry import AUTO, get_solver
 from formulations import InputError, TrainingProgram
 from formulations._validation import as_positive
-
-if TYPE_CHECKING:
-    from certnet.jobs.optimality import OptimalityResult
 
 STOPPED = "The relaxation stopped at the time limit; more --time-limit may give a better bound."
 OPEN = "Branching ended before it had proved the gap that was asked for; more --time-limit or --nodes may do."
@@ -217,7 +215,7 @@ def network_of(split: Split, result: job.TrainingResult) -> TwoLayerNetwork:
 
 def job_report(
     command: str,
-    result: "job.TrainingResult | OptimalityResult",
+    result: Certified,
     split: Split,
     notes: Sequence[str],
     seconds: float,
