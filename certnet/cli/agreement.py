@@ -28,9 +28,6 @@ def compare_data(certificate: Certificate, data: str) -> dict[str, Any]:
 
     A certificate without a recipe is compared with all rows of the source, raw. Which rows were compared, and what was
     done to their features, is part of the theorem, and comes back.
-
-    Raises:
-        InputError: the data differ, or cannot be read.
     """
     recipe = Recipe(source=data, raw=True, split=False, loss=certificate.loss)
     if "data" in certificate.provenance:
@@ -94,12 +91,7 @@ def _rows(split: Split) -> dict[str, Any]:
 
 
 def compare_network(statement: Robustness | Lipschitz, networks: Sequence[str]) -> list[str]:
-    """Insist that the certificate is about the network of this file; returns what is to be said of how it was read.
-
-    Raises:
-        InputError: it is not, there are several, or the file cannot be read; or it is no program that float32 semantics
-            are about.
-    """
+    """Insist that the certificate is about the network of this file; returns what is to be said of how it was read."""
     if len(networks) != 1:
         raise InputError("several networks belong to a property that declares them; give it with --property.")
     read, own = read_network(networks[0]), statement.network
@@ -123,13 +115,8 @@ def compare_property(certificate: Certificate, path: str, networks: Sequence[str
     """Insist that what the certificate claims implies the property of this file, about these networks if there are any.
 
     Every case of the file has to lie in one of the certificate's: the box in its region, and where the file's rows hold
-    the other's have to. That is decided in rational arithmetic, between the numbers of the two files.
-
-    Returns:
-        The number of its cases, and what is to be said of how the networks were read.
-
-    Raises:
-        InputError: it does not, or a file cannot be read.
+    the other's have to. That is decided in rational arithmetic, between the numbers of the two files. Returns the
+    number of its cases, and what is to be said of how the networks were read.
     """
     own, notes, semantics = certificate.cases, list[str](), getattr(certificate.statement, "semantics", REAL)
     if networks:

@@ -6,7 +6,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from types import ModuleType
+from importlib import import_module
 from typing import Any
 
 import click
@@ -30,12 +30,6 @@ def _printing(name: str, text_of: Callable[[click.Context], str], help_text: str
     return click.Option([name], is_flag=True, expose_value=False, is_eager=True, callback=say, help=help_text)
 
 
-def _completion() -> ModuleType:
-    from certnet.cli import completion
-
-    return completion
-
-
 app = Commands(
     "certnet",
     help="Train a two-layer ReLU network through its lifted semidefinite relaxation, and prove how good it is.",
@@ -53,12 +47,12 @@ app = Commands(
         ),
         _printing(
             "--install-completion",
-            lambda context: _completion().install(context.command),
+            lambda context: import_module("certnet.cli.completion").install(context.command),
             "Let the shell complete commands and options.",
         ),
         _printing(
             "--show-completion",
-            lambda context: _completion().script(context.command),
+            lambda context: import_module("certnet.cli.completion").script(context.command),
             "Print what would be installed for that.",
         ),
     ],

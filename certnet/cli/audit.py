@@ -47,9 +47,7 @@ def audit(
         option(help="Rows to audit: by default test, or all of data that NETWORK's run was not trained on."),
     ] = None,
     limit: Annotated[int | None, option(least=1, help="The first so many of these rows; all by default.")] = None,
-    certified_radii: Annotated[
-        bool, option("--certified-radii", help="Search for the largest certified radius of each input too.")
-    ] = False,
+    certified_radii: Annotated[bool, option(help="Search for the largest certified radius of each input too.")] = False,
     certificates: Annotated[
         str | None, option(metavar="FOLDER", help="Where the proof of each input and radius is written.")
     ] = None,
@@ -64,7 +62,7 @@ def audit(
     workers: common.Workers = 1,
     scheduler: common.Scheduler = None,
     out: Annotated[str | None, common.out_folder("runs/audit/NETWORK-DATA")] = None,
-    fresh: Annotated[bool, option("--fresh", help="Start anew, also where a journal is in the folder.")] = False,
+    fresh: Annotated[bool, option(help="Start anew, also where a journal is in the folder.")] = False,
     shown: common.Shown,
 ) -> int:
     """Certified and attacked accuracy of NETWORK on DATA; goes on where the same audit was cut short."""
@@ -85,11 +83,12 @@ def audit(
     X, Y = _part(split, part)
     relu = read.with_scores(split.classes)
     require_kind(relu, X, Y, data)
-    # Everything that decides what is known of an input; the time limit of the whole and the workers do not.
     if semantics == FLOAT32:
         require_plain(network, read)
-    options = {"semantics": semantics, "certified_radii": certified_radii, "input_limit": each, "seed": seed}
-    identity = audit_fingerprint(relu, X, Y, {"certnet": __version__, "norm": norm, "radii": sizes, **options})
+    # Everything that decides what is known of an input; the time limit of the whole and the workers do not.
+    how: dict[str, Any] = {"norm": norm, "radii": sizes, "certified_radii": certified_radii}
+    how |= {"semantics": semantics, "input_limit": each}
+    identity = audit_fingerprint(relu, X, Y, {"certnet": __version__, "seed": seed, **how})
     rows = len(X)
     X, Y = X[:limit], Y[:limit]
     place = Path(out or subject.place("audit", split.name))
@@ -105,12 +104,8 @@ def audit(
                 relu,
                 X,
                 Y.argmax(axis=1),
-                norm=norm,
-                radii=sizes,
-                certified_radii=certified_radii,
-                semantics=semantics,
+                **how,
                 time_limit=remaining,
-                input_limit=each,
                 random_state=seed,
                 workers=workers,
                 scheduler=scheduler,

@@ -27,11 +27,7 @@ INTERVAL = re.compile(rf"\[\s*({NUMBER})\s*,\s*({NUMBER})\s*\]")
 
 
 def asked(subject: Subject, text: str, around: Around) -> tuple[ReluNetwork, dict[str, InputRegion]]:
-    """The network of raw features, and what an argument BOX|DATA stands for: regions by name, the only one by none.
-
-    Raises:
-        InputError: it cannot be read, does not fit the network, or goes not with the options.
-    """
+    """The network of raw features, and what an argument BOX|DATA stands for: regions by name, the only one by none."""
     is_box = text.lstrip().startswith("[")
     if is_box or ending(Path(text)) == ".vnnlib":
         refuse(around, f"it goes with data; {text[:40]!r} says which inputs are meant")

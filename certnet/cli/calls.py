@@ -29,11 +29,7 @@ Question = Callable[..., Answer]
 
 @dataclass(frozen=True)
 class Asking:
-    """Options of these commands, and how they are answered.
-
-    Attributes:
-        started: when the command began.
-    """
+    """Options of these commands, and how they are answered."""
 
     time_limit: Annotated[float, option(help="Seconds for the whole command; 0 for no limit.")] = 50.0
     certificate: Annotated[
@@ -65,14 +61,10 @@ class Asking:
         """Ask each question, write its proof, and say what was found; the exit code is that of the worst verdict.
 
         Args:
-            command: its name.
-            network: with notes.
             questions: by name; a single one may have none.
-            summary: one sentence about all entries.
-            input_limit: seconds for each question at most, or None.
+            summary, more: one sentence about all entries, and what JSON says besides of them.
             folder: whether the proof of a single question goes to a folder too.
             titles: lines that come first.
-            more: what JSON says besides of all entries.
             about: what JSON and the certificates say of the command.
         """
         alone, limit = len(questions) == 1 and not folder, seconds_or_none(self.time_limit)

@@ -127,11 +127,7 @@ def _files(given: str) -> list[Path]:
 def _examine(
     path: Path, data: str | None, networks: Sequence[str], property_file: str | None, how: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Check one certificate; the object that the command prints.
-
-    Raises:
-        InputError: the file is no readable certificate, or is about other data, or another network or property.
-    """
+    """Check one certificate, which has to be about the data, networks and property that are named; its JSON object."""
     from certnet.cli.agreement import compare_data, compare_network, compare_property
 
     certificate = read_certificate(path)
@@ -201,9 +197,11 @@ def lines_of(found: Mapping[str, Any]) -> dict[str, str]:
             "loss": f"{found['loss']}, {LOSSES[found['loss'].partition(':')[0]]}, summed over rows and outputs",
             "decay": "gamma/2 of the squares of all weights, and of the biases that are penalised",
             "biases": f"hidden: {hidden}; output: {found['output_bias']}",
-            "weights": _weights(found["weights"]),
+            "weights": "every row counts once",
             "data": f"{copy}; it was compared with nothing (--data compares it)",
         }
+        if found["weights"] is not None:
+            about["weights"] = "rows count {least!r} to {largest!r} times".format(**found["weights"])
         if data["rows"] is not None:
             about |= {"data": f"{data['compared_with']}, equal to {copy}", "rows": data["rows"]["which"]}
             about |= {name: data["rows"][name] for name in ("features", "targets", "weights")}
@@ -226,10 +224,6 @@ def _arithmetic(found: Mapping[str, Any]) -> str:
     """What proved the bound; a dash when no bound was proved."""
     bound = found["constant"] if "constant" in found else found["lower_bound"]
     return NONE if bound is None or not math.isfinite(bound) else str(found["arithmetic"])
-
-
-def _weights(found: Mapping[str, float] | None) -> str:
-    return "every row counts once" if found is None else "rows count {least!r} to {largest!r} times".format(**found)
 
 
 def _functions(C: Sequence[Sequence[float]]) -> str:

@@ -13,19 +13,12 @@ from certnet.cli.parsing import argument, command
 
 @dataclass(frozen=True)
 class Command:
-    """A command.
-
-    Attributes:
-        module: which has a function of its name; that returns an exit code.
-        summary: its line in ``certnet --help``.
-        example: a call of it.
-        options_are_arguments: whether words that begin with a dash are arguments like others.
-    """
+    """A command: where the function of its name is, its line in ``certnet --help``, and a call of it."""
 
     module: str
     summary: str
     example: str
-    options_are_arguments: bool = False
+    options_are_arguments: bool = False  # Words that begin with a dash are arguments like others.
 
 
 COMMANDS = {
@@ -36,7 +29,7 @@ COMMANDS = {
     "export": Command(
         "export", "A network for ONNX, PyTorch or NumPy.", "certnet export iris --onnx iris.onnx --float32"
     ),
-    "report": Command("report", "Runs as one page of HTML.", "certnet report iris --html iris.html"),
+    "report": Command("inspect", "Runs as one page of HTML.", "certnet report iris --html iris.html"),
     "optimality": Command(
         "optimality",
         "How far any network is from the global optimum.",
@@ -76,16 +69,13 @@ class Commands(click.Group):
     """The group of these commands."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Their names."""
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of this name, None where there is none."""
         return load(cmd_name) if cmd_name in COMMANDS else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Name, command and the other arguments; a name that is close to one is suggested."""
-        # What is looked through for names that are close.
+        # What is looked through for names that are close, to suggest one.
         self.commands: Any = dict.fromkeys(COMMANDS)
         return super().resolve_command(ctx, args)
 

@@ -3,15 +3,12 @@
 import os
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import click
 from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
 from certnet.io.output import write_file, writing
 from formulations import InputError
-
-if TYPE_CHECKING:
-    import click
 
 SHELLS = {
     "bash": (BashComplete, ".bashrc"),
@@ -28,23 +25,15 @@ def _shell() -> str:
     return shell
 
 
-def script(program: "click.Command") -> str:
-    """What makes the user's shell complete.
-
-    Raises:
-        InputError: there is none for this shell.
-    """
+def script(program: click.Command) -> str:
+    """What makes the user's shell complete."""
     shell = _shell()
     source = SHELLS[shell][0](program, {}, "certnet", "_CERTNET_COMPLETE").source()
     return f"autoload -Uz compinit && compinit\n{source}" if shell == "zsh" else source
 
 
-def install(program: "click.Command") -> str:
-    """Write the script to a file in the home folder that the shell reads from now on; says which ones they are.
-
-    Raises:
-        InputError: there is none for this shell, or the files cannot be written.
-    """
+def install(program: click.Command) -> str:
+    """Write the script to a file in the home folder that the shell reads from now on; says which ones they are."""
     shell = _shell()
     place, start = Path.home() / f".certnet-completion.{shell}", Path.home() / SHELLS[shell][1]
     line = f"source {shlex.quote(str(place))}"

@@ -2,7 +2,7 @@
 
 import json as _json
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 from certnet.cli.options import Json, Network
 from certnet.cli.parsing import option
@@ -26,16 +26,15 @@ def export(
     from certnet.io.output import print_result
     from certnet.runtime.wording import up
 
-    given = {kind: path for kind, path in (("onnx", onnx), ("torch", torch), ("numpy", numpy)) if path is not None}
+    asked: tuple[tuple[Kind, str | None], ...] = (("onnx", onnx), ("torch", torch), ("numpy", numpy))
+    given = {kind: path for kind, path in asked if path is not None}
     if not given:
         raise InputError("Say what to write: --onnx FILE.onnx, --torch FILE.safetensors or --numpy FILE.npz.")
     subject = Subject.named(network)
     about = metadata(subject)
     lines, results = [], []
-    for kind in get_args(Kind):
-        if kind not in given:
-            continue
-        done = export(Path(given[kind]), subject.read, kind, about, single=single)
+    for kind, path in given.items():
+        done = export(Path(path), subject.read, kind, about, single=single)
         results.append({"file": str(done.path), "kind": kind, "difference": done.difference, "rows": done.rows})
         lines += [
             f"{done.path}: its outputs differ from the network's by {up(done.difference, 2)} at most, on {done.rows} "
@@ -49,7 +48,8 @@ def export(
         "metadata": about,
         "results": results,
     }
-    print_result(report, [*lines, *meanings(about)], as_json=json)
+    lines += [f"{name:<9}{about[name]}" for name in ("features", "classes", "scores") if name in about]
+    print_result(report, lines, as_json=json)
     return Exit.OK
 
 
@@ -76,9 +76,3 @@ def _scores(loss: str, classes: bool, binary: bool) -> str:
         return f"positive for the second class{also}"
     also = "; their softmax are the probabilities" if loss == "cross-entropy" else ""
     return f"one for each class, the largest wins{also}"
-
-
-def meanings(about: dict[str, str]) -> list[str]:
-    """What goes in and what comes out, in lines."""
-    names = [f"{name:<9}{about[name]}" for name in ("features", "classes") if name in about]
-    return [*names, f"scores   {about['scores']}"]

@@ -1,19 +1,27 @@
-"""``certnet show`` and ``certnet compare``: what runs left behind, read again."""
+"""``certnet show``, ``compare`` and ``report``: what runs left behind, read again."""
 
 import shlex
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from certnet.cli.limits import seconds_or_none
 from certnet.cli.options import Json, Runs, run_names
-from certnet.cli.parsing import argument
-
-LINE = 1000
-"""Most characters of a line of the comparison where no terminal shows it: as if it were not folded."""
+from certnet.cli.output import Exit, head, place_for
+from certnet.cli.parsing import argument, option
+from certnet.cli.show import Live, first_line, job_table, rows_table, text_of
+from certnet.io.output import print_result, write_file
+from certnet.io.runs import Run, read_runs
+from certnet.runtime.clock import Event
+from certnet.runtime.display import plain
+from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS, printable
+from formulations import InputError
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
-    from certnet.io.runs import Run
+LINE = 1000
+"""Most characters of a line of the comparison where no terminal shows it: as if it were not folded."""
 
 
 def show(
@@ -23,10 +31,6 @@ def show(
     json: Json = False,
 ) -> int:
     """All there is to know about a run: what it means, its figures, how data are treated, and its files."""
-    from certnet.cli.output import Exit, head
-    from certnet.io.output import print_result
-    from certnet.io.runs import read_runs
-
     found = read_runs(run)
     if len(found) > 1:
         return compare([run], json=json)
@@ -36,13 +40,9 @@ def show(
     return Exit.OK
 
 
-def _told(run: "Run") -> list[str]:
+def _told(run: Run) -> list[str]:
     """A run on a screen."""
     from rich.filesize import decimal
-
-    from certnet.cli.show import first_line, text_of
-    from certnet.runtime.wording import printable
-    from formulations import InputError
 
     try:
         lines = [first_line(run.report), *text_of(_table(run))]
@@ -61,12 +61,10 @@ def _told(run: "Run") -> list[str]:
     return lines
 
 
-def _table(run: "Run") -> "RichTable":
+def _table(run: Run) -> "RichTable":
     """The figures of a run, and how data are treated on their way into its network."""
     from certnet.cli.audit import audit_table
-    from certnet.cli.show import job_table
     from certnet.report.course import recipe_of
-    from certnet.runtime.display import plain
 
     if run.command == "audit":
         return audit_table(run.report)
@@ -80,14 +78,8 @@ def _table(run: "Run") -> "RichTable":
 
 def compare(runs: Runs, json: Json = False) -> int:
     """One table of several runs, the best on validation rows marked, and what cannot be compared."""
-    from certnet.cli.output import Exit, head
-    from certnet.cli.show import rows_table, text_of
-    from certnet.io.output import print_result
-    from certnet.io.runs import read_runs
     from certnet.report.comparison import BEST, best_of, differences, in_words, row_of
     from certnet.report.records import Table
-    from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS
-    from formulations import InputError
 
     found = [one for run in runs for one in read_runs(run)]
     odd = next((run for run in found if run.command != "train"), None)
@@ -112,4 +104,32 @@ def compare(runs: Runs, json: Json = False) -> int:
         table.box, table.show_edge, table.pad_edge = None, False, False
         lines += [*text_of(table, LINE), *sentences]
     print_result(report, lines, as_json=json)
+    return Exit.OK
+
+
+def report(
+    runs: Runs,
+    html: Annotated[
+        str | None, option(metavar="FILE", help="The page, complete in itself: no request, no script.")
+    ] = None,
+    time_limit: Annotated[float, option(help="Seconds for proving each certificate again; 0 for no limit.")] = 60.0,
+    json: Json = False,
+) -> int:
+    """Make one page of runs of train, optimality and audit; their certificates are proved again for it."""
+    from rich.filesize import decimal
+
+    from certnet.report import page
+
+    started, limit = time.perf_counter(), seconds_or_none(time_limit)
+    if html is None:
+        raise InputError("Name the file of the page: certnet report RUN --html FILE.html.")
+    place = place_for(html, "--html", folder=False)
+    found = [one for run in runs for one in read_runs(run)]
+    with Live(enabled=True) as live:
+        live(Event(f"proving {len(found)} certificates again", time.perf_counter() - started))
+        text = page(found, time_limit=limit)
+    write_file(place, text.encode())
+    said = {**head("report", None, f"a page about {len(found)} runs was written"), "files": {"html": html}}
+    said |= {"runs": [str(run.path) for run in found], "seconds": time.perf_counter() - started}
+    print_result(said, [f"{place} ({decimal(len(text.encode()))})"], as_json=json)
     return Exit.OK

@@ -34,11 +34,7 @@ def run_instances(
 ) -> int:
     """Decide all instances of a list, a folder or a pattern, and print a line for each and a summary.
 
-    Args:
-        source, network: as in ``read_instances``.
-        listed, asking: options.
-        input_limit: seconds for an instance whose list names none, or None.
-        how: options of ``certnet.verify``, semantics too.
+    ``input_limit`` is for instances whose list names no seconds, and ``how`` are options of ``certnet.verify``.
     """
     require_named(listed.out)
     instances = read_instances(source, network)
@@ -48,7 +44,7 @@ def run_instances(
     category = named.resolve().name or "all"
     place = Path(listed.out or HOME / "verify" / category)
 
-    from certnet.jobs.batch import Answer, BatchJournal, counts, decide_all
+    from certnet.jobs.batch import Answer, BatchJournal, counts, decide_all, in_words
 
     with output_folder(place, files=(*FILES.values(), JOURNAL), command="verify") as folder:
         proofs = None if asking.certificate is None else place_for(asking.certificate, "--certificate", folder=True)
@@ -83,9 +79,7 @@ def run_instances(
         known = counts(answers)
         expecting = [one for one in results if one["expected"] and one["result"] in ("sat", "unsat")]
         wrong = [one for one in expecting if one["expected"] != one["result"]]
-        sentence = f"{known['unsat'] + known['sat']} of {len(results)} instances are decided: " + ", ".join(
-            f"{count} {word}" for word, count in known.items() if count
-        )
+        sentence = f"{known['unsat'] + known['sat']} of {len(results)} instances are decided: {in_words(known)}"
         if any(one.expected for one in instances):
             sentence += f"; {len(expecting) - len(wrong)} as expected, {len(wrong)} against it"
         failures = [] if failure is None else [failure]
@@ -139,11 +133,7 @@ def _line(one: Instance, answer: Any) -> str:
 
 
 def _places(instances: Sequence[Instance], folder: Path | None) -> list[Path | None]:
-    """Where the proof of each is written.
-
-    Raises:
-        InputError: two would have the same name.
-    """
+    """Where the proof of each is written; none may have the name of another."""
     if folder is None:
         return [None] * len(instances)
     stems = [Path(one.query).name.removesuffix(".gz").removesuffix(".vnnlib") for one in instances]

@@ -46,11 +46,7 @@ def shares(
 
 
 def seconds_or_none(time_limit: float, option: str = "--time-limit") -> float | None:
-    """Seconds, or None for the 0 that stands for no limit.
-
-    Raises:
-        InputError: negative, NaN or infinite.
-    """
+    """Seconds, or None for the 0 that stands for no limit; what is negative, NaN or infinite is refused."""
     if time_limit == 0:
         return None
     if not (time_limit > 0 and math.isfinite(time_limit)):
@@ -59,11 +55,7 @@ def seconds_or_none(time_limit: float, option: str = "--time-limit") -> float | 
 
 
 def gamma_or_none(text: str) -> float | None:
-    """A weight decay, or None for the ``auto`` that stands for a choice by validation.
-
-    Raises:
-        InputError: it is neither.
-    """
+    """A weight decay, or None for the ``auto`` that stands for a choice by validation; other texts are refused."""
     if text == "auto":
         return None
     try:
@@ -73,11 +65,7 @@ def gamma_or_none(text: str) -> float | None:
 
 
 def column_names(text: str, option: str) -> tuple[str, ...]:
-    """The names of an option such as ``--drop A,B``; one that holds a comma stands in quotes.
-
-    Raises:
-        InputError: one is empty.
-    """
+    """The names of an option such as ``--drop A,B``; one with a comma stands in quotes, an empty one is refused."""
     names = [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
     if not names or not all(names):
         raise InputError(f"{option} must be names of columns with commas between them, not {text[:40]!r}.")
@@ -85,11 +73,7 @@ def column_names(text: str, option: str) -> tuple[str, ...]:
 
 
 def positive_numbers(text: str, option: str, example: str) -> tuple[float, ...]:
-    """The numbers of an option such as ``--gammas 1,0.3,0.1``.
-
-    Raises:
-        InputError: one is not positive and finite, or one comes twice.
-    """
+    """The numbers of an option such as ``--gammas 1,0.3,0.1``, refused unless positive, finite and different."""
     values = numbers(text)
     for word, value in zip(text.split(","), values, strict=True):
         if not 0 < value < math.inf:

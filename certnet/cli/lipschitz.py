@@ -95,11 +95,7 @@ def _summary(entries: Entries) -> str:
 
 
 def functions_of(count: int, output: int | None, pair: str | None) -> list[tuple[str, FloatArray, str]]:
-    """(name, (r, outputs) matrix, name of its proof): one output, a difference of two, or each and then all in l2.
-
-    Raises:
-        InputError: outputs that do not exist, or both options.
-    """
+    """(name, (r, outputs) matrix, name of its proof): one output, a difference of two, or each and then all in l2."""
     unit = np.eye(count)
     if output is not None and pair is not None:
         raise InputError("--output and --pair exclude each other; give one of them.")

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import click
 
@@ -63,9 +63,9 @@ def optimality(
     target: common.Target = None,
     task: common.Task = None,
     raw: Annotated[
-        bool, option("--raw", help="The network was trained on the features as they are; else standardised.")
+        bool, option(help="The network was trained on the features as they are; else standardised.")
     ] = False,
-    no_split: Annotated[bool, option("--no-split", help="It was trained on all rows; else on 60 %.")] = False,
+    no_split: Annotated[bool, option(help="It was trained on all rows; else on 60 %.")] = False,
     refit: Annotated[
         bool | None, option("--refit/--no-refit", help="It was trained on 80 %, as where certnet train chooses γ.")
     ] = None,
@@ -75,9 +75,7 @@ def optimality(
     ] = 1e-3,
     time_limit: common.JobLimit = 50.0,
     branching: common.Branching,
-    no_train: Annotated[
-        bool, option("--no-train", help="Do not look for a better network; the bound may be poor then.")
-    ] = False,
+    no_train: Annotated[bool, option(help="Do not look for a better network; the bound may be poor then.")] = False,
     out: Annotated[str | None, common.out_folder("runs/optimality/NETWORK-DATA")] = None,
     shown: common.Shown,
 ) -> int:
@@ -108,33 +106,22 @@ def optimality(
     subject = Subject.named(network)
     data = subject.data(data)
     read, recipe = subject.read, training.recipe_of(options, data)
+    own_terms: dict[str, Any] = {"loss": loss, "gamma": gamma, "hidden_bias": hidden_bias, "output_bias": output_bias}
     if subject.run is not None:
         # What is not given is as it was in training: data, objective, and the scale of features.
         own_names = {"target", "task", "seed", "raw", "refit", "class_weight", "weight_column"}
         changes = {name: getattr(options, name) for name in own_names & given_names(context)}
         changes |= {"split": False} if no_split else {}
-        recipe, own_terms = subject.run.recipe_for(data, **changes), subject.run.objective
+        recipe = subject.run.recipe_for(data, **changes)
         if torch_loss is None:
-            loss, gamma = loss or own_terms["loss"], gamma or own_terms["gamma"]
-            hidden_bias, output_bias = hidden_bias or own_terms["hidden_bias"], output_bias or own_terms["output_bias"]
+            own_terms = {name: value or subject.run.objective[name] for name, value in own_terms.items()}
     split = load(recipe.asked_by(read.columns))
     own = read.on(split.offset, split.scale, split.classes)
-    if loss is None and torch_loss is None:
-        loss = "squared" if split.task == "regression" else "logistic" if own.outputs == 1 else "cross-entropy"
-    given = objective_of(
-        own,
-        split.X,
-        split.Y,
-        loss=loss,
-        gamma=gamma,
-        torch_loss=torch_loss,
-        weight_decay=weight_decay,
-        optimizer=optimizer,
-        reduction=reduction,
-        sample_weight=split.sample_weight,
-        hidden_bias=hidden_bias,
-        output_bias=output_bias,
-    )
+    if own_terms["loss"] is None and torch_loss is None:
+        by_task = "squared" if split.task == "regression" else "logistic" if own.outputs == 1 else "cross-entropy"
+        own_terms["loss"] = by_task
+    terms = {name: getattr(options, name) for name in ("torch_loss", "weight_decay", "optimizer", "reduction")}
+    given = objective_of(own, split.X, split.Y, sample_weight=split.sample_weight, **own_terms, **terms)
     split = with_loss(split, name_of(given.program.loss.kind))
     about = (given.theirs, given.ours, *given.notes)
     if subject.knows_other(data):
@@ -152,11 +139,8 @@ def optimality(
                 *given.weights(),
                 gap=gap,
                 time_limit=limit,
-                max_nodes=branching.nodes,
-                workers=branching.workers,
                 threads=branching.threads,
-                scheduler=branching.scheduler,
-                circuits=branching.circuits,
+                **training.branching(options),
                 train=not no_train,
                 random_state=seed,
                 progress=live,

@@ -15,20 +15,8 @@ Semantics = Annotated[
     option(help="Decide for real arithmetic, or for every evaluation in float32; weights must be float32."),
 ]
 Json = Annotated[bool, option("--json", help="Print one JSON object on stdout and nothing else there.")]
-Quiet = Annotated[bool, option("--quiet", "-q", help="No progress and no table on stderr.")]
 Target = Annotated[str | None, option(help="Target column of a table; the last one by default.")]
-Features = Annotated[
-    str | None,
-    option(metavar="A,B,...", help="Columns of a table that are inputs; by default all that look useful."),
-]
 Drop = Annotated[str | None, option(metavar="A,B,...", help="Columns of a table that are no inputs.")]
-Categorical = Annotated[
-    str | None, option(metavar="A,B,...", help="Columns of a table whose numbers are names, such as codes.")
-]
-Impute = Annotated[
-    Literal["median", "mean", "most-frequent", "none"],
-    option(help="What missing values of a table count as, by the training rows; none refuses them."),
-]
 Task = Annotated[
     Literal["classification", "regression"] | None,
     option(help="What the targets are; else text and few whole numbers are classes, others quantities."),
@@ -36,31 +24,13 @@ Task = Annotated[
 Seed = Annotated[int, option(least=0, help="Seed of everything random.")]
 SplitSeed = Annotated[int, option(least=0, help="Seed of the split and of everything random.")]
 Bias = Literal["none", "penalised", "free"]
-Loss = Annotated[
-    str,
-    option(
-        metavar="NAME",
-        help="Loss: squared, cross-entropy, logistic, hinge, squared-hinge, huber:DELTA, absolute, quantile:TAU or "
-        "poisson; auto is logistic for two classes, cross-entropy for more, squared for numbers.",
-    ),
-]
-HiddenBias = Annotated[Bias, option(help="Bias of the hidden neurons: penalised like weights, or free.")]
-OutputBias = Annotated[Bias, option(help="Bias of the outputs, likewise.")]
-NoBias = Annotated[bool, option("--no-bias", help="Neither of the biases.")]
 ClassWeight = Annotated[Literal["balanced"] | None, option(help="Weigh rows so that every class counts as much.")]
 WeightColumn = Annotated[
     str | None, option(metavar="NAME", help="Column of a table with the weight of each row in the loss.")
 ]
-NoFeature = Annotated[
-    str | None, option("--weight-column", metavar="NAME", help="Column of a table with weights: no feature.")
-]
-
-
 Solver = Annotated[str, option(help="Solver of the relaxation; see certnet doctor.")]
 JobLimit = Annotated[float, option(help="Seconds for the whole job; 0 for no limit. More time gives a better bound.")]
-Nodes = Annotated[int | None, option(help="Most relaxations that branching may solve.")]
 Workers = Annotated[int, option(least=1, help="Processes that may be used.")]
-Threads = Annotated[int | None, option(least=1, metavar="N", help="Most threads of this process; else as many as pay.")]
 Scheduler = Annotated[str | None, option(metavar="ADDRESS", help="Dask scheduler, tcp://HOST:PORT, to use instead.")]
 Rows = Annotated[str | None, option(metavar="A:B", help="Of the data, rows A to B-1; all by default.")]
 
@@ -70,7 +40,9 @@ class Columns:
     """Of data that a network is asked about."""
 
     target: Target = None
-    weight_column: NoFeature = None
+    weight_column: Annotated[str | None, option(metavar="NAME", help="Column of a table with weights: no feature.")] = (
+        None
+    )
     drop: Drop = None
 
 
@@ -87,15 +59,6 @@ class Around:
     ] = None
     rows: Rows = None
     columns: Columns = NO_COLUMNS
-
-
-Circuits = Annotated[
-    bool,
-    option(
-        "--circuits",
-        help="Let relaxations use circuit inequalities: tighter, slower, rarely worth it, never resumed.",
-    ),
-]
 
 
 def run_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -115,11 +78,8 @@ Network = Annotated[
         ".onnx, .npz or .safetensors.",
     ),
 ]
-
-
 Data = Annotated[
-    str | None,
-    argument(metavar="DATA", help="As for certnet train; by default what the run was trained on."),
+    str | None, argument(metavar="DATA", help="As for certnet train; by default what the run was trained on.")
 ]
 Runs = Annotated[
     list[Path],
@@ -141,15 +101,22 @@ class Shown:
     """What people see."""
 
     json: Json = False
-    quiet: Quiet = False
+    quiet: Annotated[bool, option("--quiet", "-q", help="No progress and no table on stderr.")] = False
 
 
 @dataclass(frozen=True)
 class Branching:
     """How relaxations are branched on."""
 
-    nodes: Nodes = None
+    nodes: Annotated[int | None, option(help="Most relaxations that branching may solve.")] = None
     workers: Workers = 1
-    threads: Threads = None
+    threads: Annotated[
+        int | None, option(least=1, metavar="N", help="Most threads of this process; else as many as pay.")
+    ] = None
     scheduler: Scheduler = None
-    circuits: Circuits = False
+    circuits: Annotated[
+        bool,
+        option(
+            help="Let relaxations use circuit inequalities: tighter, slower, rarely worth it, never resumed.",
+        ),
+    ] = False

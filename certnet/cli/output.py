@@ -51,11 +51,7 @@ def csv_text(names: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
 
 
 def place_for(name: str, option: str, *, folder: bool) -> Path:
-    """A file or a folder that can be written to, tested before the work; folders are made.
-
-    Raises:
-        InputError: it has no name, is of the other kind, or its folder is missing or cannot be written to.
-    """
+    """A file or a folder that can be written to, tested before the work and refused if not; folders are made."""
     path = Path(name)
     if folder:
         require_named(name, option)

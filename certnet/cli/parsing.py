@@ -15,18 +15,12 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import click
 from click.shell_completion import CompletionItem
 
-Work = Callable[[], int]
-
 
 class Option(click.Option):
     """An option that says in one sentence what its value must be."""
 
     def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
-        """As of click.
-
-        Raises:
-            click.UsageError: the value is of another kind.
-        """
+        """As of click, but for the sentence of the ``UsageError``."""
         try:
             return super().type_cast_value(ctx, value)
         except click.BadParameter:
@@ -46,12 +40,9 @@ def decimal_hint(text: str) -> str:
 
 
 def option(*names: str, least: int | None = None, **settings: Any) -> Any:
-    """In the ``Annotated`` type of a parameter: an option, ``--its-name`` where none are given.
+    """In the ``Annotated`` type of a parameter: an ``Option``, ``--its-name`` where no names are given.
 
-    Args:
-        names: as they are written.
-        least: the smallest whole number.
-        settings: of ``Option``.
+    ``least`` is the smallest whole number that it takes.
     """
     return Option, names, settings if least is None else {"type": click.IntRange(min=least), **settings}
 
@@ -62,15 +53,12 @@ def argument(**settings: Any) -> Any:
 
 
 def command(name: str, function: Callable[..., int], **settings: Any) -> click.Command:
-    """The command that calls a function. Its callback only puts the work together, to be done when parsing has ended.
+    """The command that calls a function with annotated parameters; one of the type ``click.Context`` gets that.
 
-    Args:
-        name: of the command.
-        function: with annotated parameters; one of the type ``click.Context`` gets that.
-        settings: of ``click.Command``.
+    Its callback only puts the work together, to be done when parsing has ended.
     """
 
-    def put_together(**given: Any) -> Work:
+    def put_together(**given: Any) -> Callable[[], int]:
         return _filled(function, {**given, "context": click.get_current_context()})
 
     parameters = [*_parameters(function)]
@@ -84,11 +72,7 @@ def given_names(context: click.Context) -> set[str]:
 
 
 def refuse(options: Any, why: str) -> None:
-    """Refuse options of a dataclass that are given.
-
-    Raises:
-        InputError: for the first of them.
-    """
+    """Refuse options of a dataclass that are given, with an InputError for the first of them."""
     hints = get_type_hints(type(options), include_extras=True)
     for name, parameter in inspect.signature(type(options)).parameters.items():
         value = getattr(options, name)

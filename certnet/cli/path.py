@@ -42,11 +42,7 @@ def folder_name(gamma: float) -> str:
 def run_path(options: SimpleNamespace) -> int:
     """Train for every γ, write folders and table, print, and return the exit code of the worst verdict.
 
-    Args:
-        options: those of the command by name; ``gammas`` are numbers, and with ``resume`` finished results are kept.
-
-    Raises:
-        InputError: anything a user can put right; nothing is left in the output folder then.
+    The options come as for ``run_train``; ``gammas`` are numbers, and with ``resume`` finished results are kept.
     """
     with contextlib.ExitStack() as held:
         return _Path(options, held).run()
@@ -87,14 +83,10 @@ class _Path:
                 split.Y,
                 gammas=options.gammas,
                 **training.objective_of(split, options),
-                solver=options.solver,
+                **training.relaxing(options),
                 time_limit=limit,
-                tolerance=options.tolerance,
-                random_state=options.seed,
                 progress=live,
                 provenance=training.provenance(split),
-                device=options.device,
-                threads=options.threads,
                 known=known,
                 checkpoint=self._keeper,
                 resume=resume,
@@ -200,7 +192,10 @@ class _Path:
     def _report(self, found: PathResult) -> dict[str, Any]:
         """A row for each γ that has a result."""
         rows = [_row(self.reports[gamma]) for gamma in found.gammas if gamma in self.reports]
-        best = _best(rows)
+        chosen, best = best_of(rows), None
+        if chosen is not None:
+            place, score, value = chosen
+            best = {"gamma": rows[place]["gamma"], "score": score, "validation": value}
         for row in rows:
             row["best"] = best is not None and row["gamma"] == best["gamma"]
         worst = min((row["verdict"] for row in rows), key=SEVERITY.index)
@@ -225,15 +220,6 @@ def _row(report: Mapping[str, Any]) -> dict[str, Any]:
     row |= {name: report[name] for name in (*OF_CLASSES, *OF_NUMBERS) if name in report}
     written = report["files"].get("report")
     return {**row, "folder": None if written is None else str(Path(written).parent)}
-
-
-def _best(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The γ that does best on the validation rows, the larger one in doubt; None without such rows."""
-    found = best_of(rows)
-    if found is None:
-        return None
-    place, name, value = found
-    return {"gamma": rows[place]["gamma"], "score": name, "validation": value}
 
 
 def _table(report: Mapping[str, Any], by_class: bool, source: str) -> Table:

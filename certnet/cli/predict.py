@@ -4,15 +4,19 @@ import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+from certificates.findings import finite
+from certnet.cli.limits import seconds_or_none
 from certnet.cli.options import Network, Norm, Shown
+from certnet.cli.output import Exit, csv_text, head, place_for
 from certnet.cli.parsing import argument, option, refuse
+from certnet.cli.rows import Subject, median_radius, reaches
+from certnet.cli.show import Live, tell
+from certnet.io.output import print_result, write_file
+from certnet.runtime.clock import Event
 from formulations import InputError
-
-if TYPE_CHECKING:
-    from certnet.cli.rows import Subject
-    from formulations._validation import FloatArray
+from formulations._validation import FloatArray, as_positive
 
 
 @dataclass(frozen=True)
@@ -43,13 +47,7 @@ def predict(
     shown: Shown,
 ) -> int:
     """Predict NEW rows: classes with their probabilities, or numbers. A target column may be there or missing."""
-    from certnet.cli.limits import seconds_or_none
-    from certnet.cli.output import Exit, csv_text, head, place_for
-    from certnet.cli.rows import Subject
-    from certnet.cli.show import tell
     from certnet.io.answers import against_targets, answers, new_rows
-    from certnet.io.output import print_result, write_file
-    from formulations._validation import as_positive
 
     started, each = time.perf_counter(), seconds_or_none(radii.input_limit, "--input-limit")
     if radius_norm is None:
@@ -89,16 +87,11 @@ def predict(
 
 
 def _radii(
-    subject: "Subject", X: "FloatArray", norm: str, largest: float | None, each: float | None, *, quiet: bool
+    subject: Subject, X: FloatArray, norm: str, largest: float | None, each: float | None, *, quiet: bool
 ) -> dict[str, Sequence[Any]]:
     """A proved radius for each row, and one within which another class was found, None where none was."""
-    import math
-
-    from certnet.cli.rows import median_radius, reaches
-    from certnet.cli.show import Live
     from certnet.io.links import class_numbers
     from certnet.jobs.radius import certified_radius
-    from certnet.runtime.clock import Event
 
     relu, started = subject.read.with_scores(), time.perf_counter()
     # The class that is printed; where rounding lets the folded weights of ``relu`` prefer another its radius is 0.
@@ -108,12 +101,11 @@ def _radii(
     lost: list[float | None] = []
     with contextlib.suppress(KeyboardInterrupt), Live(enabled=not quiet) as live:
         for row, x in enumerate(X):
-            live(
-                Event(f"radius of row {row + 1} of {len(X)}", time.perf_counter() - started, known=median_radius(kept))
-            )
+            name = f"radius of row {row + 1} of {len(X)}"
+            live(Event(name, time.perf_counter() - started, known=median_radius(kept)))
             found = certified_radius(relu, x, int(labels[row]), norm=norm, largest=largest, time_limit=each)
             kept.append(found.certified)
-            lost.append(found.attacked if math.isfinite(found.attacked) else None)
+            lost.append(finite(found.attacked))
     # Ctrl-C leaves the last rows without radii.
     rest: list[None] = [None] * (len(X) - len(lost))
     return {f"certified radius ({norm})": [*kept[: len(lost)], *rest], f"attacked radius ({norm})": [*lost, *rest]}

@@ -36,9 +36,7 @@ def asked_of(
 ) -> tuple[Query, dict[str, str]]:
     """The query, and the names of its files: of ``QUERY --network NAME=FILE …``, or of ``NETWORK QUERY``.
 
-    Raises:
-        InputError: the arguments are of neither form, or files cannot be read.
-        OutOfTimeError: reading them takes longer than ``seconds``.
+    Reading that takes longer than ``seconds`` ends in an OutOfTimeError.
     """
     if second is not None and networks:
         raise InputError("with --network the VNN-LIB file is the only argument; leave the other one out.")
@@ -53,12 +51,8 @@ def answer(
 ) -> int:
     """Decide a query and print the answer; the exit code is that of its verdict.
 
-    Args:
-        query: with its networks.
-        names: of its files, for the report.
-        how: options of ``certnet.verify``.
-        asking: options of the command.
-        serialise: folder for the values of a satisfying assignment, None for stdout.
+    ``names`` are those of its files, ``how`` are options of ``certnet.verify``, and ``serialise`` is the folder for the
+    values of a satisfying assignment, None for stdout.
     """
     place = None if asking.certificate is None else place_for(asking.certificate, "--certificate", folder=False)
     if serialise is not None:

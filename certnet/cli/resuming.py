@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from certnet.cli.limits import seconds_or_none
+from certnet.cli.parsing import written
 from certnet.io.builtin import BUILT_IN
 from certnet.jobs.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from formulations import InputError
@@ -34,16 +35,11 @@ STORED: dict[str, tuple[type, ...]] = {
 
 
 class Keeper:
-    """Writes the checkpoints of a job, with what the command line needs to go on.
-
-    Attributes:
-        path: the file.
-        size: bytes of the last checkpoint that this job wrote, 0 before the first.
-    """
+    """Writes the checkpoints of a job, with what the command line needs to go on."""
 
     def __init__(self, path: Path, notes: Mapping[str, Any]) -> None:
         self.path, self._notes = path, notes
-        self.size = 0
+        self.size = 0  # Bytes of the last checkpoint that this job wrote.
 
     def __call__(self, checkpoint: Checkpoint) -> None:
         write_checkpoint(self.path, replace(checkpoint, about=self._notes))
@@ -66,11 +62,7 @@ def _absolute(source: str) -> str:
 
 
 def resumed(options: SimpleNamespace, given: Collection[str]) -> SimpleNamespace:
-    """The options of the checkpoint in the folder ``options.resume``, with those that are ``given`` now and may change.
-
-    Raises:
-        InputError: no readable checkpoint, or an option that contradicts it.
-    """
+    """The options of the checkpoint in the folder ``options.resume``, with what is ``given`` now and may change."""
     folder = options.resume
     checkpoint = read_checkpoint(Path(folder) / CHECKPOINT)
     stored = {name: checkpoint.about.get(name) for name in STORED}
@@ -87,10 +79,8 @@ def resumed(options: SimpleNamespace, given: Collection[str]) -> SimpleNamespace
         if name == "out":
             now, before = (str(Path(path).resolve()) for path in (now, folder))
         if (_absolute(now) != stored["source"]) if name == "data" else (now != before):
-            option = "DATA" if name == "data" else f"--{name.replace('_', '-')}"
-            made = (
-                f"with {'the default' if before is None else before}" if not isinstance(before, bool) else "without it"
-            )
+            option = "DATA" if name == "data" else written(name)
+            made = "without it" if isinstance(before, bool) else f"with {'the default' if before is None else before}"
             raise InputError(
                 f"{option} was given, but the checkpoint was made {made}; leave it out, or train anew without --resume."
             )

@@ -28,13 +28,7 @@ REACH = 4.0
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """The network that a command is about.
-
-    Attributes:
-        name: its file's name, or its run's.
-        read: the network.
-        run: the run that trained it, None for a file.
-    """
+    """The network that a command is about, by the name of its file or run; ``run`` is None for a file."""
 
     name: str
     read: TwoLayerNetwork
@@ -42,11 +36,7 @@ class Subject:
 
     @classmethod
     def named(cls, text: str) -> "Subject":
-        """The network of a file or of a run.
-
-        Raises:
-            InputError: it cannot be read.
-        """
+        """The network of a file or of a run, which is refused if it cannot be read."""
         read, run = named_network(text)
         return cls(Path(text).name if run is None else run.name, read, run)
 
@@ -60,11 +50,7 @@ class Subject:
         return HOME / command / f"{Path(self.name).stem if self.run is None else self.name}-{data}"
 
     def data(self, named: str | None) -> str:
-        """The data that are named, else those that its run was trained on.
-
-        Raises:
-            InputError: none are named, and there is no run.
-        """
+        """The data that are named, else those that its run was trained on."""
         if named is not None:
             return named
         if self.run is None:
@@ -76,11 +62,7 @@ class Subject:
         return self.run is not None and Path(self.run.recipe.source).name != Path(source).name
 
     def recipe(self, source: str, *, drop: str | None = None, **given: Any) -> "Recipe":
-        """How data are read for it: as those of its run, but for what is given and not None.
-
-        Raises:
-            InputError: ``drop``, the text of an option, names nothing, or the network knows its columns itself.
-        """
+        """How data are read for it: as those of its run, but for what is given and not None; ``drop`` is as typed."""
         if drop is not None and self.read.columns is not None:
             raise InputError(f"Leave --drop out: {BY_NAME}.")
         given["drop"] = None if drop is None else column_names(drop, "--drop")
@@ -96,9 +78,6 @@ def read_rows(subject: Subject, recipe: "Recipe") -> tuple[ReluNetwork, FloatArr
     """A network of raw features, and the features and targets it is asked about: test rows where the source has them.
 
     The network's outputs are in the order of the source's classes, and labels have to be those of outputs.
-
-    Raises:
-        InputError: the data cannot be read, or do not fit the network.
     """
     from certnet.io.answers import require_kind
     from certnet.io.load_data import read_source
@@ -113,11 +92,7 @@ def read_rows(subject: Subject, recipe: "Recipe") -> tuple[ReluNetwork, FloatArr
 
 
 def read_features(subject: Subject, source: str, columns: "Columns") -> tuple[ReluNetwork, FloatArray]:
-    """The same without targets, which a table need not have where the network finds its columns by name.
-
-    Raises:
-        InputError: as ``read_rows``, or columns are named for a network that finds its own.
-    """
+    """The same without targets, which a table need not have where the network finds its columns by name."""
     from certnet.io.answers import new_rows, require_kind
     from certnet.io.load_data import read_source
     from certnet.io.targets import Outputs
@@ -133,11 +108,7 @@ def read_features(subject: Subject, source: str, columns: "Columns") -> tuple[Re
 
 
 def input_names(read: TwoLayerNetwork, chosen: str | None = None) -> dict[int, str]:
-    """Names of inputs by number: of all, or of the one whose number or name is given.
-
-    Raises:
-        InputError: there is none of it, or there are several.
-    """
+    """Names of inputs by number: of all, or of the one whose number or name is given."""
     count = read.network.inputs
     names = [f"x_{j}" for j in range(count)] if read.columns is None else read.columns.feature_names
     found = {j: name for j, name in enumerate(names) if chosen is None or chosen in (name, str(j))}
@@ -155,11 +126,7 @@ def reaches(read: TwoLayerNetwork, X: FloatArray) -> FloatArray:
 
 
 def parse_rows(text: str | None, count: int) -> range:
-    """Rows of ``A:B`` (B not included, either may be missing), or of one number; all without text.
-
-    Raises:
-        InputError: it is neither, or there is no such row.
-    """
+    """Rows of ``A:B`` (B not included, either may be missing), or of one number; all without text."""
     if text is None:
         return range(count)
     first, colon, last = text.partition(":")

@@ -82,11 +82,7 @@ class Signals:
         self._bytes = heard[1], told[0]
 
     def serve(self) -> None:
-        """Let signals come.
-
-        Raises:
-            Interruption: one has come already; also later, in the main thread, for each.
-        """
+        """Let signals come; one that has come already raises its Interruption at once, and each later one in turn."""
         if self._bytes is not None:
             written, told = self._bytes
             signal.set_wakeup_fd(written, warn_on_full_buffer=False)

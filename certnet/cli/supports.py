@@ -1,43 +1,26 @@
 """``certnet supports``: what VNN-LIB's solver interface asks a solver about itself."""
 
 import importlib.util
-from collections.abc import Callable
 from typing import Annotated
 
 from certnet.cli.output import Exit
 from certnet.cli.parsing import argument
+from certnet.io.float32 import PLAIN
+from certnet.io.onnx_nodes import OPERATIONS
+from certnet.io.onnx_operators import ENDS
 from certnet.io.output import print_result
+from certnet.io.query import GUARANTEED
 from formulations import InputError
 
-
-def _operators() -> list[str]:
-    """Those of float32 by name alone, which means all element types; the others with the one they are read for."""
-    from certnet.io.float32 import PLAIN
-    from certnet.io.onnx_nodes import OPERATIONS
-    from certnet.io.onnx_operators import ENDS
-
-    # What stands at the end of a network is read, but queries are not about what comes after it.
-    known = sorted({*OPERATIONS, "Constant", "ConstantOfShape"} - {*ENDS})
-    return [name if name in PLAIN else f"{name} real" for name in known]
-
-
-def _elements() -> list[str]:
-    from certnet.io.query import GUARANTEED
-
-    return list(GUARANTEED)
-
-
-def _versions() -> list[str]:
-    newest = "1.0" if importlib.util.find_spec("vnnlib") is None else "2.0"
-    return ["1.0", newest]
-
-
-CAPABILITIES: dict[str, list[str] | Callable[[], list[str]]] = {
+# What stands at the end of a network is read, but queries are not about what comes after it.
+OPERATORS = sorted({*OPERATIONS, "Constant", "ConstantOfShape"} - {*ENDS})
+CAPABILITIES = {
     "--onnx-opset-versions": ["7", "25"],
-    "--onnx-element-types": _elements,
-    "--onnx-operators": _operators,
+    "--onnx-element-types": [*GUARANTEED],
+    # Those of float32 by name alone, which means all element types; the others with the one they are read for.
+    "--onnx-operators": [name if name in PLAIN else f"{name} real" for name in OPERATORS],
     "--onnx-operators-unsat-proofs": [],
-    "--vnnlib-versions": _versions,
+    "--vnnlib-versions": ["1.0", "1.0" if importlib.util.find_spec("vnnlib") is None else "2.0"],
     "--hidden-node-theories": ["NH", "H"],
     "--multiple-input-output-theories": ["SIO", "MIO"],
     "--multiple-network-theories": ["SNET", "MENET", "MINET", "MNET"],
@@ -54,8 +37,7 @@ def supports(
     capability: Annotated[str, argument(metavar="CAPABILITY", help=f"What is asked: {', '.join(CAPABILITIES)}.")],
 ) -> int:
     """Say what certnet can verify, as VNN-LIB's solver interface asks."""
-    lines = CAPABILITIES.get(capability)
-    if lines is None:
+    if capability not in CAPABILITIES:
         raise InputError(f"{capability!r} is none of {', '.join(CAPABILITIES)}; ask for one of them.")
-    print_result({}, lines if isinstance(lines, list) else lines(), as_json=False)
+    print_result({}, CAPABILITIES[capability], as_json=False)
     return Exit.OK

@@ -24,16 +24,22 @@ def train(
     ] = None,
     *,
     target: common.Target = None,
-    features: common.Features = None,
+    features: Annotated[
+        str | None,
+        option(metavar="A,B,...", help="Columns of a table that are inputs; by default all that look useful."),
+    ] = None,
     drop: common.Drop = None,
-    categorical: common.Categorical = None,
-    impute: common.Impute = "median",
+    categorical: Annotated[
+        str | None, option(metavar="A,B,...", help="Columns of a table whose numbers are names, such as codes.")
+    ] = None,
+    impute: Annotated[
+        Literal["median", "mean", "most-frequent", "none"],
+        option(help="What missing values of a table count as, by the training rows; none refuses them."),
+    ] = "median",
     weight_column: common.WeightColumn = None,
     task: common.Task = None,
-    raw: Annotated[bool, option("--raw", help="Leave the features as they are; else standardise them.")] = False,
-    no_split: Annotated[
-        bool, option("--no-split", help="Train on all rows; else 60 % of them, or with --refit 80 %.")
-    ] = False,
+    raw: Annotated[bool, option(help="Leave the features as they are; else standardise them.")] = False,
+    no_split: Annotated[bool, option(help="Train on all rows; else 60 % of them, or with --refit 80 %.")] = False,
     refit: Annotated[
         bool | None,
         option(
@@ -42,10 +48,19 @@ def train(
         ),
     ] = None,
     seed: common.SplitSeed = 0,
-    loss: common.Loss = "auto",
-    hidden_bias: common.HiddenBias = "free",
-    output_bias: common.OutputBias = "free",
-    no_bias: common.NoBias = False,
+    loss: Annotated[
+        str,
+        option(
+            metavar="NAME",
+            help="Loss: squared, cross-entropy, logistic, hinge, squared-hinge, huber:DELTA, absolute, quantile:TAU or "
+            "poisson; auto is logistic for two classes, cross-entropy for more, squared for numbers.",
+        ),
+    ] = "auto",
+    hidden_bias: Annotated[
+        common.Bias, option(help="Bias of the hidden neurons: penalised like weights, or free.")
+    ] = "free",
+    output_bias: Annotated[common.Bias, option(help="Bias of the outputs, likewise.")] = "free",
+    no_bias: Annotated[bool, option(help="Neither of the biases.")] = False,
     class_weight: common.ClassWeight = None,
     gamma: Annotated[
         str, option(metavar="G", help="Weight decay, or auto: chosen by validation, never on test rows.")

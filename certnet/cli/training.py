@@ -2,11 +2,11 @@
 
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from certificates import write_certificate
 from certificates.findings import finite
@@ -23,8 +23,7 @@ from certnet.jobs import selection
 from certnet.jobs import train as job
 from certnet.jobs.checkpoint import program_fingerprint
 from certnet.jobs.job import DEFAULT_GAP, SDP, closing_of
-from certnet.jobs.selection import Selection
-from certnet.runtime.clock import Event
+from certnet.jobs.results import Certified
 from certnet.runtime.wording import first_of
 from certnet.search.cone_closing import LARGEST_DIMENSION
 from certnet.solvers import SolveStatus
@@ -32,9 +31,6 @@ from certnet.solvers.arrays import require_device
 from certnet.solvers.registry import AUTO, get_solver
 from formulations import InputError, TrainingProgram
 from formulations._validation import as_positive
-
-if TYPE_CHECKING:
-    from certnet.jobs.optimality import OptimalityResult
 
 STOPPED = "The relaxation stopped at the time limit; more --time-limit may give a better bound."
 OPEN = "Branching ended before it had proved the gap that was asked for; more --time-limit or --nodes may do."
@@ -48,12 +44,8 @@ MOST_COLUMNS = 25
 def run_train(options: SimpleNamespace) -> int:
     """Train, write the three files, print, and return the exit code. Everything is validated before the work.
 
-    Args:
-        options: those of the command by name, with ``source``, where the data are read, and ``checkpoint``, the one to
-            go on from.
-
-    Raises:
-        InputError: anything a user can put right; nothing is left in the output folder then.
+    The options of the command come by their names, with ``source``, where the data are read, and ``checkpoint``, the
+    one to go on from. After an InputError nothing is left in the output folder.
     """
     started = began()
     check_options(options)
@@ -76,7 +68,17 @@ def run_train(options: SimpleNamespace) -> int:
         with Live(enabled=not options.quiet, time_limit=limit) as live:
             chosen = None
             if options.gamma is None:
-                chosen = choose_gamma(split, options, limit, live)
+                X, Y = split.X_val, split.Y_val
+                # By the validation rows, or where there are none by folds of the training rows.
+                chosen = selection.select_gamma(
+                    split.X,
+                    split.Y,
+                    **objective_of(split, options),
+                    validation=None if X is None or Y is None else (X, Y, split.weight_val),
+                    time_limit=None if limit is None else selection.SHARE * limit,
+                    random_state=options.seed,
+                    progress=live,
+                )
                 program = program_of(split, options, chosen.gamma)
                 options = SimpleNamespace(**{**vars(options), "gamma": chosen.gamma})
                 limit = None if limit is None else at_least(limit - chosen.seconds, limit)
@@ -85,23 +87,16 @@ def run_train(options: SimpleNamespace) -> int:
             keeper = Keeper(folder.path / CHECKPOINT, about(options))
             result = job.train(
                 program,
-                solver=options.solver,
                 time_limit=limit,
-                tolerance=options.tolerance,
-                random_state=options.seed,
                 progress=live,
                 provenance=provenance(split),
-                device=options.device,
                 checkpoint=keeper,
                 resume=resume,
                 start_network=None if chosen is None else chosen.network,
                 method=options.method,
                 gap=gap,
-                max_nodes=options.nodes,
-                workers=options.workers,
-                threads=options.threads,
-                scheduler=options.scheduler,
-                circuits=options.circuits,
+                **relaxing(options),
+                **branching(options),
             )
         if chosen is not None:
             stages = {selection.STAGE: chosen.seconds, **result.stages}
@@ -135,11 +130,7 @@ def run_train(options: SimpleNamespace) -> int:
 
 
 def check_options(options: SimpleNamespace) -> None:
-    """Refuse options that no job can run with.
-
-    Raises:
-        InputError: naming the first of them.
-    """
+    """Refuse options that no job can run with."""
     if options.gamma is not None:
         as_positive("gamma", options.gamma)
     as_positive("tolerance", options.tolerance)
@@ -148,6 +139,18 @@ def check_options(options: SimpleNamespace) -> None:
     require_named(options.out)
     if options.solver != AUTO:
         get_solver(options.solver)
+
+
+def relaxing(options: SimpleNamespace) -> dict[str, Any]:
+    """How a job relaxes."""
+    same = {name: getattr(options, name) for name in ("solver", "tolerance", "device", "threads")}
+    return {**same, "random_state": options.seed}
+
+
+def branching(options: SimpleNamespace) -> dict[str, Any]:
+    """How a job branches."""
+    same = {name: getattr(options, name) for name in ("workers", "scheduler", "circuits")}
+    return {**same, "max_nodes": options.nodes}
 
 
 def recipe_of(options: SimpleNamespace, source: str) -> Recipe:
@@ -178,22 +181,6 @@ def objective_of(split: Split, options: SimpleNamespace) -> dict[str, Any]:
         "hidden_bias": options.hidden_bias,
         "output_bias": options.output_bias,
     }
-
-
-def choose_gamma(
-    split: Split, options: SimpleNamespace, limit: float | None, progress: Callable[[Event], None]
-) -> Selection:
-    """The weight decay by the validation rows, or where there are none by folds of the training rows."""
-    X, Y = split.X_val, split.Y_val
-    return selection.select_gamma(
-        split.X,
-        split.Y,
-        **objective_of(split, options),
-        validation=None if X is None or Y is None else (X, Y, split.weight_val),
-        time_limit=None if limit is None else selection.SHARE * limit,
-        random_state=options.seed,
-        progress=progress,
-    )
 
 
 def provenance(split: Split) -> dict[str, Any]:
@@ -228,7 +215,7 @@ def network_of(split: Split, result: job.TrainingResult) -> TwoLayerNetwork:
 
 def job_report(
     command: str,
-    result: "job.TrainingResult | OptimalityResult",
+    result: Certified,
     split: Split,
     notes: Sequence[str],
     seconds: float,

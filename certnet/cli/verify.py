@@ -69,7 +69,7 @@ class OfList:
     ] = None
     workers: common.Workers = 1
     out: Annotated[str | None, common.out_folder("with --instances runs/verify/FOLDER-OF-LIST")] = None
-    fresh: Annotated[bool, option("--fresh", help="With --instances: start anew, also where a journal is.")] = False
+    fresh: Annotated[bool, option(help="With --instances: start anew, also where a journal is.")] = False
 
 
 @dataclass(frozen=True)

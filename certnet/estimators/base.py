@@ -21,7 +21,7 @@ from certificates.failure import Deadline
 from certnet.io.export import write_onnx
 from certnet.jobs import selection
 from certnet.jobs.optimality import optimality
-from certnet.jobs.selection import Selection, select_gamma
+from certnet.jobs.selection import select_gamma
 from certnet.jobs.train import train
 from certnet.training.quick import quick_network
 from formulations import InputError, TrainingProgram
@@ -63,7 +63,10 @@ class CertifiedMLP(BaseEstimator):  # type: ignore[misc]
                 delattr(self, name)
         alpha: Any = self.alpha
         if isinstance(alpha, str) and alpha == AUTO:
-            chosen = self._choose_alpha(problem, loss, seed)
+            X, Y, weight = problem
+            limit = None if left is None else selection.SHARE * left
+            options = {**self._options(loss, weight), "random_state": seed, "progress": self._progress()}
+            chosen = select_gamma(X, Y, time_limit=limit, **options)
             alpha, left = chosen.gamma, None if left is None else max(left - chosen.seconds, 0.0)
             known = chosen.network
         program = self._program(problem, loss, alpha)
@@ -109,12 +112,6 @@ class CertifiedMLP(BaseEstimator):  # type: ignore[misc]
             raise InputError(f'alpha must be a positive number or "auto", not {shown(alpha)}.')
         X, Y, weight = problem
         return TrainingProgram(X, Y, alpha, **self._options(loss, weight))
-
-    def _choose_alpha(self, problem: Problem, loss: str, seed: int) -> Selection:
-        X, Y, weight = problem
-        limit = None if self.time_limit is None else selection.SHARE * self.time_limit
-        options = self._options(loss, weight)
-        return select_gamma(X, Y, time_limit=limit, random_state=seed, progress=self._progress(), **options)
 
     @abstractmethod
     def _read(
@@ -222,10 +219,8 @@ class CertifiedMLP(BaseEstimator):  # type: ignore[misc]
         module = torch.nn.Sequential(
             torch.nn.Linear(d, m, dtype=double), torch.nn.ReLU(), torch.nn.Linear(m, c, dtype=double)
         )
-        with torch.no_grad():
-            for layer, weight, bias in ((0, own.hidden, own.hidden_bias), (2, own.output, own.output_bias)):
-                module[layer].weight.copy_(torch.tensor(weight))
-                module[layer].bias.copy_(torch.tensor(bias))
+        weights = {"0.weight": own.hidden, "0.bias": own.hidden_bias, "2.weight": own.output, "2.bias": own.output_bias}
+        module.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
         return module
 
     def to_onnx(self, path: str | Path) -> None:
@@ -244,11 +239,8 @@ def distinct_rows(X: FloatArray, Y: FloatArray, weight: FloatArray) -> Problem:
     kept = weight != 0
     if not kept.any() or not (weight >= 0).all():
         return X, Y, weight  # which the program refuses
-    rows, weight = np.hstack([X, Y])[kept] + 0.0, weight[kept]  # −0.0 becomes 0.0
-    order = np.lexsort([weight, *rows.T[::-1]])
-    rows, weight = rows[order], weight[order]
-    first = np.ones(len(rows), dtype=bool)
-    first[1:] = (rows[1:] != rows[:-1]).any(axis=1)
-    total: FloatArray = np.bincount(np.cumsum(first) - 1, weights=weight).astype(np.float64)
+    order = np.flatnonzero(kept)[np.argsort(weight[kept])]  # so that sums of weights have a fixed order too
+    rows, place = np.unique(np.hstack([X, Y])[order] + 0.0, axis=0, return_inverse=True)  # −0.0 becomes 0.0
+    total = np.bincount(place.reshape(-1), weights=weight[order])
     d = X.shape[1]
-    return rows[first, :d], rows[first, d:], total
+    return rows[:, :d], rows[:, d:], np.asarray(total, dtype=np.float64)

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from certificates import Certificate, Robustness, Verdict, check
+from certificates import Certificate, Robustness, Verdict
 from certificates.certificate import REAL, CaseProof
 from certificates.failure import Deadline
 from certnet.jobs.audit_result import ATTACKED, CERTIFIED, UNDECIDED, InputAudit
+from certnet.jobs.journal import is_proved
 from certnet.jobs.radius import Bracket
 from certnet.jobs.verify import misclassified
 from certnet.runtime.numerics import computing
@@ -76,7 +77,7 @@ class InputWork:
         return Deadline(min(Deadline.after(self.input_limit).moment, whole.moment))
 
     def decide(self, whole: Deadline) -> bool:
-        """Ascend until a radius is refuted, the rest is then known; and narrow the certified radius.
+        """Ascend until a radius is refuted, as the rest is then known, and narrow the certified radius.
 
         Returns whether it was not verified to the end when the whole time was over.
         """
@@ -107,11 +108,8 @@ class InputWork:
         if bracket.high == 0 or not radius > 0:
             return True
         # Wherever the proof was found, it has to do for this network and this property.
-        cases = bracket.cases(radius)
-        if self.proof is None or len(self.proof) != len(cases) or not radius < bracket.high:
-            return False
-        certificate = Certificate(Robustness(bracket.network, cases, bracket.semantics), tuple(self.proof))
-        if check(certificate, time_limit=self.limit(whole).limit).verdict is not Verdict.PROVED:
+        statement = Robustness(bracket.network, bracket.cases(radius), bracket.semantics)
+        if not (radius < bracket.high and is_proved(statement, self.proof, self.limit(whole).limit)):
             return False
         bracket.low = radius
         return True

@@ -1,6 +1,5 @@
 """The journal of an audit: for each finished input its certified radius, the proof, and a counterexample."""
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from certificates import Certificate, fingerprint
 from certificates.certificate import CaseProof
 from certnet.jobs.audit_input import LARGEST_SHARE
 from certnet.jobs.audit_result import InputAudit
-from certnet.jobs.journal import Journal, pack, recalled
+from certnet.jobs.journal import Journal, digest_of, pack, recalled
 from formulations._validation import FloatArray
 from formulations.network import ReluNetwork
 
@@ -23,11 +22,7 @@ FORMAT = "certnet-audit-journal 3"
 
 def audit_fingerprint(network: ReluNetwork, X: FloatArray, Y: FloatArray, options: Mapping[str, Any]) -> str:
     """SHA-256 of the network, the inputs X (n×d) with targets Y (n×c), and options that change results."""
-    digest = hashlib.sha256(fingerprint(X, Y).encode())
-    digest.update(fingerprint(network.hidden, network.hidden_bias[:, None]).encode())
-    digest.update(fingerprint(network.output, network.output_bias[:, None]).encode())
-    digest.update(json.dumps(options, sort_keys=True).encode())
-    return digest.hexdigest()
+    return digest_of(fingerprint(X, Y).encode(), network, json.dumps(options, sort_keys=True).encode())
 
 
 class Finished(msgspec.Struct, forbid_unknown_fields=True):
@@ -49,17 +44,9 @@ class AuditJournal(Journal[Finished]):
         self._folder, self._proofs = certificates, dict[int, Any]()
 
     def known(self, rows: int, inputs: int, largest: float) -> dict[int, InputAudit]:
-        """What it says of finished inputs, by row.
+        """What it says of finished inputs, by row; of so many rows and inputs, and of radii up to the largest.
 
         Only certified radius, counterexample and seconds are of use in the records; the other fields are empty.
-
-        Args:
-            rows: of the data.
-            inputs: of the network.
-            largest: radius of the audit.
-
-        Raises:
-            InputError: the journal is of another audit, or damaged.
         """
 
         def fits(one: Finished) -> bool:

@@ -1,9 +1,9 @@
 """Many properties, each decided as by itself, in one process or several; a journal lets the next run go on."""
 
-import hashlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,14 +12,14 @@ import msgspec
 import numpy as np
 from joblib import delayed
 
-from certificates import Certificate, Robustness, Verdict, check, fingerprint
+from certificates import Certificate, Robustness
 from certificates.certificate import REAL
 from certificates.failure import Deadline
 from certnet.io.instances import Instance
 from certnet.io.query import Query, read_query
 from certnet.jobs.audit import in_pool
-from certnet.jobs.journal import Journal, pack, recalled
-from certnet.jobs.verify import VerificationResult, verify
+from certnet.jobs.journal import Journal, digest_of, is_proved, pack, recalled
+from certnet.jobs.verify import verify
 from certnet.runtime.abandon import OutOfTimeError
 from certnet.runtime.clock import Clock, Event
 from certnet.runtime.numerics import computing
@@ -40,8 +40,7 @@ class Answer:
     """What is known of an instance.
 
     Attributes:
-        result: a word of VNN-COMP.
-        reason: one sentence.
+        result, reason: a word of VNN-COMP, and a sentence.
         prepared, seconds: to read network and property, and to decide it.
         counterexample: as JSON says it, in the declared inputs and outputs; None without one.
         x, case: the same as the network has it, to be confirmed again.
@@ -102,15 +101,11 @@ def decide_all(
     """(the answers, whether it was interrupted, what failed) of all instances.
 
     Args:
-        instances: in this order, as far as workers keep it.
-        time_limit: seconds for everything, or None.
         input_limit: seconds for an instance that names none itself, or None.
-        workers: processes.
         how: options of ``verify``, semantics too.
         claims: what an earlier run says of them; proofs are checked and counterexamples evaluated again.
         certificates: where the proof of each is, or will be.
         finished: told of each that is done, here.
-        progress: called with a sign of life.
     """
     clock = Clock(time_limit, progress)
     answers: dict[int, Answer] = {}
@@ -123,7 +118,7 @@ def decide_all(
     def take(found: tuple[int, Answer, Certificate | None]) -> None:
         answers[found[0]] = found[1]
         finished(*found)
-        clock.tell(f"{len(answers)} of {len(works)} instances", known=_so_far(answers))
+        clock.tell(f"{len(answers)} of {len(works)} instances", known=in_words(counts(answers.values())))
 
     clock.tell(f"0 of {len(works)} instances")
     interrupted, failure = in_pool((delayed(settled)(work, until) for work in works), take, workers)
@@ -145,7 +140,7 @@ def settled(work: Work, until: float) -> tuple[int, Answer, Certificate | None]:
         try:
             most = min(left, math.inf if work.limit is None else work.limit)
             query = read_query(path, network, semantics=work.how["semantics"], seconds=most)
-            digest = _digest(query, Path(path))
+            digest = digest_of(Path(path).read_bytes(), query.network)
             prepared = time.perf_counter() - begin
             most = min(left - prepared, math.inf if work.limit is None else work.limit)
             limit = None if most == math.inf else most
@@ -163,26 +158,12 @@ def settled(work: Work, until: float) -> tuple[int, Answer, Certificate | None]:
         except Exception as error:  # noqa: BLE001 - it becomes a sentence, and decides nothing
             why = f"unexpected {type(error).__name__}; verify this instance alone with --debug"
             return work.number, Answer(ERROR, f"{why} for the traceback."), None
-    return work.number, _answer(query, found, prepared=prepared, digest=digest, limit=limit), found.certificate
-
-
-def _answer(query: Query, found: VerificationResult, **more: Any) -> Answer:
+    known: dict[str, Any] = {"prepared": prepared, "seconds": found.seconds, "digest": digest, "limit": limit}
     unsafe = found.counterexample
     if unsafe is not None:
         shown = unsafe.as_declared(query).to_dict()
-        more |= {"counterexample": shown, "x": tuple(unsafe.x.tolist()), "case": unsafe.case}
-    return Answer(found.status, found.reason, seconds=found.seconds, **more)
-
-
-def _digest(query: Query, path: Path) -> str:
-    """SHA-256 of the network as it was read and of the property's file."""
-    digest = hashlib.sha256(path.read_bytes())
-    for weights, bias in (
-        (query.network.hidden, query.network.hidden_bias),
-        (query.network.output, query.network.output_bias),
-    ):
-        digest.update(fingerprint(weights, bias[:, None]).encode())
-    return digest.hexdigest()
+        known |= {"counterexample": shown, "x": tuple(unsafe.x.tolist()), "case": unsafe.case}
+    return work.number, Answer(found.status, found.reason, **known), found.certificate
 
 
 def _confirmed(query: Query, work: Work, digest: str, deadline: Deadline) -> Answer | None:
@@ -204,20 +185,19 @@ def _confirmed(query: Query, work: Work, digest: str, deadline: Deadline) -> Ans
             return None
         return replace(answer, counterexample=unsafe.as_declared(query).to_dict())
     proofs = recalled(work.certificate, work.claim.proof)
-    if proofs is None or len(proofs) != len(query.cases):
-        return None
-    certificate = Certificate(Robustness(query.network, query.cases, query.semantics), tuple(proofs))
-    verdict = check(certificate, time_limit=deadline.limit).verdict
-    return answer if verdict is Verdict.PROVED else None
+    statement = Robustness(query.network, query.cases, query.semantics)
+    return answer if is_proved(statement, proofs, deadline.limit) else None
 
 
-def _so_far(answers: Mapping[int, Answer]) -> str:
-    return ", ".join(f"{count} {word}" for word, count in counts([*answers.values()]).items() if count)
-
-
-def counts(answers: Sequence[Answer]) -> dict[str, int]:
+def counts(answers: Iterable[Answer]) -> dict[str, int]:
     """How often each word is the result."""
-    return {word: sum(answer.result == word for answer in answers) for word in WORDS}
+    found = Counter(answer.result for answer in answers)
+    return {word: found[word] for word in WORDS}
+
+
+def in_words(known: Mapping[str, int]) -> str:
+    """The counts that are not 0."""
+    return ", ".join(f"{count} {word}" for word, count in known.items() if count)
 
 
 class Said(msgspec.Struct, forbid_unknown_fields=True):
@@ -242,13 +222,13 @@ class BatchJournal(Journal[Said]):
         super().__init__(path, {"format": FORMAT, **options}, Said, "a batch", "other options")
 
     def claims(self, instances: Sequence[Instance]) -> dict[Instance, Claim]:
-        """What it says of these instances, the last word of each.
-
-        Raises:
-            InputError: it is of other options, or damaged.
-        """
-        found = {said.files: said for said in self.read(lambda _: True)}
-        return {one: _claim(found[one.files]) for one in instances if one.files in found}
+        """What it says of these instances, the last word of each."""
+        found = dict[tuple[str, str], Claim]()
+        for said in self.read(lambda _: True):
+            fields = msgspec.structs.asdict(said)
+            files, proof = fields.pop("files"), fields.pop("proof")
+            found[files] = Claim(Answer(**fields, resumed=True), proof)
+        return {one: found[one.files] for one in instances if one.files in found}
 
     def add(self, instance: Instance, answer: Answer, certificate: Certificate | None, place: Path | None) -> None:
         """Keep one, and its certificate where it has a place."""
@@ -258,9 +238,3 @@ class BatchJournal(Journal[Said]):
         proof = pack(None if certificate is None else certificate.proofs)
         kept = {} if place is None or certificate is None else {place: certificate}
         self.keep(Said(files=instance.files, proof=proof, **said), kept)
-
-
-def _claim(said: Said) -> Claim:
-    fields = msgspec.structs.asdict(said)
-    del fields["files"]
-    return Claim(proof=fields.pop("proof"), answer=Answer(**fields, resumed=True))

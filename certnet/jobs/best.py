@@ -29,13 +29,7 @@ NOTABLE = 1e-3
 
 
 class Best:
-    """What a job has at hand; threads may offer side by side.
-
-    Attributes:
-        network: the best one.
-        dual: the repaired dual of the best bound, None before the first.
-        proof: the best certificate that was checked with its report, None before the first.
-    """
+    """The best network, repaired dual, and checked certificate with its report; threads may offer side by side."""
 
     def __init__(self, merged: MergedRows, network: FitResult) -> None:
         self._merged, self._lock = merged, threading.Lock()

@@ -110,7 +110,7 @@ def write_checkpoint(path: Path | str, checkpoint: Checkpoint) -> None:
     """
     one = checkpoint
     header = _Header(3, one.fingerprint, one.stage, one.seconds, one.solver, dict(one.about))
-    arrays = {_HEADER: np.frombuffer(msgspec.json.encode(header), dtype=np.uint8), **checkpoint.arrays()}
+    arrays = {_HEADER: np.frombuffer(msgspec.json.encode(header), dtype=np.uint8), **one.arrays()}
     if any(array.dtype.kind not in "biuf" for array in arrays.values()):
         raise TypeError("the state of a search may hold only booleans, integers and floats")
 
@@ -239,10 +239,3 @@ class Saver:
     @staticmethod
     def _most(seconds: float) -> float:
         return max(LAST_SECONDS, SHARE * seconds)
-
-
-def sink(checkpoint: Path | str | Save | None) -> Save | None:
-    """What takes the checkpoints: a file becomes a function that writes it."""
-    if isinstance(checkpoint, Path | str):
-        return lambda current: write_checkpoint(checkpoint, current)
-    return checkpoint

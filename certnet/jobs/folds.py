@@ -21,8 +21,7 @@ class Rows(NamedTuple):
     def of(cls, part: str, X: ArrayLike, Y: ArrayLike, weights: ArrayLike | None, like: "Rows | None" = None) -> "Rows":
         """From what a caller gave, with as many columns as rows ``like`` these; weights are 1 by default.
 
-        Raises:
-            InputError: shapes that do not fit, or a negative weight; ``part`` ends the names in the sentence.
+        ``part`` ends the names in the sentence of what is refused.
         """
         columns = (None, None) if like is None else (like.X.shape[1], like.Y.shape[1])
         features = as_matrix(f"X{part}", X, columns=columns[0])
@@ -48,9 +47,6 @@ def divided(rows: Rows, folds: int, random_state: int) -> list[Fold]:
     """The rows in so many folds, or as many as there can be: every row judges once and is fitted to otherwise.
 
     Rows of weight 0 take no part. A class of one row judges nothing where others can.
-
-    Raises:
-        InputError: there are fewer than two different rows.
     """
     rows = rows.chosen(rows.weights != 0)
     number = fold_numbers(rows.X, rows.Y, folds, random_state)
@@ -60,10 +56,7 @@ def divided(rows: Rows, folds: int, random_state: int) -> list[Fold]:
 def fold_numbers(X: FloatArray, Y: FloatArray, folds: int, random_state: int) -> IntArray:
     """(n,) the fold that each row belongs to, counted from 0, or −1 for none; equal features stay together.
 
-    Of each class one row in so many belongs to a fold, where Y are classes.
-
-    Raises:
-        InputError: there are fewer than two different rows.
+    Of each class one row in so many belongs to a fold, where Y are classes. Fewer than two different rows are refused.
     """
     _, first, group = np.unique(X, axis=0, return_index=True, return_inverse=True)
     groups = len(first)

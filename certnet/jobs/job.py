@@ -60,11 +60,7 @@ class Closing:
 
 
 def closing_of(method: str, gap: float | None, *search: Any) -> Closing | None:
-    """What the options say about branching; ``search`` are those of ``Closing`` after the gap.
-
-    Raises:
-        InputError: options that make no sense.
-    """
+    """What the options say about branching; ``search`` are those of ``Closing`` after the gap."""
     if method not in METHODS:
         raise InputError(f"There is no method {method!r}; choose {' or '.join(METHODS)}.")
     closing = Closing(DEFAULT_GAP if gap is None else gap, *search)
@@ -80,7 +76,6 @@ class Job:
     """The options of one job, and what its stages have found.
 
     Attributes:
-        best: networks, duals and proofs.
         executor: takes blocks of groups of rows; None for threads.
         given: the network that proofs are about, with its output bias; None for the best one.
         start: a certificate of the same data, perhaps for another γ.
@@ -222,10 +217,8 @@ def begin(
 ) -> Job:
     """The state at the beginning: rows merged, memory tested, with the best known network.
 
-    ``save`` takes the checkpoints, and ``options`` are fields of ``Job``.
-
-    Raises:
-        InputError: data too large for this machine, or a start or checkpoint about other data.
+    ``save`` takes the checkpoints, and ``options`` are fields of ``Job``. Data too large for this machine are refused,
+    and a checkpoint about other data.
     """
     resume: Checkpoint | None = options.get("resume")
     # What is stored stays stored until there is better.
@@ -235,9 +228,8 @@ def begin(
     merged = merge_rows(program)
     require_memory(merged)
     clock.space = merged.program.space
-    if network is None:
-        _, d, c = program.shape
-        network = untrained(program, np.zeros((d, 0)), np.zeros((c, 0)))
+    _, d, c = program.shape
+    network = network or untrained(program, np.zeros((d, 0)), np.zeros((c, 0)))
     job = Job(merged=merged, clock=clock, best=Best(merged, network), saver=Saver(first, save, clock), **options)
     # Before any stage, so that Ctrl-C in the first one does not lose them.
     for known in (job.resume, job.start):
@@ -255,11 +247,7 @@ def untrained(program: TrainingProgram, U: FloatArray, V: FloatArray) -> FitResu
 def fitting(
     program: TrainingProgram, U: ArrayLike, V: ArrayLike, a: ArrayLike | None = None
 ) -> tuple[Network, FloatArray]:
-    """The network's weights, and its output bias or the best one.
-
-    Raises:
-        InputError: they do not fit the program, or overflow, or a bias that the program has not.
-    """
+    """The network's weights, and its output bias or the best one; refused if they do not fit the program."""
     network = ReluNetwork.of_program(U, V, None if a is None else np.atleast_1d(np.asarray(a)))
     _, d, c = program.shape
     if (network.inputs, network.outputs) != (d, c):
@@ -282,8 +270,7 @@ def fitting(
 def run(job: Job, name: str, work: Callable[[Job], T], seconds: float | None = None, *, share: float = 1.0) -> T | None:
     """What the work of a stage returns, in at most so many seconds, by default a share of those available; else None.
 
-    Raises:
-        KeyboardInterrupt: a second Ctrl-C.
+    Only a second Ctrl-C goes through.
     """
     found, before, left = None, job.interrupted, job.clock.available()
     job.clock.kept = 0.0 if left is None else (1.0 - share) * left

@@ -18,11 +18,12 @@ from typing import Any, BinaryIO, Generic, TypeVar
 import msgspec
 import numpy as np
 
-from certificates import Certificate, Robustness, read_certificate, write_certificate
+from certificates import Certificate, Robustness, Verdict, check, fingerprint, read_certificate, write_certificate
 from certificates.certificate import CaseProof
 from certificates.files import write_atomically
 from certificates.layout import CASE_PROOF, MAX_CASES, Array, Each, made_of, members
 from formulations import InputError
+from formulations.network import ReluNetwork
 
 _PROOFS = Each(CASE_PROOF)
 LARGEST_BYTES = 1 << 30
@@ -52,11 +53,7 @@ class Journal(Generic[T]):
     def read(self, fits: Callable[[T], bool]) -> list[T]:
         """The lines; none if there is no file. What was cut short is removed from it.
 
-        Args:
-            fits: whether a line of the right kind is one of this job.
-
-        Raises:
-            InputError: the journal has another head, or is damaged.
+        A line of the right kind that does not fit this job is damage, which is refused as another head is.
         """
         if not self.path.exists():
             return []
@@ -87,14 +84,10 @@ class Journal(Generic[T]):
             raise damaged
         return found
 
-    def begin(self) -> None:
-        """Start an empty journal in place of whatever is there."""
-        self._replace(_line(self._head))
-
     def restart(self) -> None:
-        """The same where there is a journal, so that a job that cannot start leaves none."""
+        """Empty a journal that is there; a job that cannot start leaves none."""
         if self.path.exists():
-            self.begin()
+            self._replace(_line(self._head))
 
     def keep(self, value: T, certificates: Mapping[Path, Certificate]) -> None:
         """Keep a line, and certificates first, so that no line speaks of one that is missing."""
@@ -109,13 +102,9 @@ class Journal(Generic[T]):
             ]
 
     def _append(self, line: bytes) -> None:
-        """Add a line. The file comes with the first one.
-
-        Raises:
-            OSError: it cannot be written; the file is as it was.
-        """
+        """Add a line. The file comes with the first one; where a line cannot be written it is as it was."""
         if not self.path.exists() or not self.path.stat().st_size:
-            self.begin()
+            self._replace(_line(self._head))
         with self.path.open("ab", buffering=0) as file:
             size = file.tell()
             try:
@@ -134,6 +123,13 @@ class Journal(Generic[T]):
         write_atomically(self.path, write)
 
 
+def digest_of(before: bytes, network: ReluNetwork, after: bytes = b"") -> str:
+    """SHA-256 in hexadecimal digits of a network between other bytes, by which a line belongs to a question."""
+    layers = (network.hidden, network.hidden_bias), (network.output, network.output_bias)
+    own = "".join(fingerprint(weights, bias[:, None]) for weights, bias in layers)
+    return hashlib.sha256(before + own.encode() + after).hexdigest()
+
+
 def _digest(text: bytes) -> bytes:
     return hashlib.sha256(text).hexdigest()[:16].encode()
 
@@ -149,6 +145,13 @@ def _value(line: bytes, kind: type[T]) -> T:
     if digest != _digest(text):
         raise ValueError(line)
     return msgspec.json.decode(text, type=kind)
+
+
+def is_proved(statement: Robustness, proofs: Sequence[CaseProof] | None, time_limit: float | None) -> bool:
+    """Whether recalled proofs are of a statement's cases, and the checker accepts them now."""
+    if proofs is None or len(proofs) != len(statement.cases):
+        return False
+    return check(Certificate(statement, tuple(proofs)), time_limit=time_limit).verdict is Verdict.PROVED
 
 
 def pack(proofs: Sequence[CaseProof] | None) -> dict[str, Any] | None:

@@ -70,7 +70,6 @@ class LipschitzResult(Result):
     note: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """What JSON says of it."""
         return {**figures(self.report, "verdict", "reason", "arithmetic"), **super().to_dict()}
 
 
@@ -213,8 +212,7 @@ class _Statement:
     def with_products(self, theta: FloatArray, best: _Proof, seconds: float | None, seed: int) -> _Proof:
         """A proof by products of signs of a smaller constant than that of ``best``, or ``best``.
 
-        Raises:
-            OutOfTimeError: the program is too large for the time or the memory.
+        A program that is too large for the time or the memory ends in an OutOfTimeError.
         """
         clock = Clock(seconds)
         bound = max(self.gradients.bound(theta, 1.0 / theta), SMALLEST)

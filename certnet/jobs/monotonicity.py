@@ -91,8 +91,7 @@ def monotonicity(
         feature, output: numbers of the input and the output.
         time_limit: seconds, or None.
         random_state: seed of the samples and attacks.
-        provenance: JSON object that travels with the certificate.
-        progress: called with an ``Event`` now and then.
+        provenance, progress: as for ``verify``.
 
     Raises:
         InputError: an input or output that does not exist, or a region of another size.

@@ -92,7 +92,6 @@ class OptimalityResult(Certified):
     given: Given | None
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``report.json`` says of it, but for the data and the files."""
         trained = self.trained
         return {
             **super().to_dict(),
@@ -134,20 +133,10 @@ def optimality(
         a: for a program the network's output bias (c,); the best one if None.
         gap: branching goes on until the bound is within this relative distance of the best network known.
         time_limit: seconds, or None.
-        max_nodes: most relaxations of a search, or None.
-        workers: processes of that search.
-        threads: as for ``certnet.train``.
-        scheduler: address of a Dask cluster that it uses instead, such as ``tcp://host:8786``.
-        executor: an ``Executor`` of ``concurrent.futures``, such as that of a pool of processes or Dask's
-            ``client.get_executor()``, which projects the matrices of groups of rows instead of threads. The bound is
-            the same up to rounding, and survives the loss of workers.
-        circuits: search with the circuit inequalities that the network's residual violates: fewer nodes, each of which
-            takes longer. Where the weight space is cut, they do nothing.
+        max_nodes, workers, threads, scheduler, executor, circuits, random_state, progress, provenance: as for
+            ``certnet.train``.
         train: train globally as well. Without it branching is about the network's own residual, which proves little
             unless the network is nearly optimal.
-        random_state: seed.
-        progress: called with an ``Event`` now and then.
-        provenance: JSON object that travels in the certificate; no part of the proof.
         terms: loss, decay, weights and biases of a model; those of ``objective_of``.
 
     Raises:
@@ -227,8 +216,7 @@ def _neuron_that_pays(job: Job) -> Neuron | None:
     generator = np.random.default_rng(job.random_state)
     starts = np.hstack([balance(program, U, V)[0], job.best.network.U])
     starts = starts[:, generator.permutation(starts.shape[1])[:MOST_STARTS]]
-    left = job.clock.left()
-    deadline = Deadline.after(None if left is None else PRICING_SHARE * left)
+    deadline = Deadline.after(job.clock.left(PRICING_SHARE))
     found = largest_prices(program, W, starts, random_state=generator, deadline=deadline)
     if len(found.values) == 0:
         job.price_ratio = 0.0

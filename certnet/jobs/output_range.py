@@ -120,7 +120,6 @@ class OutputRange(Result):
         return said(len(self.results), unknown, sum(one.open for one in self.results))
 
     def to_dict(self) -> dict[str, Any]:
-        """What JSON says of it."""
         return {**super().to_dict(), "results": [one.to_dict() for one in self.results]}
 
 
@@ -144,9 +143,7 @@ def output_range(
         C: (outputs,) or (r, outputs) the functions; by default each output by itself.
         tolerance: how far proved and attained values may be apart, relative to the function's range.
         time_limit: seconds for all together, or None for as long as it takes to be exact up to the tolerance.
-        random_state: seed of the attacks.
-        provenance: JSON object that travels with the certificate.
-        progress: called with an ``Event`` now and then.
+        random_state, provenance, progress: as for ``verify``.
 
     Raises:
         InputError: functions or a region of other sizes than the network's, a tolerance that is not positive, or a

@@ -70,7 +70,6 @@ class PathResult(Pictured):
         return tuple(gamma for gamma, result in zip(self.gammas, self.results, strict=True) if result is None)
 
     def to_dict(self) -> dict[str, Any]:
-        """What JSON says of the path and of all results."""
         return {**super().to_dict(), "results": [result.to_dict() for result in self.results if result is not None]}
 
 

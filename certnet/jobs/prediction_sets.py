@@ -92,14 +92,14 @@ def logit_of(p: FloatArray) -> FloatArray:
     return np.asarray(log_of(p) - log_of(1.0 - p))
 
 
-def probability_of(f: FloatArray, side: int) -> FloatArray:
-    """The logistic function, rounded down or up."""
-    return np.asarray(np.clip(expit(f) * (1.0 + side * ERROR), 0.0, 1.0))
+def probabilities_of(lower: FloatArray, upper: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The logistic function, rounded down and up."""
+    return np.clip(expit(lower) * (1.0 - ERROR), 0.0, 1.0), np.clip(expit(upper) * (1.0 + ERROR), 0.0, 1.0)
 
 
-def mean_of(f: FloatArray, side: int) -> FloatArray:
+def means_of(lower: FloatArray, upper: FloatArray) -> tuple[FloatArray, FloatArray]:
     with np.errstate(over="ignore"):
-        return np.asarray(np.exp(f) * (1.0 + side * ERROR))
+        return np.exp(lower) * (1.0 - ERROR), np.exp(upper) * (1.0 + ERROR)
 
 
 def softmax_of(lower: FloatArray, upper: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -26,26 +26,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from certificates import Certificate, Report, Training, Verdict
 from certificates.certificate import TrainingProof
 from certificates.findings import finite
 from certificates.training import fitted
-from certnet.jobs.prediction_sets import (
-    ERROR,
-    BoolArray,
-    divergence,
-    ends_within,
-    excess,
-    log_of,
-    logit_of,
-    mean_of,
-    outputs_within,
-    probability_of,
-    same_sign,
-    same_winner,
-    softmax_of,
-)
+from certnet.jobs import prediction_sets as sets
 from certnet.runtime.display import Result
 from certnet.runtime.public import public
 from formulations import InputError
@@ -88,7 +75,7 @@ class PredictionRange(Result):
     upper: FloatArray
     worst: FloatArray
     root_mean_square: float
-    decided: BoolArray | None
+    decided: NDArray[np.bool_] | None
     gamma: float
     mass: float
 
@@ -110,7 +97,7 @@ class PredictionRange(Result):
         """
         if not 0 <= price_ratio < 1:
             raise InputError(f"price_ratio must lie between 0 and 1, not {price_ratio:g}.")
-        return _up(self.gap / (self.gamma * (1.0 - price_ratio)))
+        return math.nextafter(self.gap / (self.gamma * (1.0 - price_ratio)), math.inf)
 
 
 @public()
@@ -134,28 +121,29 @@ def prediction_range(certificate: Certificate, report: Report, *, objective: flo
     most = report.objective if objective is None else float(objective)
     if not most >= bound:
         raise InputError(f"No network has an objective of {most:g}: {bound:g} is proved to be a lower bound.")
-    gap = max(_up(most - bound), 0.0)
+    gap = max(math.nextafter(most - bound, math.inf), 0.0)
     own = fitted(statement.X, np.zeros_like(statement.Y), proof.U, proof.V, proof.output)
     kind, omega = kind_named(statement.loss), statement.sample_weight[:, None]
     w, budget = proof.W / omega, np.nextafter(gap / omega, np.inf)
     decided = None
     if kind.targets in (ONE_HOT, SIGNS) and kind.name not in ("hinge", "squared-hinge"):
         quantity, p = PROBABILITY, (statement.Y > 0) - w
-        ends = ends_within(divergence(p), logit_of(p), budget)
-        lower, upper = probability_of(ends[0], -1), probability_of(ends[1], 1)
-        own = softmax_of(*own) if kind.couples else (probability_of(own[0], -1), probability_of(own[1], 1))
-        decided = same_winner(p, budget[:, 0]) if kind.couples else same_sign(*ends)
+        ends = sets.ends_within(sets.divergence(p), sets.logit_of(p), budget)
+        lower, upper = sets.probabilities_of(*ends)
+        own = sets.softmax_of(*own) if kind.couples else sets.probabilities_of(*own)
+        decided = sets.same_winner(p, budget[:, 0]) if kind.couples else sets.same_sign(*ends)
     elif kind.name == "poisson":
         quantity, q = MEAN, np.maximum(statement.Y - w, 0.0)
         size = np.abs(statement.Y) + np.abs(w)
-        ends = ends_within(excess(q, size), log_of(q), budget)
-        lower, upper = mean_of(ends[0], -1), mean_of(ends[1], 1)
-        own = mean_of(own[0], -1), mean_of(own[1], 1)
+        lower, upper = sets.means_of(*sets.ends_within(sets.excess(q, size), sets.log_of(q), budget))
+        own = sets.means_of(*own)
     else:
         quantity = OUTPUT
-        lower, upper = outputs_within(kind, w, statement.Y, budget)
-        decided = same_sign(lower, upper) if kind.targets == SIGNS else None
+        lower, upper = sets.outputs_within(kind, w, statement.Y, budget)
+        decided = sets.same_sign(lower, upper) if kind.targets == SIGNS else None
     worst = np.maximum(upper - own[0], own[1] - lower).max(axis=1)
+    # A free hidden bias, the last row, is in no norm.
+    U = proof.U[:-1] if statement.hidden_bias == "free" else proof.U
     return PredictionRange(
         quantity=quantity,
         objective=most,
@@ -166,7 +154,7 @@ def prediction_range(certificate: Certificate, report: Report, *, objective: flo
         root_mean_square=_root_mean_square(kind, statement, w, own, gap),
         decided=decided,
         gamma=statement.gamma,
-        mass=float(np.linalg.norm(proof.U * _penalised(statement), axis=0) @ np.linalg.norm(proof.V, axis=0)),
+        mass=float(np.linalg.norm(U, axis=0) @ np.linalg.norm(proof.V, axis=0)),
     )
 
 
@@ -195,17 +183,6 @@ def sentences(found: PredictionRange) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _up(value: float) -> float:
-    return math.nextafter(value, math.inf)
-
-
-def _penalised(statement: Training) -> FloatArray:
-    """(d, 1) zero for a free hidden bias."""
-    ones = np.ones((statement.X.shape[1], 1))
-    ones[-1] = 0.0 if statement.hidden_bias == "free" else 1.0
-    return ones
-
-
 def _root_mean_square(
     kind: Kind, statement: Training, w: FloatArray, own: tuple[FloatArray, FloatArray], gap: float
 ) -> float:
@@ -222,4 +199,4 @@ def _root_mean_square(
         square = (0.5 * apart.sum(axis=1)) ** 2
     other, total = math.sqrt(share * gap), float(statement.sample_weight.sum())
     mine = math.sqrt(float(statement.sample_weight @ square))
-    return (mine + other) / math.sqrt(total) * (1.0 + ERROR * len(square))
+    return (mine + other) / math.sqrt(total) * (1.0 + sets.ERROR * len(square))

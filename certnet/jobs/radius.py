@@ -58,7 +58,6 @@ class CertifiedRadius(Result):
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
-        """What JSON says of it."""
         return {
             "verdict": str(Verdict.UNKNOWN if self.open else Verdict.PROVED),
             "result": "radius",
@@ -150,11 +149,7 @@ class Bracket:
         return around(self.x, radius, self.norm, self.moving)
 
     def cases(self, radius: float) -> tuple[UnsafeCase, ...]:
-        """What would be unsafe within a radius.
-
-        Raises:
-            InputError: a norm, radius or label that does not exist, or an input of another size.
-        """
+        """What would be unsafe within a radius."""
         return keeps_class(self.network, self.region(radius), (self.label, *self.tied))
 
     def decide(self, radius: float, time_limit: float | None) -> Verdict:

@@ -170,16 +170,12 @@ class _Part:
 
     The loss is a sum over rows, so the best γ grows with them, but more rows need less of it for each: about as the
     root of their weight.
-
-    Attributes:
-        total: weight of all rows that will be trained on.
-        kinds: what is minimised besides.
     """
 
     fitted: Rows
     held: Rows
-    total: float
-    kinds: Mapping[str, Any]
+    total: float  # Weight of all rows that will be trained on.
+    kinds: Mapping[str, Any]  # What is minimised besides.
 
     @property
     def share(self) -> float:

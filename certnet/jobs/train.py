@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from certificates.findings import figures
 from certificates.making.assemble import about
 from certnet.jobs import relaxing
 from certnet.jobs import stages as _stages
-from certnet.jobs.checkpoint import Checkpoint, sink
+from certnet.jobs.checkpoint import Checkpoint, write_checkpoint
 from certnet.jobs.clock import JobClock
 from certnet.jobs.closing import bound
 from certnet.jobs.job import SDP, Job, begin, closing_of, fitting, run, untrained
@@ -63,7 +64,6 @@ class TrainingResult(Certified):
     resumable: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``report.json`` says of it, but for the data and the files."""
         solved = self.relaxation
         relaxation = None
         if solved is not None:
@@ -162,7 +162,7 @@ def train(
             clock,
             program,
             None if start_network is None else untrained(program, *fitting(program, *start_network)[0]),
-            sink(checkpoint),
+            partial(write_checkpoint, checkpoint) if isinstance(checkpoint, Path | str) else checkpoint,
             method=method,
             closing=closing,
             solver=solver,

@@ -5,7 +5,7 @@ from typing import Any
 
 from certificates import Certificate, Report, Verdict
 from certificates.certificate import REAL
-from certificates.findings import finite
+from certificates.findings import figures, finite
 from certnet.runtime.display import Result
 from certnet.search.counterexample import Counterexample
 
@@ -51,11 +51,9 @@ class VerificationResult(Result):
         return "unsat" if self.verdict is Verdict.PROVED else "sat"
 
     def to_dict(self) -> dict[str, Any]:
-        """What JSON says of it."""
         report = self.report
         return {
-            "verdict": str(self.verdict),
-            "reason": self.reason,
+            **figures(self, "verdict", "reason"),
             "result": self.status,
             "lower_bound": finite(self.lower_bound),
             "attacked": finite(self.attacked),
@@ -63,7 +61,5 @@ class VerificationResult(Result):
             "bounds": dict(zip(("linear", "semidefinite"), self.nodes, strict=True)),
             "leaves": report and {"linear": report.linear_leaves, "semidefinite": report.semidefinite_leaves},
             "arithmetic": report and report.arithmetic,
-            "semantics": self.semantics,
-            "rounding": self.rounding,
-            "seconds": self.seconds,
+            **figures(self, "semantics", "rounding", "seconds"),
         }

@@ -118,7 +118,10 @@ class _Verification:
     def run(self, tree: SplitTree | None, provenance: dict[str, Any]) -> VerificationResult:
         """All regions first, with CROWN and an attack; then the open cases, the one nearest to being unsafe first."""
         open_ = list[OpenCase]()
-        for numbers in _by_region(self.cases):
+        regions: dict[int, list[int]] = {}
+        for number, case in enumerate(self.cases):
+            regions.setdefault(id(case.region), []).append(number)
+        for numbers in regions.values():
             if self.sizes and self.deadline.passed:
                 self.timed_out = True
                 break
@@ -277,11 +280,3 @@ def misclassified(network: ReluNetwork, x: FloatArray, label: int, semantics: st
     point = x.astype(np.float32).astype(np.float64)
     cases = keeps_class(network, InputRegion(point, point), label)
     return verify(network, cases, semantics=semantics).verdict is Verdict.REFUTED
-
-
-def _by_region(cases: Sequence[UnsafeCase]) -> list[list[int]]:
-    """Numbers of the cases that share a region."""
-    groups: dict[int, list[int]] = {}
-    for number, case in enumerate(cases):
-        groups.setdefault(id(case.region), []).append(number)
-    return list(groups.values())

@@ -30,9 +30,6 @@ class Watch:
     it tells what the proof of a leaf takes.
 
     Args:
-        job: what the search is part of; it has a network.
-        stage: its name.
-        presolved: what is searched.
         keep: what a checkpoint holds of the search's state; None where it cannot go on.
         proves: whether trees are proved on the way.
     """
