@@ -8,8 +8,9 @@ import numpy as np
 import scipy
 
 from certificates.failure import NO_DEADLINE, Deadline
-from certnet.search.ascent import PENALTY, optimised
+from certnet.search.ascent import optimised
 from certnet.search.linear import LinearBounds, finish, nodes_of
+from certnet.search.scaled_nodes import PENALTY
 from formulations._validation import FloatArray, IntArray
 from formulations.margin import MarginProblem
 from formulations.signs import ACTIVE, FREE
