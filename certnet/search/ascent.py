@@ -107,12 +107,8 @@ class _System:
 def optimised(nodes: Nodes, *, accurate: bool = False, deadline: Deadline = NO_DEADLINE) -> LinearBounds:
     """The relaxation's bounds, at least those of CROWN.
 
-    A node is left as soon as its bound is known to be positive or clearly negative.
-
-    Args:
-        nodes: B nodes.
-        accurate: whether to go on until primal and dual value agree.
-        deadline: no step is begun that would probably end after it.
+    Unless they are to be ``accurate``, a node is left as soon as its bound is known to be positive or clearly negative.
+    No step is begun that would probably end after the deadline.
     """
     first = crown(nodes)
     n, N, d = len(nodes), len(nodes.generators), nodes.region.inputs

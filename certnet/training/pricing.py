@@ -68,12 +68,7 @@ def climbed(
 ) -> Pricing:
     """The distinct local maximisers of ‖Wᵀ(Xu)₊‖, ‖u‖ = 1, that climbs reach; none is worse than its start.
 
-    Args:
-        X: (n, d) data.
-        W: (n, c) dual candidate, usually a residual.
-        starts: (d, s) unit directions.
-        max_steps: circles searched from each start.
-        deadline: the points reached so far are returned after it.
+    They begin at unit ``starts`` (d×s) and take ``max_steps`` circles each, or what the deadline leaves.
     """
     if len(starts) == 1 or starts.shape[1] == 0:
         return ranked(X, W, starts)
@@ -92,11 +87,7 @@ def candidates_from_moment(
 
     In this order: the eigenvectors of G_uu with both signs, samples u ~ N(0, G_uu), and the data rows with both signs.
 
-    Args:
-        G_uu: (d, d) moment matrix of the hidden weights; its negative eigenvalues count as 0.
-        X: (n, d) data.
-        samples: number of Gaussian samples.
-        random_state: seed or generator.
+    Negative eigenvalues of ``G_uu`` (d×d), the moment matrix of the hidden weights, count as 0.
 
     Raises:
         InputError: shapes that disagree or entries that are not finite.
@@ -123,11 +114,16 @@ def draw_starts(X: FloatArray, W: FloatArray, samples: int, generator: np.random
     whitened = Vt[useful].T @ (generator.standard_normal((int(useful.sum()), draw)) / singular[useful, None])
     rows = X[generator.permutation(n)[:draw]].T
     pool = normalised(np.hstack([gaussian, whitened, rows, -rows]))
+    return best_and_others(X, W, pool, samples, generator)
+
+
+def best_and_others(
+    X: FloatArray, W: FloatArray, pool: FloatArray, samples: int, generator: np.random.Generator
+) -> FloatArray:
+    """So many columns of a pool: half of them the best by value, first, and half drawn from the rest."""
     order = np.argsort(-values(X, W, pool), kind="stable")
-    best = order[: (samples + 1) // 2]
-    rest = generator.permutation(order[(samples + 1) // 2 :])[: samples // 2]
-    chosen: FloatArray = pool[:, np.concatenate([best, rest])]
-    return chosen
+    best, rest = order[: (samples + 1) // 2], order[(samples + 1) // 2 :]
+    return np.asarray(pool[:, np.concatenate([best, generator.permutation(rest)[: samples // 2]])])
 
 
 def price_planar(X: FloatArray, W: FloatArray) -> Pricing:
