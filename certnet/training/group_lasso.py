@@ -84,15 +84,10 @@ def group_lasso(
     tolerance: float = 1e-10,
     deadline: Deadline = NO_DEADLINE,
 ) -> GroupLassoResult:
-    """Minimise L(HVᵀ) + γ Σ_j ‖v_j‖ over V (c×m).
+    """Minimise L(HVᵀ) + γ Σ_j ‖v_j‖ over V (c×m), from V0 on, up to a relative duality gap.
 
-    Args:
-        H: (n, m) hidden activations of unit directions; zero, duplicate and collinear columns are allowed.
-        loss: L, with n rows.
-        gamma: γ > 0.
-        V0: warm start, (c, m).
-        tolerance: relative duality gap at which to stop.
-        deadline: the current iterate is returned after it.
+    Columns of H (n×m), the hidden activations of unit directions, may be zero, duplicate and collinear. After the
+    deadline the current iterate is returned.
 
     Raises:
         InputError: shapes that disagree, entries that are not finite, or γ that is not positive.

@@ -110,7 +110,7 @@ def fit(
     callback: Watch | None = None,
     better: Better | None = None,
 ) -> FitResult:
-    """Train a network of any width.
+    """Train a network of any width; the best one found, never worse than the zero network.
 
     Args:
         program: the training problem.
@@ -122,9 +122,6 @@ def fit(
         tolerance: stop once no direction is found with ‖Rᵀ(Xu)₊‖ > γ(1 + tolerance).
         callback: see ``Watch``.
         better: called with every network that is better than all before it, of whatever width.
-
-    Returns:
-        The best network found; never worse than the zero network.
 
     Raises:
         InputError: candidates or options that cannot be used, or an X whose squares vanish.
