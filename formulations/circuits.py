@@ -58,14 +58,10 @@ class CircuitSet:
         return len(self.target)
 
     @property
-    def supports(self) -> list[tuple[int, ...]]:
-        """Positions with c_j > 0, ascending, for each circuit."""
-        return [tuple(np.flatnonzero(c).tolist()) for c in self.coefficients]
-
-    @property
     def keys(self) -> list[tuple[int, tuple[int, ...]]]:
-        """What tells circuits apart: (target, support)."""
-        return list(zip(self.target.tolist(), self.supports, strict=True))
+        """What tells circuits apart: (target, support), positions with c_j > 0, ascending."""
+        supports = (tuple(np.flatnonzero(c).tolist()) for c in self.coefficients)
+        return list(zip(self.target.tolist(), supports, strict=True))
 
     def take(self, index: IntArray) -> "CircuitSet":
         """The circuits with these numbers."""

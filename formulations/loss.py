@@ -68,6 +68,12 @@ class Loss:
     def _omega(self) -> FloatArray:
         return self.sample_weight[:, None]
 
+    @property
+    def limits(self) -> tuple[FloatArray, FloatArray]:
+        """(lower, upper), n×c each: the domain of W as a box; see ``Kind.limits``."""
+        lower, upper = self.kind.limits(self.target)
+        return self._omega / self.unit * lower, self._omega / self.unit * upper
+
     def size(self) -> float:
         """‖W‖ of the network without neurons: about how large numbers are. 1 where that is 0."""
         size = float(np.linalg.norm(self.dual(np.zeros(self.shape))))
@@ -110,8 +116,7 @@ class Loss:
 
     def _bias_on_kinks(self, R: FloatArray) -> FloatArray:
         """The best bias where ℓ is piecewise linear: by the slopes between the kinks of a column."""
-        lower, upper = (self._omega / self.unit * limit for limit in self.kind.limits(self.target))
-        kinks, bias = self.target / self.unit - R, np.zeros(self.shape[1])
+        (lower, upper), kinks, bias = self.limits, self.target / self.unit - R, np.zeros(self.shape[1])
         for p in range(self.shape[1]):
             order = np.argsort(kinks[:, p], kind="stable")
             at = np.concatenate([[-np.inf], kinks[order, p], [np.inf]])
@@ -147,12 +152,12 @@ class Loss:
             total = W.sum(axis=0)
             if not np.abs(total).max(initial=0.0) > 1e-13 * np.abs(W).sum():
                 return W
-            W = W - _shares(total, W, *(omega * limit for limit in self.kind.limits(self.target)))
+            W = W - _shares(total, W, *self.limits)
         return omega * project(self.kind, W / omega, self.target)
 
     def largest_scale(self, W: FloatArray) -> float:
         """The largest s with sW in the domain; at least 1 for a W in it."""
-        lower, upper = (self._omega / self.unit * limit for limit in self.kind.limits(self.target))
+        lower, upper = self.limits
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = np.where(W > 0, upper / W, np.where(W < 0, lower / W, np.inf))
         return float(np.min(ratio, initial=np.inf))
@@ -161,7 +166,11 @@ class Loss:
         """The s ≥ 0 of the largest dual value of sW; 0, or NaN, where no positive s is better than 0."""
         limit = self.largest_scale(W)
         if isinstance(self.kind, Squared):
-            return _quadratic_scale(W, self)
+            # The maximiser of a parabola.
+            linear, square = float(np.sum(W * self.target)) / self.unit, float(np.sum(W**2 / self._omega))
+            if 0 < self.bias_decay < NO_BIAS:
+                square += float(np.sum(np.sum(W, axis=0) ** 2)) / self.bias_decay
+            return linear / square if square > 0 else 0.0
 
         def rises(s: float) -> bool:
             with np.errstate(invalid="ignore"):
@@ -192,15 +201,6 @@ class Loss:
                 break
             low, high = (low, middle) if self.dual_value(middle * W) >= goal else (middle, high)
         return high
-
-
-def _quadratic_scale(W: FloatArray, loss: Loss) -> float:
-    """The maximiser of the parabola s ↦ dual value of sW of the squared loss."""
-    linear = float(np.sum(W * loss.target)) / loss.unit
-    square = float(np.sum(W**2 / loss.sample_weight[:, None]))
-    if 0 < loss.bias_decay < NO_BIAS:
-        square += float(np.sum(np.sum(W, axis=0) ** 2)) / loss.bias_decay
-    return linear / square if square > 0 else 0.0
 
 
 def _shares(total: FloatArray, W: FloatArray, lower: FloatArray, upper: FloatArray) -> FloatArray:

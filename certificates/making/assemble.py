@@ -17,7 +17,7 @@ from certificates.proof import LiftedProof
 from certificates.report import Report, Verdict
 from certificates.subdivision import Subdivision
 from certificates.training import dual_value, network_objective
-from formulations import Dual, MergedRows, TrainingProgram
+from formulations import Dual, MergedRows, Program, TrainingProgram
 from formulations.arrays import FloatArray
 from formulations.circuits import CircuitSet
 from formulations.errors import InputError
@@ -85,11 +85,7 @@ def assemble(
         InputError: the program has inequalities, and ``circuits`` does not say why they hold.
     """
     neurons, N = merged.program.space.neurons, repaired.N
-    if (0 if circuits is None else len(circuits)) != len(merged.program.inequalities):
-        raise InputError(
-            f"the program has {len(merged.program.inequalities)} inequalities besides the signs; "
-            "name the circuit of each of them."
-        )
+    require_named(merged.program, circuits)
     if circuits is not None and N.size:
         used = np.flatnonzero(N[2 * neurons :].any(axis=1))
         kept = np.concatenate([np.arange(2 * neurons), 2 * neurons + used])
@@ -101,6 +97,13 @@ def assemble(
     named = as_proof(circuits) if circuits is not None and N.size else None
     proof = build(leaf, neurons, circuits=named, quadratics=len(leaf.sigma), groups=groups)
     return assemble_proof(merged, repaired.W, proof, U, V, provenance)
+
+
+def require_named(program: Program, circuits: CircuitSet | None) -> None:
+    """Raise InputError unless there is a circuit for each inequality of a program besides its signs."""
+    count = len(program.inequalities)
+    if (0 if circuits is None else len(circuits)) != count:
+        raise InputError(f"the program has {count} inequalities besides the signs; name the circuit of each of them.")
 
 
 def assemble_proof(

@@ -13,11 +13,7 @@ def exact_circuits(generators: FloatArray, supports: Supports) -> CircuitSet:
     """The circuits of these supports that hold exactly over the float64 rows, coefficients rounded to nearest.
 
     Supports that do not determine nonnegative coefficients are left out: so it can be where rows are dependent up to
-    rounding only.
-
-    Args:
-        generators: (N, d), the rows that the certificate will name.
-        supports: (target, support), positions in φ.
+    rounding only. The ``generators`` (N×d) are the rows that the certificate will name.
     """
     rows = signed_rows(generators)
     targets, coefficients = [], []

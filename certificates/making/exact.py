@@ -17,8 +17,8 @@ BITS = 52
 def exact(program: TrainingProgram, W: FloatArray) -> FloatArray:
     """W (n×c) moved by rounding errors until it lies in the domain exactly; zero where that fails."""
     loss, kind = program.loss, program.loss.kind
-    balanced, omega = loss.bias_decay == FREE_BIAS, loss.sample_weight[:, None]
-    lower, upper = (omega * limit for limit in kind.limits(loss.target))
+    balanced = loss.bias_decay == FREE_BIAS
+    lower, upper = loss.limits
     size = float(np.abs(W).sum())
     if not (size > 0 and np.isfinite(size)):
         return np.zeros_like(W)

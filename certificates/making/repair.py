@@ -19,7 +19,7 @@ import numpy as np
 
 from certificates.making.form_bound import best_multipliers
 from certificates.making.grouped_bound import best_grouped
-from certificates.making.shifted import complementary
+from certificates.making.shifted import complementary, whitener
 from certificates.making.shor_bound import Factor, Price
 from formulations import Dual, Program
 from formulations.arguments import accepts, real
@@ -138,11 +138,8 @@ def repair_without_products(
 ) -> RepairedDual:
     """The best bound that W (f×c) gives without products of inequalities; time O(N(k + c)²), memory O(N(k + c)).
 
-    Args:
-        program: as for ``repair``; its inequalities are not used.
-        W: any; entries that are not finite become 0.
-        factors: moments of (u, v) in the program's coordinates whose multipliers are tried besides those found here.
-        margin: relative slack given away for the rigorous check.
+    Program and margin are as for ``repair``; the program's inequalities are not used. ``factors`` are moments of (u, v)
+    in its coordinates whose multipliers are tried in place of those found here.
     """
     unit = _unit(program, _in_domain(program, W))
     if unit is None:
@@ -226,11 +223,9 @@ def repair_form(
 
 def _zero(program: Program) -> RepairedDual:
     """The trivial dual W = 0, whose bound is the constant. A small shift keeps its slack positive definite."""
-    m = program.space.neurons
     norm = np.linalg.norm(program.space.generators, axis=1)
-    root = np.linalg.cholesky(program.metric)
     A = program.space.generators / norm[:, None]
-    reach = float(np.linalg.norm(np.linalg.solve(root, A.T), 2) ** 2) if m else 0.0
+    reach = float(np.linalg.norm(A @ whitener(program.metric).T, 2) ** 2) if len(A) else 0.0
     t = -(program.gamma**2) / max(reach, 1e-300) / norm**2
     sigma = program.share * program.gamma**2
     return RepairedDual(np.zeros(program.shape), NO_PRODUCTS, t, program.to_original(0.0), sigma=sigma)

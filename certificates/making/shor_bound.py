@@ -131,8 +131,7 @@ class Price:
             if not (np.isfinite(pattern).all() and 0 < largest < np.inf):
                 continue
             tau = np.maximum(pattern / largest, _LEAST_SHIFT / size)
-            scaled = self.along(tau)
-            scale, value = scaled.minimum(margin)
+            scale, value = self.along(tau).minimum(margin)
             if value < h_squared:
                 best, h_squared = scale * tau, value
         return best, h_squared

@@ -56,10 +56,9 @@ def attack_all(
     Args:
         network, cases: what is attacked; the region is that of the first case.
         starts: random starts, besides the middle of the box; the same for each case.
-        rng: where they come from, or None for a new one; the same numbers give the same result.
+        rng: where they come from; the same numbers give the same result.
         first: (n, d) further starts.
         until: the attack of all cases ends when a margin is below it.
-        deadline: when it ends as well.
     """
     region, K = cases[0].region, len(cases)
     X = _starts(region, starts, np.random.default_rng(0) if rng is None else rng, first)
@@ -67,8 +66,7 @@ def attack_all(
     # One block of n rows for each case; cases with fewer rows repeat their first.
     full = [np.concatenate([np.arange(len(case.H)), np.zeros(rows - len(case.H), dtype=np.int64)]) for case in cases]
     H, h = (
-        np.stack([array[index] for array, index in zip(arrays, full, strict=True)])
-        for arrays in ([case.H for case in cases], [case.h for case in cases])
+        np.stack([getattr(case, name)[index] for case, index in zip(cases, full, strict=True)]) for name in ("H", "h")
     )
     weights = np.repeat(H @ network.output, n, axis=0)
     constants = np.repeat(H @ network.output_bias + h, n, axis=0)

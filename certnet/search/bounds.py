@@ -103,13 +103,10 @@ def bound_node(
     """Bound the price in one node with the interior point, warm-started from its parent.
 
     Args:
-        program: the presolved program.
-        W: the dual that is priced, in its coordinates.
+        program, W: the presolved program, and the dual that is priced, in its coordinates.
         signs: (N,) fixed signs.
-        start: of the parent.
+        start: the bound of the parent.
         enough: the solve ends as soon as h² is at most this, or as it is clear that it cannot be.
-        tolerance: of the solve, relative.
-        time_limit: seconds.
     """
     node = restrict(program, signs)
     form = node.pricing(W)
@@ -123,8 +120,7 @@ def bound_node(
         if bound <= enough:
             return True
         # A relaxation whose own value is too large has to be split; how much too large need not be known exactly.
-        is_near = progress.primal_residual <= NEAR and progress.dual_residual <= NEAR
-        is_near = is_near and len(node.free) > 0
+        is_near = progress.primal_residual <= NEAR and progress.dual_residual <= NEAR and len(node.free) > 0
         return is_near and abs(bound - value) <= EXCESS_SHARE * (bound - enough) and progress.violation() <= NEAR
 
     warm = None if start is None else start.warm(node, form)

@@ -7,15 +7,16 @@ from typing import Any
 import numpy as np
 
 from certificates import Certificate, Report
-from certificates.making.assemble import assemble_proof, prove, sigma_of
+from certificates.making.assemble import assemble_proof, prove, require_named, sigma_of
 from certificates.making.circuits import as_proof
 from certificates.making.repair import RepairedForm, repair_form
 from certificates.making.tree import LeafProof, build
 from certnet.search.price import SearchResult
 from certnet.search.tree import Branch, proof_tree
-from formulations import Dual, InputError, Part, Presolved, restrict
+from formulations import Dual, Part, Presolved, restrict
 from formulations._validation import FloatArray
 from formulations.circuits import CircuitSet
+from formulations.program import NO_PRODUCTS
 
 MARGINS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
 """Relative margins between repair and check, tried in turn."""
@@ -35,8 +36,7 @@ def certify_search(
     The report says PROVED unless the data are beyond floating point; the caller must look.
 
     Args:
-        presolved: whose program was searched, with its inequalities.
-        result: of the search.
+        presolved, result: the program that was searched, and what was found.
         U, V: the network (d×m, c×m).
         provenance: a JSON object that travels along.
         circuits: why the program's inequalities hold, if it has any, in their order.
@@ -44,11 +44,10 @@ def certify_search(
     Raises:
         InputError: the program has inequalities, and ``circuits`` does not say why they hold.
     """
-    if (0 if circuits is None else len(circuits)) != len(presolved.program.inequalities):
-        raise InputError("the searched program has inequalities besides the signs; name the circuit of each of them.")
-    repair, merged = LeafRepair(presolved, result.W), presolved.rows
+    require_named(presolved.program, circuits)
+    repair, merged, leaves = LeafRepair(presolved, result.W), presolved.rows, list(result.root.leaves)
     program, dual, size = merged.program, repair.dual, repair.size
-    neurons, leaves = program.space.neurons, list(result.root.leaves)
+    neurons = program.space.neurons
 
     def candidates() -> Iterator[Certificate]:
         for margin in MARGINS:
@@ -84,9 +83,8 @@ class LeafRepair:
     """
 
     def __init__(self, presolved: Presolved, W: FloatArray) -> None:
-        program = presolved.rows.program
         self._presolved, self._W = presolved, W
-        self.dual = presolved.undo_dual(Dual(W, np.zeros((program.positions, program.positions)))).W
+        self.dual = presolved.undo_dual(Dual(W, NO_PRODUCTS)).W
         self.size = float(np.abs(self.dual).max())
 
     def __call__(self, leaf: Branch, unit: float, margin: float) -> tuple[RepairedForm, Part]:

@@ -148,12 +148,8 @@ def separate(
 ) -> CircuitSet:
     """At most ``count`` new circuits that a moment matrix violates, none the mirror image of another; in the plane all.
 
-    Args:
-        program: that was solved.
-        moments: of all its inequalities; see ``Program.inequality_moments``.
-        generators: the same as a certificate names them.
-        known: circuits that are left out.
-        count: not in the plane.
+    ``moments`` are those of all inequalities of the program (``Program.inequality_moments``), and ``generators`` its
+    own, as a certificate names them; ``known`` circuits are left out.
     """
     # The coordinate of a ball's slack is in no row.
     rows = program.space.generators[:, program.space.generators.any(axis=0)]

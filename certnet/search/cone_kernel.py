@@ -20,7 +20,7 @@ import math
 from collections.abc import Callable
 from functools import lru_cache, partial
 from types import FunctionType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -285,61 +285,16 @@ def replace(target: FloatArray, source: FloatArray, rows: int) -> None:
             target[a, j] = source[a, j]
 
 
-class Workspace(NamedTuple):
-    """Arrays of the cones on the way down (T, base, Z, crossing, kept, depth), of what is found (codes, positions,
-    found), and for one cone."""
+def workspace(N: int, k: int, c: int, budget: int) -> tuple[Any, ...]:
+    """Arrays for N rows in R^k, c outputs and so many tests, as ``search`` unpacks them.
 
-    T: FloatArray
-    base: FloatArray
-    Z: FloatArray
-    crossing: IntArray
-    kept: IntArray
-    depth: IntArray
-    codes: IntArray
-    positions: FloatArray
-    found: FloatArray
-    outputs: FloatArray
-    half: FloatArray
-    gram: FloatArray
-    M: FloatArray
-    R: FloatArray
-    x: FloatArray
-    y: FloatArray
-    lower: FloatArray
-    p: FloatArray
-    alive: IntArray
-
-    @classmethod
-    def of(cls, N: int, k: int, c: int, budget: int) -> "Workspace":
-        """For N rows in R^k, c outputs and so many tests."""
-
-        def reals(*shape: int) -> FloatArray:
-            return np.empty(shape)
-
-        def counts(*shape: int) -> IntArray:
-            return np.empty(shape, dtype=np.int64)
-
-        return cls(
-            T=reals(DEEPEST, k, k),
-            base=reals(DEEPEST, c, k),
-            Z=reals(DEEPEST, N, k),
-            crossing=counts(DEEPEST, N),
-            kept=counts(DEEPEST),
-            depth=counts(DEEPEST),
-            codes=counts(budget),
-            positions=reals(budget),
-            found=reals(FOUND, k),
-            outputs=reals(c, k),
-            half=reals(k, k),
-            gram=reals(k, k),
-            M=reals(k, k),
-            R=reals(k, k),
-            x=reals(k),
-            y=reals(k),
-            lower=reals(k),
-            p=reals(c),
-            alive=counts(k),
-        )
+    First those of the cones on the way down, then of what is found, then of one cone.
+    """
+    waiting = [np.empty((DEEPEST, *shape)) for shape in ((k, k), (c, k), (N, k))]
+    numbers = [np.empty(shape, dtype=np.int64) for shape in ((DEEPEST, N), DEEPEST, DEEPEST, budget)]
+    found = [np.empty(budget), np.empty((FOUND, k))]
+    one = [np.empty(shape) for shape in ((c, k), (k, k), (k, k), (k, k), (k, k), k, k, k, c)]
+    return *waiting, *numbers, *found, *one, np.empty(k, dtype=np.int64)
 
 
 def search(
@@ -352,9 +307,9 @@ def search(
     limit: float,
     notable: float,
     budget: int,
-    work: Workspace,
+    work: tuple[Any, ...],
 ) -> tuple[int, int, float, int, int]:
-    """The loop of ``explore``: (tests, notable points, best, cones begun, top) in a ``Workspace``."""
+    """The loop of ``explore``: (tests, notable points, best, cones begun, top) in a ``workspace``."""
     T, base, Z, crossing, kept, depth, codes, positions, found = work[:9]
     outputs, half, gram, M, R, x, y, lower, p, alive = work[9:]
     N, k = rows.shape
@@ -443,14 +398,12 @@ def explore(
         found: (q, k) notable points.
         best: largest value at a vertex.
     """
-    N, k = rows.shape
-    work = Workspace.of(N, k, weights.shape[1], budget)
-    tests, hits, best, following, top = loop(
-        rows, weights, linear, metric, cones, depths, limit, notable, budget, tuple(work)
-    )
-    waiting = np.concatenate((work.T[: top + 1][::-1], cones[following:]))
-    their_depths = np.concatenate((work.depth[: top + 1][::-1], depths[following:]))
-    return work.codes[:tests], work.positions[:tests], waiting, their_depths, work.found[:hits], best
+    work = workspace(len(rows), rows.shape[1], weights.shape[1], budget)
+    T, *_, depth, codes, positions, found = work[:9]
+    tests, hits, best, following, top = loop(rows, weights, linear, metric, cones, depths, limit, notable, budget, work)
+    waiting = np.concatenate((T[: top + 1][::-1], cones[following:]))
+    their_depths = np.concatenate((depth[: top + 1][::-1], depths[following:]))
+    return codes[:tests], positions[:tests], waiting, their_depths, found[:hits], best
 
 
 @lru_cache(maxsize=1)

@@ -127,14 +127,10 @@ def explore(
     """Cut cones until each passes the test for ``limit`` or has a vertex above it.
 
     Args:
-        output: what is bounded.
-        limit: the price ‖f(u)‖/‖u‖ that is to be shown.
+        output, limit: what is bounded, and the price ‖f(u)‖/‖u‖ that is to be shown.
         notable: vertices with a larger price are reported, a few hundred for each slice.
-        pool: where slices run, or None for this thread.
-        busy: slices that keep the pool busy.
-        max_tests: limit on tests, or None.
-        deadline: when to stop. Compiling the kernel, which takes some ten seconds
-            the first time after an installation, puts it off.
+        pool, busy: where slices run, or None for this thread, and how many keep it busy.
+        deadline: compiling the kernel, some ten seconds the first time after an installation, puts it off.
         callback: called after every batch with the tests so far; a true value ends the search.
     """
     compiling, d = 0.0, len(output.metric)

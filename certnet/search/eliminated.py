@@ -47,8 +47,7 @@ class EliminatedBound:
     """What it tells of a node.
 
     Attributes:
-        leaf: its proof, or None if it has none.
-        margin: that the leaf proves; NaN without one.
+        leaf, margin: its proof and what that proves; None and NaN if it has none.
         value: the bound.
         x: (d,) where the form is least, brought into the region.
         scores: (N,) by how much the relaxation errs at each neuron there, by its complementarity.
@@ -63,6 +62,7 @@ class EliminatedBound:
     known: Known
 
 
+@np.errstate(all="ignore")
 def eliminated_bound(
     problem: MarginProblem,
     signs: IntArray,
@@ -76,26 +76,19 @@ def eliminated_bound(
 
     Ends as soon as the node is proved, or clearly is not.
 
-    Args:
-        problem, signs, mu: the node.
-        linear: its linear bound, which is negative.
-        known: multipliers of the parent, after which less is left to do.
-        deadline: when to end.
+    ``linear`` is the linear bound of the node, which is negative; with the multipliers ``known`` of its parent less is
+    left to do.
     """
-    with np.errstate(all="ignore"):
-        form = Form(problem, signs, mu)
-        if not len(form.bent):
-            # The linear relaxation is exact.
-            none = form.known(np.zeros(form.cuts[-1] + form.balls))
-            return EliminatedBound(None, float("nan"), linear, problem.middle, np.zeros(problem.neurons), none)
-        return _ascended(form, abs(linear), known, deadline)
-
-
-def _ascended(form: Form, size: float, known: Known | None, deadline: Deadline) -> EliminatedBound:
+    form, size = Form(problem, signs, mu), abs(linear)
+    bent = form.bent
+    if not len(bent):
+        # The linear relaxation is exact.
+        none = form.known(np.zeros(form.cuts[-1] + form.balls))
+        return EliminatedBound(None, float("nan"), linear, problem.middle, np.zeros(problem.neurons), none)
     skipped, (patience, share) = 0 if known is None else KNOWN, SETTINGS.patience
     z, values = form.start(known), [-np.inf]
     extended = len(form.products) > 0
-    best, before = (-np.inf, z, np.zeros(len(form.bent)), np.zeros(len(form.q))), -np.inf
+    best, before = (-np.inf, z, np.zeros(len(bent)), np.zeros(len(form.q))), -np.inf
     last = form.total
 
     def descent(z: FloatArray, barrier: float) -> tuple[float, FloatArray]:
@@ -133,12 +126,10 @@ def _ascended(form: Form, size: float, known: Known | None, deadline: Deadline) 
     value, z, a, x = best
     if value > 0 and len(form.products):
         z, value = form.pruned(z, KEPT * value)
-    problem, bent = form.problem, form.bent
     scores = np.zeros(problem.neurons)
     # At the minimum α (α − p) is about 0 on the mean; what the means lack is a covariance, which a split takes away.
     alpha = 0.5 * form.high * (1.0 + a)
     scores[bent] = form.w * np.abs(alpha * (alpha - form.A @ x - form.b)) / form.high
     point = project(problem.case.region, (problem.middle + problem.width * x)[None])[0]
-    proved = value > 0
-    leaf, margin = (form.leaf(z), KEPT * value) if proved else (None, float("nan"))
+    leaf, margin = (form.leaf(z), KEPT * value) if value > 0 else (None, float("nan"))
     return EliminatedBound(leaf, margin, value, point, scores, form.known(z))

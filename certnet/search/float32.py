@@ -25,9 +25,7 @@ def in_float32(
 ) -> list[UnsafeCase]:
     """The cases of real numbers that are proved in place of these, with E taken off.
 
-    Args:
-        network, cases: what is asked.
-        bounds: gives those of the pre-activations, where they are known.
+    ``bounds`` gives those of the pre-activations, where they are known.
 
     Raises:
         InputError: float32 does not evaluate the network, or might overflow.
@@ -53,10 +51,7 @@ def evaluated_exactly(network: ReluNetwork, x: FloatArray) -> NDArray[np.bool_]:
     The terms of a sum are whole multiples of a power of two, their grid. Where the sum of their sizes is at most 2^24
     times the grid, so is every partial sum, and float32 holds all such multiples. No operand, product or sum that is
     not 0 is below 2^-126, so nothing is flushed.
-
-    Args:
-        network: of float32 weights.
-        x: (d,) float32 numbers.
+    Weights and x (d,) are float32 numbers.
     """
     hidden, exact = _exactly(network.hidden, network.hidden_bias, x, np.ones(len(x), dtype=bool))
     return _exactly(network.output, network.output_bias, np.maximum(hidden, 0.0), exact)[1]

@@ -14,15 +14,13 @@ from formulations._validation import FloatArray
 def line_search(
     product: FloatArray, along: FloatArray, weights: FloatArray, constants: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """The best length of each of n segments, and the value there.
+    """The best length of each of n segments, in [0, 1], and the value there: 0 and that at the start if none is lower.
+
+    Segments on which a value is no number stay where they are, with infinity.
 
     Args:
         product, along: (n, m) pre-activations p at the start, and q by which they change.
         weights, constants: (n, r, m), (n, r) of the rows, of which the largest counts.
-
-    Returns:
-        lengths (n,) in [0, 1] and values (n,); 0 and the value at the start where nothing is lower. Segments on which a
-        value is no number stay where they are, with infinity.
     """
     n = len(product)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):

@@ -18,6 +18,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
@@ -120,12 +121,10 @@ def _largest(product: Callable[[FloatArray], FloatArray], order: int) -> float:
 def best_weights(
     gradients: Gradients, time_limit: float | None = None, keep: Callable[[FloatArray], object] = lambda _: None
 ) -> FloatArray:
-    """θ (N,) > 0 whose bound is smallest, or what was found in ``time_limit`` seconds.
+    """θ (N,) > 0 whose bound is smallest, or what was found in ``time_limit`` seconds; no row of U or B is zero.
 
-    Args:
-        gradients: no row of U or B is zero.
-        time_limit: seconds, or None. No step is begun that would take longer.
-        keep: is called with every θ that is better than those before, for callers that do not wait for the end.
+    No step is begun that would take longer. ``keep`` gets every θ that is better than those before, for callers that do
+    not wait for the end.
     """
     N = len(gradients.U)
     if N == 0:
@@ -184,16 +183,9 @@ class _Steps:
         self._slowest = max(self._slowest, time.perf_counter() - self._last)
 
 
-@dataclass(frozen=True, eq=False)
-class _Newton:
-    """Where a step of Newton's method leads.
-
-    Attributes:
-        L, s: strictly feasible.
-        decrement: of the point before, squared.
-        below: no weights have a bound below it.
-        moved: whether the line search found a better point.
-    """
+class _Newton(NamedTuple):
+    """Where a step leads, strictly feasible; the squared decrement before it, what no weights have a bound below, and
+    whether the line search found a better point."""
 
     L: float
     s: FloatArray

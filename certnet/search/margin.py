@@ -27,10 +27,10 @@ from certnet.search.margin_proofs import (
     semidefinite_margin,
 )
 from certnet.search.margin_rows import from_program, linear_bounds
-from certnet.search.signs import SIDES, Branching
+from certnet.search.signs import SIDES, TRIED, Branching
 from certnet.search.tree import Vertex, plant, proof_tree
 from formulations import FREE
-from formulations._validation import FloatArray, IntArray
+from formulations._validation import FloatArray
 from formulations.margin import MarginProblem
 from formulations.network import ReluNetwork
 
@@ -82,7 +82,6 @@ class CaseSearch:
     Args:
         network, problem, number: the case.
         attacked: the least margin that was met before.
-        deadline: when it ends.
         rng: for attacks.
         size: of the margin's terms, from ``margin_sizes``; computed where it is not given.
         splits: a tree to begin with, as ``plant`` takes it; None begins with the whole region.
@@ -141,9 +140,7 @@ class CaseSearch:
     def prove(self, *, semidefinite: bool = False, most: float = np.inf) -> CaseProof | None:
         """One search with at most so many nodes; its proof if all leaves have one.
 
-        Args:
-            semidefinite: whether nodes that the linear relaxation does not prove get a semidefinite bound.
-            most: nodes.
+        Where it is ``semidefinite``, nodes that the linear relaxation does not prove get such a bound.
         """
         self.semidefinite, self.most, self.count = semidefinite, most, 0
         root = _Node.root(self.problem.neurons)
@@ -192,7 +189,7 @@ class CaseSearch:
         bounds = linear_bounds(self.problem, signs, deadline=self.deadline)
         self.linear_nodes += len(vertices)
         self.count += len(vertices)
-        margins = self._margins(signs, bounds)
+        margins = linear_margins(self.network, self.problem, signs, bounds, self.size)
         # Without a neuron to split on the relaxation is exact; only rounding and tolerances are left.
         neurons = self.branching.choose(signs, bounds.mu, bounds.scores)
         exact = np.flatnonzero(~(margins > 0) & (neurons < 0))
@@ -201,7 +198,7 @@ class CaseSearch:
             if found is not None:
                 bounds = bounds.better(found, number)
         if len(exact):
-            margins = self._margins(signs, bounds)
+            margins = linear_margins(self.network, self.problem, signs, bounds, self.size)
         proved = margins > 0
         for number, node in enumerate(vertices):
             node.mu, node.value = bounds.mu[number], float(bounds.value[number])
@@ -246,13 +243,11 @@ class CaseSearch:
             node.key = max(node.value, found.value)
             node.neuron = int(self.branching.largest(node.signs[None], node.mu[None], found.scores[None])[0])
 
-    def _margins(self, signs: IntArray, bounds: LinearBounds) -> FloatArray:
-        return linear_margins(self.network, self.problem, signs, bounds, self.size)
-
     def _try_root(self, root: _Node, bounds: LinearBounds) -> None:
         """Bound both sides of many neurons, to know where splits pay."""
         score = bounds.scores[0]
-        tried = np.repeat(self.branching.trials(score)[: self.largest_batch], 2)
+        order = np.argsort(-score, kind="stable")[: min(TRIED, self.largest_batch)]
+        tried = np.repeat(order[score[order] > 0], 2)
         if not len(tried):
             return
         signs, sides = np.repeat(root.signs[None], len(tried), axis=0), np.resize(SIDES, len(tried))

@@ -59,11 +59,7 @@ def linear_margins(
     A bound that is clear of rounding gives a small part of itself away. Of others the checker's own arithmetic tells
     what they prove.
 
-    Args:
-        network, problem: the case.
-        signs: (B, N) of the nodes.
-        bounds: theirs.
-        size: that of the case, from ``margin_sizes``.
+    ``size`` is that of the case, from ``margin_sizes``.
     """
     margins = bounds.value - SAFETY * size
     weights = _multipliers(bounds)

@@ -8,8 +8,9 @@ import numpy as np
 import scipy
 
 from certificates.failure import NO_DEADLINE, Deadline
-from certnet.search.ascent import PENALTY, optimised
+from certnet.search.ascent import optimised
 from certnet.search.linear import LinearBounds, finish, nodes_of
+from certnet.search.scaled_nodes import PENALTY
 from formulations._validation import FloatArray, IntArray
 from formulations.margin import MarginProblem
 from formulations.signs import ACTIVE, FREE
@@ -21,12 +22,9 @@ LARGEST_PROGRAM = 150_000
 def linear_bounds(
     problem: MarginProblem, signs: IntArray, *, accurate: bool = False, deadline: Deadline = NO_DEADLINE
 ) -> LinearBounds:
-    """The bounds of the nodes of one case on which neurons have the signs (B, N).
+    """The bounds of the nodes of one case on which neurons have the signs (B, N), loose where the deadline is over.
 
-    Args:
-        problem, signs: the nodes.
-        accurate: whether to solve nodes whose sign is already known, as well.
-        deadline: from which bounds may be loose.
+    Where they are to be ``accurate``, nodes whose sign is already known are solved as well.
     """
     rows = len(problem.weights)
     if rows == 1:

@@ -47,15 +47,11 @@ def merged_search(
     about a better network, None where it was left out. ``best`` and ``direction`` are about the network's residual.
 
     Args:
-        presolved: of the training program.
-        W: residual of the network, in the coordinates of ``presolved.program``.
+        presolved, W: the training program, and the residual of the network in the coordinates of its ``program``.
         objective: of the network, in original units; positive.
-        gap: relative.
         free: of an earlier call about another network.
-        max_nodes, time_limit: for both searches together.
-        workers, scheduler: of the search with W fixed.
-        callback: as of both searches.
-        too_large: as in ``certnet.search.price.search``.
+        max_nodes, time_limit, callback: for both searches together.
+        workers, scheduler, too_large: of ``certnet.search.price.search``, with W fixed.
         resume: the state of an earlier call; its search with fixed W goes on if it was about this W, up to rounding.
         root: primal and dual of the relaxation, if it is solved already.
 
@@ -66,9 +62,6 @@ def merged_search(
     stored = without_prefix(resume or {}, PREFIX)
     own = {name: array for name, array in (resume or {}).items() if not name.startswith(PREFIX)}
 
-    def look_free(progress: SearchProgress) -> bool | None:
-        return callback(replace(progress, state=lambda: _prefixed(progress.state())))
-
     is_small = program.shape[0] * program.shape[1] + program.space.neurons <= LARGEST
     if free is None and is_small and (resume is None or stored):
         free = joint_search(
@@ -76,7 +69,7 @@ def merged_search(
             enough=objective * (1.0 - max(gap, SWITCH)),
             max_nodes=max_nodes,
             time_limit=time_limit,
-            callback=look_free,
+            callback=lambda progress: callback(replace(progress, state=lambda: _prefixed(progress.state()))),
             resume=stored or None,
             root=root,
         )

@@ -22,8 +22,6 @@ def pool(
 ) -> Iterator[tuple[Parallel, int]]:
     """A joblib pool, and the number of tasks that keep it busy.
 
-    On a Dask cluster the tasks of lost workers are run again by others; that is Dask's own doing.
-
     Args:
         workers: processes on this machine; 1 means this process.
         scheduler: address of a Dask scheduler such as ``tcp://host:8786``, or None.

@@ -65,12 +65,8 @@ def solve(
 ) -> SignProducts | None:
     """Solve the program of one function (r = 1) or of several; None where it is too large for the time or the memory.
 
-    Args:
-        gradients: with every generator of the certificate.
-        v: (N,) weights of one function, some of which may be 0; not used for several.
-        unit: about the constant.
-        time_limit: seconds, or None.
-        seed: of the search for a half-space.
+    ``gradients`` have every generator of the certificate; v (N,) are the weights of one function, some of which may be
+    0, and not used for several. ``unit`` is about the constant, and ``seed`` that of the search for a half-space.
     """
     (N, d), r = gradients.U.shape, gradients.B.shape[1]
     order = (N if r == 1 else 2 * N) + d

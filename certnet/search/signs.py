@@ -26,11 +26,6 @@ class Branching:
         self.problem = problem
         self.total, self.count = np.zeros((2, problem.neurons)), np.zeros((2, problem.neurons))
 
-    def trials(self, scores: FloatArray) -> IntArray:
-        """Neurons of the root that are worth trying, by their scores (N,)."""
-        order = np.argsort(-scores, kind="stable")[:TRIED]
-        return np.asarray(order[scores[order] > 0])
-
     def learn(self, neuron: int, sign: int, score: float, before: float, after: float) -> None:
         """A child's bound went from ``before`` to ``after``; what lies above 0 does not matter."""
         rise = min(after, 0.0) - before

@@ -150,16 +150,11 @@ def check_completely_positive(
     elif separator is not None and separator.distance > least:
         verdict = Verdict.REFUTED
         reason = f"a {separator.kind} shows that it is {separator.distance:.1e} or more from all of them"
-    return CompletePositivity(
-        verdict,
-        reason,
-        residual=best.residual,
-        distance=0.0 if separator is None else separator.distance,
-        factor=None if best.factor is None else np.ldexp(best.factor, e),
-        separator=None
-        if separator is None
-        else replace(separator, inner_product=float(np.ldexp(separator.inner_product, 2 * e))),
-    )
+    distance = 0.0 if separator is None else separator.distance
+    if separator is not None:
+        separator = replace(separator, inner_product=float(np.ldexp(separator.inner_product, 2 * e)))
+    own = None if best.factor is None else np.ldexp(best.factor, e)
+    return CompletePositivity(verdict, reason, best.residual, distance, own, separator)
 
 
 @dataclass(frozen=True, eq=False)

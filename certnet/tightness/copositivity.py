@@ -145,10 +145,6 @@ def counterexample(M: FloatArray, *, random_state: int = 0) -> FloatArray | None
 
     Projected gradients on the simplex from vertices, midpoints and random points; then the stationary point on the
     support. The last is exact where the minimum lies inside a face.
-
-    Args:
-        M: (n, n) symmetric, finite.
-        random_state: seed.
     """
     n = len(M)
     rng = np.random.default_rng(random_state)

@@ -41,14 +41,9 @@ def alternate(
     rng: np.random.Generator,
     deadline: Deadline = NO_DEADLINE,
 ) -> FloatArray:
-    """The last matrix of ``columns`` columns in the cone whose product with its transpose should be near RRᵀ.
+    """The best matrix in the cone with so many columns, at least as many as R (n×r), whose rank is r.
 
-    Args:
-        R: (n, r) of full column rank.
-        columns: at least r.
-        nearest: maps the columns of a matrix into the cone.
-        rng: draws the first orthogonal matrix.
-        deadline: the current matrix is returned after it.
+    Its product with its transpose should be near RRᵀ. ``nearest`` maps the columns of a matrix into the cone.
     """
     r = R.shape[1]
     padded = np.hstack([R, np.zeros((len(R), columns - r))])

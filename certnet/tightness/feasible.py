@@ -118,9 +118,7 @@ def _complementary(space: LiftedSpace, S: FloatArray) -> FloatArray:
 def _without_negative_entries(space: LiftedSpace, S: FloatArray) -> FloatArray:
     """S plus, for each negative entry of its φ block, so much of a true point between the two that it becomes positive.
 
-    Args:
-        space: with unit generators; pairs are looked at for up to ``MOST_PAIRED`` of them.
-        S: (face_order, face_order).
+    Generators are unit vectors; beyond ``MOST_PAIRED`` of them S stays.
     """
     N, k = space.neurons, space.dimension
     if MOST_PAIRED < N:
@@ -174,10 +172,8 @@ def _value(
     left, right = twice_lost(loss, found.lower, found.upper, Y)
     lost = sum_of_products([(np.where(weight == 1, left, inflate(weight * left, 1)), right)], upper=True)
     counted = np.diag(S[u, u])[: d - 1 if certificate.hidden_bias == "free" else d]
-    traces, squares = (
-        np.concatenate([counted, np.diag(S[v, v])]),
-        a if certificate.output_bias == "penalised" else a[:0],
-    )
+    traces = np.concatenate([counted, np.diag(S[v, v])])
+    squares = a if certificate.output_bias == "penalised" else a[:0]
     products = [(np.ones(len(traces)), traces), (squares, squares)]
     decay = certificate.gamma * sum_of_products(products, upper=True)
     value = 0.5 * (lost + decay) * (1.0 + 8.0 * UNIT) + 4.0 * TINY

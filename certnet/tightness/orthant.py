@@ -56,13 +56,7 @@ def quadratic_value(M: FloatArray, x: FloatArray) -> Fraction:
 
 
 def subdivide(M: FloatArray, *, max_cones: int, deadline: Deadline) -> Subdivision:
-    """Decide whether xᵀMx ≥ 0 for every x ≥ 0, for a symmetric matrix of small order.
-
-    Args:
-        M: (n, n) symmetric and finite.
-        max_cones: number of cones after which to give up.
-        deadline: when to give up.
-    """
+    """Decide whether xᵀMx ≥ 0 for every x ≥ 0, for a symmetric matrix of small order, or give up."""
     form, stack, cones = integer_matrix(M), [np.eye(len(M), dtype=object)], 0
     while stack:
         try:

@@ -47,10 +47,7 @@ class Spectrum:
 def spectrum(G: FloatArray, *, tolerance: float = RANK_TOLERANCE, length: int = 20) -> Spectrum:
     """Numerical rank of a symmetric matrix with its spectrum and the gaps in it; zero has rank 0.
 
-    Args:
-        G: (order, order) symmetric, finite.
-        tolerance: relative size below which an eigenvalue counts as zero.
-        length: number of eigenvalues that are kept.
+    ``length`` is the number of eigenvalues that are kept.
     """
     G = as_matrix("G", G)
     values = np.linalg.eigvalsh(0.5 * (G + G.T))[::-1]

@@ -88,9 +88,8 @@ def _separator(kind: SeparatorKind, positions: IntArray, form: Exact, P: FloatAr
     square = sum_of_products([(P, P)], upper=True)
     depth = float(-value / _root_above(Fraction((form * form).sum())))
     distance = depth / math.sqrt(square) * (1.0 - 1e-12) if math.isfinite(square) and square > 0 else 0.0
-    return Separator(
-        kind, positions, form.astype(np.float64), float(min(np.nextafter(nearest(value), np.inf), 0.0)), distance
-    )
+    above = float(min(np.nextafter(nearest(value), np.inf), 0.0))
+    return Separator(kind, positions, form.astype(np.float64), above, distance)
 
 
 def _root_above(square: Fraction) -> Fraction:
@@ -103,10 +102,9 @@ def _root_above(square: Fraction) -> Fraction:
 
 
 def horn_separator(P: FloatArray) -> Separator | None:
-    """The deepest scaled Horn inequality that an exchange search finds violated, or None.
+    """The deepest scaled Horn inequality that an exchange search finds violated by P ≥ 0, or None.
 
-    Args:
-        P: (n, n) symmetric, nonnegative; rows with a zero diagonal are left out.
+    Rows with a zero diagonal are left out.
     """
     size = np.sqrt(np.maximum(np.diag(P), 0.0))
     usable = np.flatnonzero(size > 0)
@@ -191,11 +189,7 @@ def circuit_separator(
 ) -> Separator | None:
     """The deepest violated product of a sign with a circuit, or of two circuits, that linear programs find.
 
-    Args:
-        A: (N, k) generators, no two of them parallel.
-        P: (2N, 2N) the (α, β) block.
-        deadline: the best so far is returned after it.
-        enough: distance at which to stop.
+    A are generators (N×k), no two of them parallel, and P is the (α, β) block; ``enough`` is a distance.
     """
     rows, best = signed_rows(A), None
     size = np.linalg.norm(rows, axis=1)

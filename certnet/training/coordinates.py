@@ -56,14 +56,6 @@ class Coordinates:
             return cls(program, np.eye(Q.shape[1]), np.eye(Q.shape[1]))
         return cls(over(program.X @ Q, "none"), Q, Q.T)
 
-    def inward(self, U: FloatArray) -> FloatArray:
-        """U' (d'×m) for U (d×m)."""
-        return np.asarray(self.inverse @ U)
-
-    def outward(self, U: FloatArray) -> FloatArray:
-        """U (d×m) for U' (d'×m)."""
-        return np.asarray(self.basis @ U)
-
 
 def _row_space(X: FloatArray) -> FloatArray:
     """Orthonormal columns that span the row space of X; the identity where that is everything."""

@@ -74,14 +74,9 @@ def compact(diagonal: FloatArray) -> Curvature:
 
 
 def newton_step(H: FloatArray, curvature: Curvature, L: FloatArray, G: FloatArray, deadline: Deadline) -> FloatArray:
-    """(I + BBᵀ)⁻¹ G, where B maps w (a×c) to ``S Σ_j h_j (L_j w_j)ᵀ``.
+    """(I + BBᵀ)⁻¹ G (n×c), where B maps w (a×c) to ``S Σ_j h_j (L_j w_j)ᵀ``.
 
-    Args:
-        H: (n, a).
-        curvature: S.
-        L: (a, c, c) symmetric matrices.
-        G: (n, c).
-        deadline: conjugate gradients stop there.
+    H is (n, a), and L are symmetric matrices (a, c, c). Conjugate gradients stop at the deadline.
     """
     (n, c), a = G.shape, H.shape[1]
     if a == 0:

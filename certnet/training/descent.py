@@ -7,7 +7,7 @@ import numpy as np
 
 from certificates.failure import Deadline
 from certnet.solvers.lbfgs import lbfgs
-from certnet.training.pricing import HELD
+from certnet.training.climbing import HELD
 from formulations._validation import FloatArray, IntArray
 from formulations.loss import FREE_BIAS, Loss
 from formulations.training import TrainingProgram

@@ -9,7 +9,17 @@ small that its maximisers are those of the true length, nearly; each start is on
 import numpy as np
 
 from certificates.failure import NO_DEADLINE, Deadline
-from certnet.training.pricing import BATCH, Pricing, climbed, distinct, draw_starts, price_planar, ranked, values
+from certnet.training.pricing import (
+    BATCH,
+    Pricing,
+    best_and_others,
+    climbed,
+    distinct,
+    draw_starts,
+    price_planar,
+    ranked,
+    values,
+)
 from certnet.training.pricing import normalised as unit_columns
 from formulations._validation import FloatArray
 from formulations.training import TrainingProgram
@@ -62,11 +72,9 @@ def largest_prices(
     """Directions of length 1 with a large price ‖Wᵀ(Xz)₊‖, best first.
 
     Args:
-        program: the training problem.
-        W: (n, c) dual candidate; where the hidden bias is free its columns sum to 0.
-        starts: (d, s) directions of any length, or None; every one of them is climbed.
+        program, W: the training problem and its dual (n×c), whose columns sum to 0 where the hidden bias is free.
+        starts: (d, s) directions of any length; every one of them is climbed.
         samples: number of further starts.
-        random_state: seed or generator.
         max_steps, deadline: see ``pricing.climbed``.
     """
     is_planar, has_region = program.shape[1] == 2, len(program.ball) > 0
@@ -107,16 +115,13 @@ def drawn(program: TrainingProgram, W: FloatArray, samples: int, generator: np.r
         return draw_starts(program.X, W, samples, generator)
     centre = program.ball[:-1]
     features = program.X[:, :-1] - centre
-    U = draw_starts(features, W, samples, generator)
-    U = np.hstack([U, U])
+    U = np.tile(draw_starts(features, W, samples, generator), 2)
     half = U.shape[1] // 2
     rows = generator.integers(0, len(features), U.shape[1])
     shift = np.where(np.arange(U.shape[1]) < half, 0.0, -np.sum(features[rows].T * U, axis=0))
     Z = np.vstack([U, shift - centre @ U])
     Z[:, :half] = best_kink(program, W, Z[:, :half])
-    order = np.argsort(-values(program.X, W, Z), kind="stable")
-    best, rest = order[: (samples + 1) // 2], order[(samples + 1) // 2 :]
-    return np.asarray(Z[:, np.concatenate([best, generator.permutation(rest)[: samples // 2]])])
+    return best_and_others(program.X, W, Z, samples, generator)
 
 
 def best_kink(program: TrainingProgram, W: FloatArray, Z: FloatArray) -> FloatArray:

@@ -62,8 +62,7 @@ class GroupLassoResult:
     Attributes:
         V: (c, m); columns that are not needed are exactly zero.
         W: (n, c) the dual that goes with them: about −∇L(HVᵀ), and at kinks the multiplier; in the domain.
-        objective: L(HVᵀ) + γ Σ‖v_j‖.
-        dual_value: a lower bound on the optimum, from W scaled to dual feasibility (floating point).
+        objective, dual_value: of V, and a lower bound from W scaled to dual feasibility (floating point).
         gap: (objective − dual_value)/objective, 0 when the objective is 0.
         iterations: Newton steps on quadratic problems.
     """
@@ -85,15 +84,10 @@ def group_lasso(
     tolerance: float = 1e-10,
     deadline: Deadline = NO_DEADLINE,
 ) -> GroupLassoResult:
-    """Minimise L(HVᵀ) + γ Σ_j ‖v_j‖ over V (c×m).
+    """Minimise L(HVᵀ) + γ Σ_j ‖v_j‖ over V (c×m), from V0 on, up to a relative duality gap.
 
-    Args:
-        H: (n, m) hidden activations of unit directions; zero, duplicate and collinear columns are allowed.
-        loss: L, with n rows.
-        gamma: γ > 0.
-        V0: warm start, (c, m).
-        tolerance: relative duality gap at which to stop.
-        deadline: the current iterate is returned after it.
+    Columns of H (n×m), the hidden activations of unit directions, may be zero, duplicate and collinear. After the
+    deadline the current iterate is returned.
 
     Raises:
         InputError: shapes that disagree, entries that are not finite, or γ that is not positive.
@@ -219,7 +213,7 @@ def _quadratic(problem: _Problem, x: FloatArray) -> _Best:
     """One quadratic problem, or, where the dual earns something linear, one for each proximal point step."""
     loss = problem.loss
     omega, zero = loss.sample_weight[:, None], np.zeros(loss.shape)
-    lower, upper = (omega * limit / loss.unit for limit in loss.kind.limits(loss.target))
+    lower, upper = loss.limits
     is_boxed = bool(np.isfinite(lower).any() or np.isfinite(upper).any())
     kinks, size = has_kinks(loss.kind), spread(loss)
     centre = loss.kind.fitted(zero, loss.target) / loss.unit

@@ -83,13 +83,9 @@ def refit(
     tolerance: float = 1e-10,
     deadline: Deadline = NO_DEADLINE,
 ) -> Network:
-    """Best output weights for the directions of U and for fresh ones, by the group lasso; null neurons leave.
+    """Best output weights for the directions of U and for fresh ones (d×q) of length 1, by the group lasso from V on.
 
-    Args:
-        program: the training problem.
-        U, V: weights, (d, m) and (c, m), where the fit starts.
-        fresh: (d, q) columns of length 1, or None.
-        tolerance, deadline: see ``group_lasso``.
+    Null neurons leave.
     """
     unit, fitted = _outputs(program, U, V, fresh, tolerance=tolerance, deadline=deadline)
     return balance(program, unit, fitted.V)
@@ -143,21 +139,21 @@ def joined(program: TrainingProgram, U: FloatArray, V: FloatArray, fresh: FloatA
 
     Each output weight goes along the direction's own price, Wᵀ(Xu)₊. A first guess for a descent; never worse.
     """
-    fitted, H = program.fitted(U, V), np.maximum(program.X @ fresh, 0.0)
-    a = program.loss.bias(fitted)
-    towards = H.T @ program.loss.dual(fitted, a)
+    fitted, H, loss = program.fitted(U, V), np.maximum(program.X @ fresh, 0.0), program.loss
+    a = loss.bias(fitted)
+    towards = H.T @ loss.dual(fitted, a)
     size = np.linalg.norm(towards, axis=1)
     H, towards, fresh = H[:, size > 0], towards[size > 0] / size[size > 0, None], fresh[:, size > 0]
     change, cost, slope = H @ towards, program.gamma * fresh.shape[1], float(size.sum())
-    here = program.loss.value(fitted, a)
+    here = loss.value(fitted, a)
 
     def value(weight: float) -> float:
-        return float(program.loss.value(fitted + weight * change, a) + cost * weight)
+        return float(loss.value(fitted + weight * change, a) + cost * weight)
 
     if not (cost > 0 and here > 0):
         return U, V
     # More than what is lost now no better network costs, nor does it go far beyond Newton's step.
-    diagonal, row = program.loss.curvature(fitted + a)
+    diagonal, row = loss.curvature(fitted + a)
     bend = float(np.sum(diagonal * change**2) - np.sum(np.sum(row * change, axis=1) ** 2))
     most = min(here / cost, BEYOND_NEWTON * slope / max(bend, 1e-300))
     found = minimize_scalar(value, bounds=(0.0, most), method="bounded", options={"xatol": 1e-3 * most})
@@ -178,13 +174,12 @@ def exchange(
 ) -> Network:
     """One step of the exchange method: directions that pay join the network, and all output weights are fitted anew.
 
+    What is returned is never worse than ``network``, up to rounding.
+
     Args:
-        program: the training problem.
-        network: U (d×m) and V (c×m); what is returned is never worse, up to rounding.
         directions: (d, q) columns of length 1.
         joint: descend in all weights afterwards; pays while neurons are few.
         gap: relative gap that is being closed; the weights need not be much more accurate.
-        deadline: the weights reached are returned after it.
     """
     tolerance = min(max(TOLERANCE_PER_GAP * gap, SMALLEST_TOLERANCE), LARGEST_TOLERANCE)
     fitted = refit(program, *network, directions, tolerance=tolerance, deadline=deadline)
@@ -208,12 +203,7 @@ def polish(
     Data points that a neuron has exactly on its kink (x_iᵀu_j = 0) stay there, so that minimisers on kinks, where
     L-BFGS alone would stall, are reached to full accuracy.
 
-    Args:
-        program: the training problem; its X has the bias column, if any.
-        U, V: weights, (d, m) and (c, m); m = 0 is allowed.
-        max_iterations: of L-BFGS.
-        tolerance: of the output weights at the end, see ``group_lasso``.
-        deadline: the current weights are returned after it.
+    ``tolerance`` is that of the output weights at the end, see ``group_lasso``.
     """
 
     def descended(U: FloatArray, V: FloatArray) -> Network:

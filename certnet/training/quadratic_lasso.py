@@ -153,19 +153,15 @@ class _Lagrangian:
         active = np.flatnonzero(ratio < 1.0)
         z = P[active] / np.maximum(np.linalg.norm(P[active], axis=1), 1e-300)[:, None]
         factor = self.penalty / (1.0 + self.penalty * problem.decay[active])
-        roots = _roots(ratio[active], z, factor)
+        # L_j, symmetric, with L² = factor ((1 − ratio)I + ratio zzᵀ), the derivative of a proximal map.
+        root = np.sqrt(1.0 - ratio[active])[:, None, None]
+        roots = root * np.eye(z.shape[1]) + (1.0 - root) * z[:, :, None] * z[:, None, :]
+        roots = np.sqrt(factor)[:, None, None] * roots
         if problem.box is None:
             return -newton_step(problem.H[:, active], problem.curvature, roots, gradient, deadline)
         outside = np.sqrt(1.0 + self.penalty * (problem.boxed(Q / self.penalty) != Q / self.penalty))
         curvature = compact(problem.curvature.diagonal / outside**2)
         return np.asarray(-newton_step(problem.H[:, active], curvature, roots, gradient / outside, deadline) / outside)
-
-
-def _roots(ratio: FloatArray, z: FloatArray, factor: FloatArray) -> FloatArray:
-    """(a, c, c) L, symmetric, with ``L² = factor ((1 − ratio)I + ratio zzᵀ)``, the derivative of a proximal map."""
-    root = np.sqrt(1.0 - ratio)
-    L = root[:, None, None] * np.eye(z.shape[1]) + (1.0 - root)[:, None, None] * z[:, :, None] * z[:, None, :]
-    return np.asarray(np.sqrt(factor)[:, None, None] * L)
 
 
 def _newton(

@@ -27,10 +27,6 @@ def best_ridge(program: TrainingProgram, U: FloatArray) -> FloatArray:
 
     T are the responses, and rows count by their sample weights; with an output bias H is centred. The best κ is the one
     whose network, once balanced, has the smallest objective. One eigendecomposition of order min(n, m) serves every κ.
-
-    Args:
-        program: the training problem.
-        U: (d, m) hidden weights.
     """
     loss, target = program.loss, responses(program)
     activations = np.maximum(program.X @ U, 0.0)

@@ -6,7 +6,7 @@ information; certificates come from elsewhere.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -83,7 +83,7 @@ class FitResult:
     U: FloatArray
     V: FloatArray
     objective: float
-    history: tuple[Round, ...] = field(default_factory=tuple)
+    history: tuple[Round, ...] = ()
     seconds: float = 0.0
     price_ratio: float = float("inf")
     converged: bool = False
@@ -110,7 +110,7 @@ def fit(
     callback: Watch | None = None,
     better: Better | None = None,
 ) -> FitResult:
-    """Train a network of any width.
+    """Train a network of any width; the best one found, never worse than the zero network.
 
     Args:
         program: the training problem.
@@ -122,9 +122,6 @@ def fit(
         tolerance: stop once no direction is found with ‖Rᵀ(Xu)₊‖ > γ(1 + tolerance).
         callback: see ``Watch``.
         better: called with every network that is better than all before it, of whatever width.
-
-    Returns:
-        The best network found; never worse than the zero network.
 
     Raises:
         InputError: candidates or options that cannot be used, or an X whose squares vanish.
@@ -159,7 +156,7 @@ class _ColumnGeneration:
         self.network, self.cuts = self.zero, self.zero[0]
         self.W: FloatArray | None = None
         self.objective = self.program.objective(*self.zero)
-        self.start = None if start is None else (self.coordinates.inward(start[0]), start[1])
+        self.start = None if start is None else (self.coordinates.inverse @ start[0], start[1])
         self.history: list[Round] = []
         self.price_ratio, self.converged = float("inf"), False
 
@@ -169,13 +166,13 @@ class _ColumnGeneration:
         if value < self.objective:
             self.network, self.objective = network, value
             if self.better is not None:
-                self.better((self.coordinates.outward(network[0]), network[1]), value)
+                self.better((self.coordinates.basis @ network[0], network[1]), value)
 
     def run(self, candidates: FloatArray, max_rounds: int, tolerance: float, callback: Watch | None) -> None:
         """Column generation until nothing is found that pays."""
         program, deadline = self.program, self.deadline
         enough, exact = program.gamma * (1 + tolerance), is_exact(program)
-        directions = normalised(program, self.coordinates.inward(candidates))
+        directions = normalised(program, self.coordinates.inverse @ candidates)
         if self.start is not None:
             self.offer(weights.balance(program, *self.start))
         self._quick_start(directions)
@@ -295,7 +292,8 @@ class _ColumnGeneration:
 
     def result(self, *, interrupted: bool) -> FitResult:
         """The best network in the coordinates of the caller."""
-        U, V = self.coordinates.outward(self.network[0]), self.network[1]
+        U, V = self.coordinates.basis @ self.network[0], self.network[1]
         objective, spent = self.original.objective(U, V), time.perf_counter() - self.started
-        history = tuple(self.history)
-        return FitResult(U, V, objective, history, spent, self.price_ratio, self.converged, interrupted, self.W)
+        return FitResult(
+            U, V, objective, tuple(self.history), spent, self.price_ratio, self.converged, interrupted, self.W
+        )

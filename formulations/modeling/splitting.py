@@ -9,12 +9,7 @@ from formulations.modeling.compiled import counting, load
 def nonnegative_part(M: FloatArray, *, time_limit: float) -> FloatArray | None:
     """The N ≥ 0 with zero diagonal for which the smallest eigenvalue of M − N is (nearly) largest; not to be trusted.
 
-    Args:
-        M: (n, n) symmetric; its diagonal should be of order one.
-        time_limit: seconds.
-
-    Returns:
-        None when the solver, Clarabel, gave nothing finite.
+    The diagonal of M should be of order one. None when the solver, Clarabel, gave nothing finite.
     """
     load()
     import cvxpy as cp
