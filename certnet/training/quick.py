@@ -14,7 +14,11 @@ from formulations import TrainingProgram
 
 @dataclass(frozen=True)
 class Settings:
-    """How a quick network is trained."""
+    """How a quick network is trained.
+
+    "On six paths" are the objectives at nine weight decays, each from the network before, of wine, breast cancer, pima
+    indians, 600 rows of digits, 1,000 made-up rows and a sine, and the CPU seconds of all of them.
+    """
 
     neurons: int = 50
     """Random neurons that one begins with. Measured: 30, with 100 steps, leave 0.03 % more of the objective on 300 rows
@@ -22,23 +26,29 @@ class Settings:
     steps: int = 300
     """Steps of their descent. Measured: 1000 take 0.3 s more and are no better after the next stage."""
     rounds: int = 2
-    """Times that new neurons are looked for. Not measured."""
+    """Times that new neurons are looked for. Measured: on six paths 1 takes 0.7 of the time and leaves 1.1 % more, 3
+    take 1.3 times as long for 0.1 % less."""
     descent: int = 60
     """Steps of L-BFGS after each of them, and before. Measured: with 40 the validation loss on 6,000 rows of a made-up
     set is 4 % larger, at 0.8 of the time."""
     negligible: float = 1e-3
-    """‖u_j‖‖v_j‖ over the largest, below which a neuron leaves. Not measured."""
+    """‖u_j‖‖v_j‖ over the largest, below which a neuron leaves. Measured: on six paths 1e-2 takes 0.8 of the time and
+    leaves 0.2 % more, 1e-4 is no better."""
     tolerance: float = 1e-3
-    """Relative excess of the price over γ at which a network is good enough. Not measured."""
+    """Relative excess of the price over γ at which a network is good enough. Measured: on six paths 1e-2 takes 0.8 of
+    the time and leaves 0.3 % more, 1e-4 is no better."""
     starts: int = 30
-    """Random starts of each search for neurons. Not measured."""
+    """Random starts of each search for neurons. Measured: on six paths 10 take 0.7 of the time and leave 0.7 % more,
+    100 take 1.5 times as long for 0.2 % less."""
     climbing_steps: int = 1
     """Circles of each climb, which the descent goes on with. Measured: with 15 half the time goes
     into climbing, and the validation loss is no smaller."""
     new_neurons: int = 20
-    """The most that join at a time. Not measured."""
+    """The most that join at a time. Measured: on six paths 10 leave 0.7 % more and 40 as much as 20, both in more
+    time."""
     most_neurons: int = 150
-    """Neurons of a network that no others join. Not measured."""
+    """Neurons of a network that no others join. Measured: on six paths 75 leave 0.5 % more in 0.9 of the time, and 300
+    change nothing."""
 
 
 SETTINGS = Settings()
