@@ -53,6 +53,18 @@ def feature(data: DataSet, name: str) -> np.ndarray:
     return data.X[:, data.feature_names.index(name)]
 
 
+@pytest.mark.parametrize(
+    "pair",
+    ["ja nein", "WAHR FALSCH", "oui non", "VRAI FAUX", "Sí No", "VERDADERO FALSO", "sì no", "sim não", "waar onwaar"],
+)
+def test_yes_and_no_of_other_languages_are_one_feature(tmp_path: Path, pair: str) -> None:
+    answers = [pair.split()[row % 3 == 0] for row in range(ROWS)]
+    rows = [{"member": answer, "y": f"{row}.5"} for row, answer in enumerate(answers)]
+    data = read_source(Recipe(source=write(tmp_path / "answers.csv", rows)))
+    assert data.feature_names == ("member",)
+    np.testing.assert_array_equal(data.X[:, 0], [answer == pair.split()[0] for answer in answers])
+
+
 def test_categories_that_hold_commas_can_be_told_apart() -> None:
     column = Column("channel", "category", categories=("phone", "shop, street", "web"))
     assert column.sentence("median") == "channel: a feature of 0 and 1 for each of phone, 'shop, street' and web"
