@@ -21,6 +21,7 @@ from certnet.jobs.clock import JobClock, require_memory
 from certnet.runtime.abandon import Insisted, OutOfTimeError, abandonable
 from certnet.runtime.numerics import guarded
 from certnet.search.cone_closing import LARGEST_DIMENSION
+from certnet.search.pool import pool
 from certnet.search.price import SearchSummary
 from certnet.solvers import Progress, SolverResult
 from certnet.solvers.registry import AUTO
@@ -63,11 +64,14 @@ def closing_of(method: str, gap: float | None, *search: Any) -> Closing | None:
     """What the options say about branching; ``search`` are those of ``Closing`` after the gap.
 
     Raises:
-        InputError: options that make no sense.
+        InputError: options that make no sense, or what ``pool`` says of a scheduler that does not answer: a job that
+            ends early would not ask it.
     """
     if method not in METHODS:
         raise InputError(f"There is no method {method!r}; choose {' or '.join(METHODS)}.")
     closing = Closing(DEFAULT_GAP if gap is None else gap, *search)
+    with pool(1, closing.scheduler):
+        pass
     if gap is not None or method == GLOBAL:
         return closing
     if closing.max_nodes is not None:
