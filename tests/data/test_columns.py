@@ -125,6 +125,13 @@ def test_columns_are_found_by_name_in_any_order(people: str) -> None:
         columns.encode(lacking)
 
 
+def test_a_run_that_is_named_as_data_is_no_mistyped_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "runs" / "orders").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="runs/orders is a run: give the file that it was trained on"):
+        read_source(Recipe(source="orders"))
+
+
 def test_what_no_training_row_has_counts_as_nothing_known_and_is_said(people: str) -> None:
     columns = read_source(Recipe(source=people)).columns
     assert columns is not None
