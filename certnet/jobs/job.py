@@ -64,14 +64,13 @@ def closing_of(method: str, gap: float | None, *search: Any) -> Closing | None:
     """What the options say about branching; ``search`` are those of ``Closing`` after the gap.
 
     Raises:
-        InputError: options that make no sense, or what ``pool`` says of a scheduler that does not answer: a job that
-            ends early would not ask it.
+        InputError: options that make no sense.
     """
     if method not in METHODS:
         raise InputError(f"There is no method {method!r}; choose {' or '.join(METHODS)}.")
     closing = Closing(DEFAULT_GAP if gap is None else gap, *search)
     with pool(1, closing.scheduler):
-        pass
+        pass  # A scheduler has to answer now: a job that ends early would not ask it.
     if gap is not None or method == GLOBAL:
         return closing
     if closing.max_nodes is not None:
