@@ -1,6 +1,7 @@
 """Work that is left behind: its result, its errors, its deadline, and Ctrl-C."""
 
 import _thread
+import contextlib
 import subprocess
 import sys
 import threading
@@ -72,6 +73,22 @@ def test_work_beyond_its_time_is_left_and_ends() -> None:
         abandonable(work, seconds=0.05)
     threads[0].join(LONG / 2)
     assert not threads[0].is_alive()
+
+
+def test_work_that_is_left_before_it_begins_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is thrown into a thread must not hit Python's own steps before the work, where it would be printed."""
+    lost: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", lost.append)
+    monkeypatch.setattr(sys, "unraisablehook", lost.append)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # so that the caller is often ahead of the thread
+    try:
+        for _ in range(300):
+            with contextlib.suppress(OutOfTimeError):
+                abandonable(lambda: sum(range(2000)), seconds=0.0)
+    finally:
+        sys.setswitchinterval(before)
+    assert not lost
 
 
 def test_a_long_call_into_lapack_does_not_keep_the_caller() -> None:

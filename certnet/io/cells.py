@@ -16,10 +16,10 @@ MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "?", "-"})
 MISSING_NAME = MISSING - {"none", "-"}
 """Among names "none" and "-" may mean what they say."""
 INFINITE = frozenset({"inf", "+inf", "-inf", "infinity", "+infinity", "-infinity"})
-BOOLEANS = {
-    **dict.fromkeys(("true", "yes", "y", "t", "on", "1", "1.0"), 1.0),
-    **dict.fromkeys(("false", "no", "n", "f", "off", "0", "0.0"), 0.0),
-}
+_TRUE = "true yes y t on 1 1.0 wahr ja vrai oui verdadero sí si vero sì verdadeiro sim waar"
+_FALSE = "false no n f off 0 0.0 falsch nein faux non falso não nao onwaar nee"
+BOOLEANS = {**dict.fromkeys(_TRUE.split(), 1.0), **dict.fromkeys(_FALSE.split(), 0.0)}
+"""In seven languages. No single letters but English ones: n and s are also north and south."""
 _NUMBER = r"[+-]?+(?:[0-9]++(?:\.[0-9]*+)?+|\.[0-9]++)(?:[eE][+-]?+[0-9]++)?+"
 """Nothing in it is tried twice: else a long cell of digits with a letter after them would take time with its square."""
 _ONE, _SEVERAL = re.compile(_NUMBER), re.compile(rf"(?:{_NUMBER}\n)*+")

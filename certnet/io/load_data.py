@@ -36,6 +36,8 @@ def source_kind(source: str) -> str:
     if not path.exists():
         close = difflib.get_close_matches(source.lower(), BUILT_IN, n=1)
         advice = f"did you mean {close[0]!r}?" if close else "check the path."
+        if Path("runs", source).is_dir():
+            advice = f"runs/{source} is a run: give the file that it was trained on."
         names = ", ".join(BUILT_IN)
         raise InputError(f"There is no file {source!r} and no built-in data set of that name ({names}); {advice}")
     if path.is_dir():

@@ -21,6 +21,7 @@ from certnet.jobs.clock import JobClock, require_memory
 from certnet.runtime.abandon import Insisted, OutOfTimeError, abandonable
 from certnet.runtime.numerics import guarded
 from certnet.search.cone_closing import LARGEST_DIMENSION
+from certnet.search.pool import pool
 from certnet.search.price import SearchSummary
 from certnet.solvers import Progress, SolverResult
 from certnet.solvers.registry import AUTO
@@ -64,6 +65,8 @@ def closing_of(method: str, gap: float | None, *search: Any) -> Closing | None:
     if method not in METHODS:
         raise InputError(f"There is no method {method!r}; choose {' or '.join(METHODS)}.")
     closing = Closing(DEFAULT_GAP if gap is None else gap, *search)
+    with pool(1, closing.scheduler):
+        pass  # A scheduler has to answer now: a job that ends early would not ask it.
     if gap is not None or method == GLOBAL:
         return closing
     if closing.max_nodes is not None:

@@ -112,7 +112,7 @@ def lipschitz_constant(
     clock = Clock(time_limit, progress)
     left = clock.left
     clock.tell("sampled gradients")
-    statement = _Statement(network, C, region, provenance or {})
+    statement = _Statement(network, C, region, provenance or {}, Deadline.after(left()))
     sampling, gradients = left(SAMPLING_SHARE), statement.gradients
     sampled = largest_gradient(network, C, region, seed=random_state, seconds=SECONDS if sampling is None else sampling)
     met = f"met {down(sampled, 4)}"
@@ -164,12 +164,17 @@ class _Statement:
     """
 
     def __init__(
-        self, network: ReluNetwork, C: FloatArray, region: InputRegion | None, provenance: Mapping[str, Any]
+        self,
+        network: ReluNetwork,
+        C: FloatArray,
+        region: InputRegion | None,
+        provenance: Mapping[str, Any],
+        deadline: Deadline,
     ) -> None:
         self.network, self.C, self.region, self.provenance = network, C, region, provenance
         self.stable = np.zeros(network.width, dtype=np.int64)
         if region is not None:
-            self.stable = stable_signs(*preactivation_bounds(network, region))
+            self.stable = stable_signs(*preactivation_bounds(network, region, deadline))
         try:
             self.kept, self.B, self.lost = open_neurons(network, C, np.flatnonzero(self.stable == 0))
         except OverflowError:

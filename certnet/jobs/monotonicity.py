@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,8 +33,10 @@ from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 from formulations.arguments import count
 from formulations.network import ReluNetwork
+from formulations.parallel import ZERO_ROW
 from formulations.robustness import InputRegion, UnsafeCase
 from formulations.rounding import below
+from formulations.rows import reduce_rows
 from formulations.signs import ACTIVE, FREE, INACTIVE
 
 __all__ = ["Monotonicity", "monotonicity"]
@@ -141,56 +144,50 @@ class _Search:
         self, network: ReluNetwork, region: InputRegion, feature: int, output: int, sign: int, clock: Clock, seed: int
     ) -> None:
         self.network, self.region, self.feature, self.sign, self.clock = network, region, feature, sign, clock
-        self.seed, self.certificates = seed, list[Certificate | None]()
+        self.deadline, self.seed, self.certificates = Deadline.after(clock.left()), seed, list[Certificate | None]()
         self.leaves, self.late, self.proved = 0, False, False
         pairs = zip(network.output[output].tolist(), network.hidden[:, feature].tolist(), strict=True)
         self.weights = [sign * Fraction(v) * Fraction(u) for v, u in pairs]
-        low, high = preactivation_bounds(network, region)
+        low, high = preactivation_bounds(network, region, self.deadline)
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
             raise InputError("a pre-activation of these inputs overflows; give a smaller region.")
-        self.base, groups = Fraction(0), dict[tuple[Fraction, ...], tuple[int, Fraction]]()
-        for i, weight in enumerate(self.weights):
-            if low[i] >= 0:
-                self.base += weight
-            elif high[i] > 0 and weight:
-                self._group(groups, i, weight)
-        kept = {i: weight for i, weight in groups.values() if weight}
+        weighty = np.array([weight != 0 for weight in self.weights], dtype=bool)
+        self.base = sum((weight for weight, least in zip(self.weights, low, strict=True) if least >= 0), Fraction(0))
+        # Parallel generators change sign together; of opposite ones one neuron is active where the other is not.
+        merged = reduce_rows(network.generators, (low < 0) & (high > 0) & weighty)
+        total = [Fraction(0)] * len(merged.source)
+        for i in np.flatnonzero(merged.generator != ZERO_ROW).tolist():
+            opposite = merged.ratio[i] < 0
+            self.base += self.weights[i] if opposite else 0
+            total[merged.generator[i]] += -self.weights[i] if opposite else self.weights[i]
+        kept = {int(i): weight for i, weight in zip(merged.source, total, strict=True) if weight}
         self.free = np.array(list(kept), dtype=np.int64)
         self.slopes: list[Fraction] = list(kept.values())
         self.low, self.high = low[self.free], high[self.free]
-        U, b, k = network.hidden[self.free], network.hidden_bias[self.free], len(self.free)
-        both = np.vstack([U, -U]), np.append(b, -b)
-        self.neurons = ReluNetwork(*both, np.eye(2 * k), np.zeros(2 * k)) if k else network
 
-    def _group(self, groups: dict[tuple[Fraction, ...], tuple[int, Fraction]], i: int, weight: Fraction) -> None:
-        """Parallel generators change sign together; of opposite ones one neuron is active where the other is not."""
-        row = [Fraction(value) for value in self.network.generators[i].tolist()]
-        leading = next(value for value in row if value)
-        key = tuple(value / leading for value in row)
-        first, total = groups.get(key, (i, Fraction(0)))
-        own = next(value for value in self.network.generators[first].tolist() if value)
-        if (own > 0) != (leading > 0):
-            self.base += weight
-            weight = -weight
-        groups[key] = first, total + weight
+    @cached_property
+    def neurons(self) -> ReluNetwork:
+        """The network of outputs (a_i)₊ and (−a_i)₊ of the free neurons."""
+        U, b, k = self.network.hidden[self.free], self.network.hidden_bias[self.free], len(self.free)
+        both = np.vstack([U, -U]), np.append(b, -b)
+        return ReluNetwork(*both, np.eye(2 * k), np.zeros(2 * k)) if k else self.network
 
     def run(self) -> FloatArray | None:
         """Search depth first; an input with a slope of the other sign, or None."""
-        deadline, stack = Deadline.after(self.clock.left()), [np.full(len(self.free), FREE, dtype=np.int64)]
-        stuck = False
+        stack, stuck = [np.full(len(self.free), FREE, dtype=np.int64)], False
         while stack:
             signs = stack.pop()
             if self.least(signs) >= 0:
                 self.leaves += 1
                 continue
-            if deadline.passed:
+            if self.deadline.passed:
                 self.late = True
                 return None
             self.clock.tell(f"{self.leaves} leaves are proved, {len(stack) + 1} parts are open")
             case, splits = self.case(signs), (signs == FREE).any()
             value, x = self.relaxed(signs, case)
             if value > 0 or not splits:
-                result = verify(self.neurons, [case], time_limit=deadline.limit, random_state=self.seed)
+                result = verify(self.neurons, [case], time_limit=self.deadline.limit, random_state=self.seed)
                 if result.verdict is Verdict.PROVED:
                     self.leaves += 1
                     self.certificates.append(result.certificate)
@@ -224,7 +221,7 @@ class _Search:
                 bound[i if w > 0 else k + i] = below(w / Fraction(float(self.high[i] if w > 0 else self.low[i])))
             else:
                 constant += w if sign == ACTIVE else 0
-                rows.append(np.eye(2 * k)[k + i if sign == ACTIVE else i])
+                rows.append(np.arange(2 * k) == (k + i if sign == ACTIVE else i))
         return UnsafeCase(self.region, np.array([bound, *rows]), np.array([below(constant), *np.zeros(len(rows))]))
 
     def choose(self, signs: IntArray, x: FloatArray | None) -> int:
@@ -255,6 +252,7 @@ class _Search:
             b_ub=right,
             bounds=[*zip(self.region.lower, self.region.upper, strict=True), *[(0.0, None)] * hinged, (0.0, 1.0)],
             method="highs",
+            options={"time_limit": self.deadline.left},
         )
         if result.x is None:
             return (math.inf if result.status == 2 else -math.inf), None
@@ -270,6 +268,7 @@ class _Search:
         if point is None:
             return None
         exact = [Fraction(value) for value in point.tolist()]
+        low, high = preactivation_bounds(self.network, InputRegion(point, point), self.deadline)
         for side in (math.inf, -math.inf):
             moved = point.copy()
             moved[self.feature] = np.nextafter(point[self.feature], side)
@@ -277,7 +276,9 @@ class _Search:
                 continue
             slope = Fraction(0)
             for i, w in enumerate(self.weights):
-                if w:
+                if low[i] > 0:
+                    slope += w
+                elif w and not high[i] < 0:
                     row, bias = self.network.hidden[i].tolist(), Fraction(float(self.network.hidden_bias[i]))
                     a = sum((Fraction(u) * value for u, value in zip(row, exact, strict=True)), bias)
                     slope += w if a > 0 or (a == 0 and (row[self.feature] > 0) == (side > 0)) else 0

@@ -81,25 +81,38 @@ class _Runner(Generic[T]):
         self._work, self._context = work, copy_context()
         self._outcome: list[T] = []
         self._error: BaseException = KeyboardInterrupt()  # of work that was hit before it began
+        self._begun = self._dropped = False
         self._done, self._throwing = threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._run, name="certnet-work", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         _here.runner = self
-        # A step that is hit by what is thrown in is followed by another; after the first that ends nothing is.
-        for step in (self._do, self._end, self._end, self._end):
-            with contextlib.suppress(KeyboardInterrupt, _Left):
-                step()
+        # What is thrown in hits calls and loops, so each call lies in a ``try``; after the first ``_end`` nothing is.
+        try:
+            try:
+                self._do()
+            finally:
+                try:
+                    self._end()
+                finally:
+                    self._end()
+        except (KeyboardInterrupt, _Left):
+            return
 
     def _do(self) -> None:
         try:
-            self._outcome.append(self._context.run(self._work))
+            with self._throwing:
+                self._begun = True
+            if not self._dropped:
+                self._outcome.append(self._context.run(self._work))
         except BaseException as error:  # noqa: BLE001 - it is raised again where the work was asked for
             self._error = error
 
     def _end(self) -> None:
         with self._throwing:
+            # What is on its way is called back.
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(threading.get_ident()), None)
             self._done.set()
 
     @property
@@ -122,10 +135,14 @@ class _Runner(Generic[T]):
         raise self._error
 
     def throw(self, error: type[BaseException]) -> None:
-        """Raise an error in the thread, as soon as it runs Python again."""
+        """Raise an error in the thread, as soon as it runs Python again; what has not begun does not begin.
+
+        Python's own steps before that would not bear an error: they hold a lock of all threads.
+        """
         ident = self._thread.ident
         with self._throwing:
-            if ident is not None and not self.ended:
+            self._dropped = self._dropped or not self._begun
+            if ident is not None and self._begun and not self.ended:
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(error))
 
 

@@ -7,6 +7,7 @@ import signal
 import numpy as np
 import pytest
 
+from certnet.jobs.job import SDP, closing_of
 from certnet.search.pool import pool
 from certnet.search.price import search
 from certnet.training import fit
@@ -41,6 +42,12 @@ def test_no_scheduler_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     for address in ("tcp://127.0.0.1:1", "nonsense://x"):
         with pytest.raises(InputError, match="no Dask scheduler"), pool(1, address):
             pass
+
+
+def test_an_address_without_a_scheduler_is_told_before_the_work() -> None:
+    """Also where the job would end before it branches, or would not branch at all."""
+    with pytest.raises(InputError, match="scheduler"):
+        closing_of(SDP, None, None, 1, "nonsense://x")
 
 
 @pytest.mark.slow

@@ -53,6 +53,18 @@ def feature(data: DataSet, name: str) -> np.ndarray:
     return data.X[:, data.feature_names.index(name)]
 
 
+@pytest.mark.parametrize(
+    "pair",
+    ["ja nein", "WAHR FALSCH", "oui non", "VRAI FAUX", "Sí No", "VERDADERO FALSO", "sì no", "sim não", "waar onwaar"],
+)
+def test_yes_and_no_of_other_languages_are_one_feature(tmp_path: Path, pair: str) -> None:
+    answers = [pair.split()[row % 3 == 0] for row in range(ROWS)]
+    rows = [{"member": answer, "y": f"{row}.5"} for row, answer in enumerate(answers)]
+    data = read_source(Recipe(source=write(tmp_path / "answers.csv", rows)))
+    assert data.feature_names == ("member",)
+    np.testing.assert_array_equal(data.X[:, 0], [answer == pair.split()[0] for answer in answers])
+
+
 def test_categories_that_hold_commas_can_be_told_apart() -> None:
     column = Column("channel", "category", categories=("phone", "shop, street", "web"))
     assert column.sentence("median") == "channel: a feature of 0 and 1 for each of phone, 'shop, street' and web"
@@ -111,6 +123,13 @@ def test_columns_are_found_by_name_in_any_order(people: str) -> None:
     lacking = replace(table, names=("customer_id", "kind"), columns=(table.columns[0], table.columns[-1]))
     with pytest.raises(InputError, match="lacks columns age, colour, smoker, seen and opened"):
         columns.encode(lacking)
+
+
+def test_a_run_that_is_named_as_data_is_no_mistyped_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "runs" / "orders").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="runs/orders is a run: give the file that it was trained on"):
+        read_source(Recipe(source="orders"))
 
 
 def test_what_no_training_row_has_counts_as_nothing_known_and_is_said(people: str) -> None:

@@ -7,6 +7,9 @@ import pytest
 from scipy.optimize import linprog
 
 from certificates import Verdict, check
+from certificates.failure import Deadline
+from certificates.robustness import Bounds, preactivation_bounds
+from certnet.jobs.lipschitz import lipschitz_constant
 from certnet.jobs.monotonicity import Monotonicity, monotonicity
 from formulations import InputError
 from formulations.network import ReluNetwork
@@ -118,6 +121,23 @@ def test_time_that_is_up_decides_nothing() -> None:
     assert found.verdict is Verdict.UNKNOWN
     assert found.direction is None
     assert found.certificate is None
+
+
+@pytest.mark.parametrize("limit", [None, 60.0])
+def test_bounds_of_neurons_keep_the_time_limit(monkeypatch: pytest.MonkeyPatch, limit: float | None) -> None:
+    """They are sharpened in rational numbers, which takes long for many neurons."""
+    deadlines: list[Deadline] = []
+
+    def bounds(network: ReluNetwork, region: InputRegion, deadline: Deadline) -> Bounds:
+        deadlines.append(deadline)
+        return preactivation_bounds(network, region, deadline)
+
+    monkeypatch.setattr("certnet.jobs.monotonicity.preactivation_bounds", bounds)
+    monkeypatch.setattr("certnet.jobs.lipschitz.preactivation_bounds", bounds)
+    monotonicity(NESTED, SQUARE, 0, time_limit=limit)
+    lipschitz_constant(NESTED, np.eye(NESTED.outputs), region=SQUARE, time_limit=limit)
+    assert len(deadlines) >= 2
+    assert all((deadline.limit is None) == (limit is None) for deadline in deadlines)
 
 
 def test_inputs_that_there_are_not() -> None:
