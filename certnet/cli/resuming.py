@@ -1,4 +1,7 @@
-"""Checkpoints of ``certnet train``: what they keep of the options, and how these come back with ``--resume``."""
+"""Checkpoints of ``certnet train``: what they keep of the options, and how these come back with ``--resume``.
+
+A job that goes on ends with no worse bound than it had: that lies in the folder's certificate.
+"""
 
 import contextlib
 from collections.abc import Collection, Mapping
@@ -7,10 +10,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from certificates import Training, Verdict, check, read_certificate
 from certnet.cli.limits import seconds_or_none
 from certnet.cli.parsing import written
 from certnet.io.builtin import BUILT_IN
+from certnet.jobs.best import with_network
 from certnet.jobs.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from certnet.jobs.stages import LAST_PROOF_SECONDS
+from certnet.jobs.train import TrainingResult
 from formulations import InputError
 
 CHECKPOINT = "checkpoint.npz"
@@ -86,3 +93,27 @@ def resumed(options: SimpleNamespace, given: Collection[str]) -> SimpleNamespace
             )
     changed = {name: getattr(options, name) for name in CHANGEABLE & set(given)}
     return SimpleNamespace(**{**vars(options), **stored, **changed, "out": folder, "checkpoint": checkpoint})
+
+
+def with_earlier(result: TrainingResult, path: Path) -> TrainingResult:
+    """The result with the proof of an earlier part of its job, if the certificate there is of a better bound.
+
+    A short part may end before it has found that again.
+    """
+    try:
+        earlier = read_certificate(path)
+    except (InputError, OSError):
+        return result
+    names = ("data_fingerprint", "gamma", "loss", "hidden_bias", "output_bias")
+    about = [[getattr(one.statement, name, None) for name in names] for one in (earlier, result.certificate)]
+    claimed = earlier.claims.get("lower_bound")
+    if not isinstance(earlier.statement, Training) or about[0] != about[1] or claimed is None:
+        return result
+    if not claimed > result.report.lower_bound:
+        return result
+    report = check(earlier, time_limit=LAST_PROOF_SECONDS)
+    if report.verdict is not Verdict.PROVED or not report.lower_bound > result.report.lower_bound:
+        return result
+    own = result.certificate.proofs[0]
+    certificate, report = with_network((earlier, report), (own.U, own.V), result.program)
+    return replace(result, certificate=certificate, report=report)

@@ -12,7 +12,7 @@ from certificates import write_certificate
 from certificates.findings import finite
 from certnet.cli.limits import at_least, began, column_names, job_seconds
 from certnet.cli.output import deliver, head, say, say_notes
-from certnet.cli.resuming import CHECKPOINT, LISTS, Keeper, about
+from certnet.cli.resuming import CHECKPOINT, LISTS, Keeper, about, with_earlier
 from certnet.cli.scores import Judged, evaluate
 from certnet.cli.show import Live, job_table, summary
 from certnet.io.dataset import Recipe, Split
@@ -98,6 +98,8 @@ def run_train(options: SimpleNamespace) -> int:
                 **relaxing(options),
                 **branching(options),
             )
+        if resume is not None:
+            result = with_earlier(result, folder.path / FILES["certificate"])
         if chosen is not None:
             stages = {selection.STAGE: chosen.seconds, **result.stages}
             result = replace(result, stages=stages, interrupted=result.interrupted or chosen.interrupted)

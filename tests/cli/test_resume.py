@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from certificates import Verdict, check, read_certificate
+from certificates import Verdict, check, read_certificate, write_certificate
 from certnet.cli import main
 from certnet.cli.training import STOPPED
 from certnet.jobs import relaxing
@@ -131,6 +131,32 @@ def test_it_works_from_another_folder(certnet: Call, cut: Path, monkeypatch: pyt
     Path("elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
     assert certnet("train", "--resume", "../o", "--quiet").code == 0
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_part_without_time_keeps_the_bound(
+    certnet: Call, cut: Path, monkeypatch: pytest.MonkeyPatch, damaged: bool
+) -> None:
+    """Where nothing of the checkpoint was proved again, the certificate of the part before counts, if it holds."""
+    before = read_certificate(cut / "optimality.cert")
+    if damaged:
+        write_certificate(cut / "optimality.cert", replace(before, W=1.01 * before.W))
+    monkeypatch.setattr(_stages, "take_known", lambda job: None)
+    found: list[TrainingResult] = []
+
+    def train(*arguments: Any, **options: Any) -> TrainingResult:
+        found.append(pressing("first network")(*arguments, **options))
+        return found[0]
+
+    monkeypatch.setattr("certnet.jobs.train.train", train)
+    outcome = certnet("train", "--resume", "o", "--json")
+    after = read_certificate(cut / "optimality.cert")
+    assert outcome.code == 130
+    assert found[0].report.lower_bound < before.lower_bound
+    assert after.lower_bound == (found[0].report.lower_bound if damaged else before.lower_bound)
+    assert outcome.json["lower_bound"] == after.lower_bound
+    assert after.objective <= before.objective * (1 + 1e-12)
+    assert check(after).verdict is Verdict.PROVED
 
 
 @pytest.mark.slow
