@@ -33,6 +33,10 @@ from formulations import InputError, TrainingProgram
 from formulations._validation import as_positive
 
 STOPPED = "The relaxation stopped at the time limit; more --time-limit may give a better bound."
+STARTING = (
+    "Starting and reading the data took {taken:.0f} of the {limit:g} seconds, as on a busy machine or the first time; "
+    "a longer --time-limit gives more."
+)
 OPEN = "Branching ended before it had proved the gap that was asked for; more --time-limit or --nodes may do."
 FINISHING = 3.0
 """Seconds for a network and a bound where Ctrl-C came before there was a weight decay."""
@@ -65,6 +69,7 @@ def run_train(options: SimpleNamespace) -> int:
     out = Path(options.out or f"runs/{split.name}")
     with output_folder(out, files=(*FILES.values(), CHECKPOINT), command="train") as folder:
         limit = job_seconds(options.time_limit, started)
+        starting = time.perf_counter() - started
         with Live(enabled=not options.quiet, time_limit=limit) as live:
             chosen = None
             if options.gamma is None:
@@ -104,6 +109,8 @@ def run_train(options: SimpleNamespace) -> int:
             stages = {selection.STAGE: chosen.seconds, **result.stages}
             result = replace(result, stages=stages, interrupted=result.interrupted or chosen.interrupted)
         remarks = stopped(result)
+        if options.time_limit is not None and starting > 0.5 * options.time_limit:
+            remarks.append(STARTING.format(taken=starting, limit=options.time_limit))
         if (options.gap is not None or options.method != SDP) and result.search and not result.search.complete:
             remarks.append(OPEN)
         if result.resumable and keeper.size:

@@ -3,6 +3,7 @@
 import errno
 import re
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -516,3 +517,13 @@ def test_branching_options_that_make_no_sense(certnet: Call, folder: Path, optio
     outcome = certnet("train", "iris", *options)
     assert outcome.code == 2
     assert files(folder) == []
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("late", [0.0, 9.0])
+def test_time_that_went_into_starting_is_said(certnet: Call, monkeypatch: pytest.MonkeyPatch, late: float) -> None:
+    """Else a weak bound after a short run would have no reason."""
+    began = time.perf_counter() - late
+    monkeypatch.setattr("certnet.cli.training.began", lambda: began)
+    notes = certnet("train", "iris", "--gamma", "1", "--time-limit", "10", "--json").json["notes"]
+    assert any("of the 10 seconds" in note for note in notes) is (late > 0)
