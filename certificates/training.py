@@ -2,7 +2,7 @@
 
 1. numbers are finite, shapes agree, the data match their fingerprint, and the loss is about such targets;
 2. the map from data rows to generators is right (zero rows, exactly parallel rows: rational arithmetic);
-3. the nonnegativity proof holds for ``γ²‖u‖² − ‖Wᵀ(Xu)₊‖²`` (``certificates.nonnegativity``), hence W is dual feasible;
+3. ``γ²‖u‖² − ‖Wᵀ(Xu)₊‖²`` is nonnegative (``certificates.subdivision``, ``norm_bound``), hence W is dual feasible;
 4. W is in the domain of the loss, and ``Σ ω_i D(W_i/ω_i)``, rounded down, is at least the claimed bound;
 5. the network's objective, rounded up, is at most the claimed objective.
 

@@ -1,8 +1,9 @@
 """The main job: train through the lifted SDP, and prove how good the network is.
 
-Stages: presolve → a first network → relaxation (SDP) → rounding and polishing → certificate → independent check. Data
-flow one way. Ctrl-C or the time limit cuts a stage short; the stages after it then work with what there is, so that a
-network and a proved bound always come out. A checkpoint lets a later call go on from network, dual and search tree.
+Stages: presolve → a first network → a first bound → those of ``relaxing.bounding``, each followed by the independent
+check. Data flow one way. Ctrl-C or the time limit cuts a stage short; the stages after it then work with what there is,
+so that a network and a proved bound always come out. A checkpoint lets a later call go on from network, dual and search
+tree.
 """
 
 import contextlib

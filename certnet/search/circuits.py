@@ -29,8 +29,8 @@ PER_GENERATOR, MOST_PER_GENERATOR, PATIENCE = 2, 10, 2
 """Circuits that a round may add and that the relaxation may hold, for each generator; solves without a multiplier after
 which a circuit leaves."""
 VIOLATION, PRODUCT_VIOLATION = 1e-4, 1e-3
-"""From which a circuit is added (``formulations.circuits.Violated``), and correlation from which a product of circuits
-is among the first of the next solve: ``PRODUCTS_PER_ORDER`` for each row of the face matrix."""
+"""From which a circuit is added (``formulations.circuits.violated_circuits``), and correlation from which a product of
+circuits is among the first of the next solve: ``PRODUCTS_PER_ORDER`` for each row of the face matrix."""
 PRODUCTS_PER_ORDER, SEED, NEGLIGIBLE = 12, 1e-5, 1e-6
 """They begin with ``SEED`` times the largest multiplier; those below ``NEGLIGIBLE`` times it count as none."""
 MOST_PROGRAMS, PROGRAM_WORK = 20_000, 5_000_000

@@ -9,7 +9,8 @@ from pathlib import Path
 PROGRAM = """
 import json, sys
 before = set(sys.modules)
-import certificates.checker, certificates.container, certificates.robustness
+import certificates.checker, certificates.container
+import certificates.lipschitz, certificates.robustness, certificates.training
 loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
 ours = {"certificates", "formulations", "numpy", "flint"}
 print(json.dumps(sorted(name for name in loaded if name not in ours and name not in sys.stdlib_module_names)))
