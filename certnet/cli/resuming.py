@@ -1,6 +1,7 @@
 """Checkpoints of ``certnet train``: what they keep of the options, and how these come back with ``--resume``.
 
-A job that goes on ends with no worse bound than it had: that lies in the folder's certificate.
+A job that goes on ends with no worse bound than it had, if that can be checked in time: it lies in the folder's
+certificate.
 """
 
 import contextlib
@@ -98,7 +99,7 @@ def resumed(options: SimpleNamespace, given: Collection[str]) -> SimpleNamespace
 def with_earlier(result: TrainingResult, path: Path) -> TrainingResult:
     """The result with the proof of an earlier part of its job, if the certificate there is of a better bound.
 
-    A short part may end before it has found that again.
+    A short part may end before it has found that again. The proof is checked for some seconds at most.
     """
     try:
         earlier = read_certificate(path)
@@ -111,7 +112,10 @@ def with_earlier(result: TrainingResult, path: Path) -> TrainingResult:
         return result
     if not claimed > result.report.lower_bound:
         return result
-    report = check(earlier, time_limit=LAST_PROOF_SECONDS)
+    try:
+        report = check(earlier, time_limit=LAST_PROOF_SECONDS)
+    except KeyboardInterrupt:
+        return replace(result, interrupted=True)
     if report.verdict is not Verdict.PROVED or not report.lower_bound > result.report.lower_bound:
         return result
     own = result.certificate.proofs[0]

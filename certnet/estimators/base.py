@@ -239,8 +239,11 @@ def distinct_rows(X: FloatArray, Y: FloatArray, weight: FloatArray) -> Problem:
     kept = weight != 0
     if not kept.any() or not (weight >= 0).all():
         return X, Y, weight  # which the program refuses
-    order = np.flatnonzero(kept)[np.argsort(weight[kept])]  # so that sums of weights have a fixed order too
-    rows, place = np.unique(np.hstack([X, Y])[order] + 0.0, axis=0, return_inverse=True)  # −0.0 becomes 0.0
-    total = np.bincount(place.reshape(-1), weights=weight[order])
+    rows, weight = np.hstack([X, Y])[kept] + 0.0, weight[kept]  # −0.0 becomes 0.0
+    order = np.lexsort([weight, *rows.T[::-1]])
+    rows, weight = rows[order], weight[order]
+    first = np.ones(len(rows), dtype=bool)
+    first[1:] = (rows[1:] != rows[:-1]).any(axis=1)
+    total: FloatArray = np.bincount(np.cumsum(first) - 1, weights=weight).astype(np.float64)
     d = X.shape[1]
-    return rows[:, :d], rows[:, d:], np.asarray(total, dtype=np.float64)
+    return rows[first, :d], rows[first, d:], total

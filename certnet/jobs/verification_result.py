@@ -53,7 +53,8 @@ class VerificationResult(Result):
     def to_dict(self) -> dict[str, Any]:
         report = self.report
         return {
-            **figures(self, "verdict", "reason"),
+            "verdict": str(self.verdict),
+            "reason": self.reason,
             "result": self.status,
             "lower_bound": finite(self.lower_bound),
             "attacked": finite(self.attacked),

@@ -8,7 +8,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from typing import Any, TypeVar
+
+import numpy as np
 
 from certnet.runtime.numerics import cores
 
@@ -19,9 +22,12 @@ AHEAD = 64
 
 
 def workers(tasks: int) -> AbstractContextManager[Executor | None]:
-    """Threads for so many tasks at once, as many as there are ``cores``; None where there would be one."""
+    """Threads for so many tasks at once, as many as there are ``cores``; None where there would be one.
+
+    NumPy warns in none of them, as it does not in a job; what its caller said of that holds in its own thread alone.
+    """
     count = min(cores(), tasks)
-    return ThreadPoolExecutor(count) if count > 1 else nullcontext()
+    return ThreadPoolExecutor(count, initializer=partial(np.seterr, all="ignore")) if count > 1 else nullcontext()
 
 
 def side_by_side(work: Callable[..., T], *arguments: Iterable[Any], executor: Executor | None = None) -> Iterator[T]:

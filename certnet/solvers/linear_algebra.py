@@ -108,17 +108,18 @@ def symmetric(A: FloatArray) -> FloatArray:
 def is_positive_definite(A: FloatArray) -> bool:
     """True when Cholesky's factorisation of A runs through."""
     try:
-        np.linalg.cholesky(A)
+        return bool(np.isfinite(np.linalg.cholesky(A)).all())
     except np.linalg.LinAlgError:
         return False
-    return True
 
 
 def longest_step(X: FloatArray, direction: FloatArray) -> float:
-    """Largest a with ``X + a·direction ⪰ 0`` for X ≻ 0."""
+    """Largest a with ``X + a·direction ⪰ 0`` for X ≻ 0; LinAlgError where rounding has left no numbers."""
     L = np.linalg.cholesky(X)
     half = solve_factored(L, direction, transposed=False)
     inner = solve_factored(L, half.T, transposed=False)
+    if not np.isfinite(inner).all():
+        raise np.linalg.LinAlgError("an entry is not finite")
     least = float(np.linalg.eigvalsh(symmetric(inner))[0])
     return np.inf if least >= 0 else -1.0 / least
 
