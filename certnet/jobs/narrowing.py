@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certnet.jobs import watching
-from certnet.jobs.best import certify, repaired
+from certnet.jobs.best import certify, repaired, repairing
 from certnet.jobs.job import Job
 from certnet.search.certificate import certify_search
 from certnet.search.joint import joint_search
@@ -153,6 +153,7 @@ def relax_costly(job: Job, seconds: float, steps: int) -> bool:
         callback=watch,
         warm_start=(presolved.apply_network(network.U, network.V), None),
         device=job.device,
+        repair=repairing(presolved),
     )
     job.interrupted = result.status is SolveStatus.INTERRUPTED
     job.late |= result.status is not SolveStatus.CONVERGED

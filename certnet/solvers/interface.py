@@ -64,6 +64,10 @@ Callback = Callable[[Progress], bool | None]
 """Called now and then; a true return value stops the solve."""
 
 
+Repair = Callable[[Dual], tuple[Dual, float]]
+"""What makes a feasible dual of any, and its value in the program's own scale."""
+
+
 @dataclass(frozen=True, eq=False)
 class SolverOptions:
     """Options that every solver understands; what they mean says ``certnet.solve``."""
@@ -74,6 +78,7 @@ class SolverOptions:
     callback: Callback | None = None
     warm_start: WarmStart | None = None
     device: str = "cpu"
+    repair: Repair | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ import numpy as np
 
 from certnet.runtime.public import public
 from certnet.solvers.cost import round_seconds
-from certnet.solvers.interface import Callback, Solver, SolverOptions, SolverResult, WarmStart
+from certnet.solvers.interface import Callback, Repair, Solver, SolverOptions, SolverResult, WarmStart
 from certnet.solvers.warm_start import usable
 from formulations import InputError, Program
 
@@ -101,6 +101,7 @@ def solve(
     callback: Callback | None = None,
     warm_start: WarmStart | None = None,
     device: str = "cpu",
+    repair: Repair | None = None,
 ) -> SolverResult:
     """Solve the DNN relaxation of ``program`` with the solver of this name; the result says which one ran.
 
@@ -115,6 +116,7 @@ def solve(
         warm_start: iterates of a similar program, or of an earlier solve of the same (``Progress.iterate``). Solvers of
             other packages ignore it.
         device: "cpu" or "cuda", where the matrices of the ADMM live; other solvers ignore it.
+        repair: what the ADMM shows in place of duals repaired in the program's own coordinates.
 
     Raises:
         InputError: an unknown solver, one that cannot run here, or options that make no sense.
@@ -132,4 +134,4 @@ def solve(
     if program.loss is None and name not in NATIVE:
         raise InputError(f"solver '{name}' cannot bound a form; choose one of {', '.join(NATIVE)}.")
     start = usable(program, warm_start)
-    return chosen(program, SolverOptions(time_limit, tolerance, max_iterations, callback, start, device))
+    return chosen(program, SolverOptions(time_limit, tolerance, max_iterations, callback, start, device, repair))

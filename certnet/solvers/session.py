@@ -26,7 +26,7 @@ class Session:
     """
 
     def __init__(self, program: Program, options: SolverOptions) -> None:
-        self._program, self._callback = program, options.callback
+        self._program, self._callback, self._repair = program, options.callback, options.repair
         self._start, self.deadline = time.perf_counter(), Deadline.after(options.time_limit)
         self._reports = 0
         self._foreign: Exception | None = None
@@ -60,7 +60,9 @@ class Session:
         A form's dual that is ``nearly_feasible`` is repaired without looking for a factor of its multipliers.
         """
         program = self._program
-        if program.loss is None:
+        if self._repair is not None:
+            feasible, value = self._repair(dual)
+        elif program.loss is None:
             form = repair_form(program, dual, scale_multipliers=not nearly_feasible)
             feasible = raw_dual(np.zeros(program.shape), form.N, form.t, gamma=1.0)
             value = 0.5 * form.delta

@@ -6,11 +6,12 @@ from functools import cache
 import numpy as np
 import pytest
 
+from certnet.jobs.best import repaired, repairing
 from certnet.solvers import admm
 from certnet.solvers import arrays as array_module
 from certnet.solvers.anderson import Anderson
 from certnet.solvers.arrays import Arrays
-from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus
+from certnet.solvers.interface import Progress, Repair, SolverOptions, SolverResult, SolveStatus
 from certnet.solvers.orthonormal import FOR_BOUNDS, orthonormal
 from certnet.solvers.splitting import Splitting
 from formulations import InputError, Program, TrainingProgram, presolve
@@ -288,3 +289,29 @@ def test_time_limit_counts_the_step_to_come_and_the_result(monkeypatch: pytest.M
 def test_unknown_device_is_an_error() -> None:
     with pytest.raises(InputError, match="must be one of cpu, cuda"):
         _solve(_program(), device="tpu")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_duals_are_shown_as_repaired_in_the_coordinates_of_the_data(seed: int) -> None:
+    """Where columns are constant but for an entry, a free hidden bias costs a shift in the solver's own ones dearly."""
+    random = np.random.default_rng(seed)
+    X = random.standard_normal((60, 6))
+    X[:, 4:] = 0.0
+    X[7, 4], X[9, 5] = 7.0, 5.0
+    y = np.sign(X[:, 0] + 0.3 * random.standard_normal(60))
+    presolved = presolve(TrainingProgram(X, y, 1.0, loss="logistic", hidden_bias="free", output_bias="free"))
+    assert presolved is not None
+
+    def shown(repair: Repair | None) -> tuple[float, float]:
+        """The last bound that was shown, and what its dual proves."""
+        seen: list[Progress] = []
+        _solve(presolved.program, max_iterations=200, tolerance=1e-9, callback=seen.append, repair=repair)
+        dual = presolved.undo_dual(seen[-1].dual())
+        return seen[-1].lower_bound, repaired(presolved.rows, dual).lower_bound
+
+    there, proved = shown(repairing(presolved))
+    assert proved >= there * (1 - 1e-6)
+    assert there >= shown(None)[0]
+    without = presolve(TrainingProgram(X, y, 1.0, loss="logistic"))
+    assert without is not None
+    assert repairing(without) is None
