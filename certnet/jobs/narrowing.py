@@ -39,6 +39,9 @@ LARGEST = 1000  # Most entries of W and t of what is left.
 QUICK = 400  # The same up to which this comes before the relaxation of all rows.
 # What may be lost instead where all products would leave the ADMM too few steps; the first that leaves enough.
 LOST_FOR_STEPS = (0.01, 0.02, 0.04)
+# What a step of so many rows takes, in eigendecompositions as they are guessed from a small one. Measured: 1.05 at an
+# order of 600, 0.65 at 1,100 and 0.6 at 1,870, as float32 and large matrices are faster.
+STEP_COST = 0.8
 NEAR = 1.25  # Distance from the objective, in units of what is lost, at which this part is done.
 
 
@@ -130,7 +133,7 @@ def relax_costly(job: Job, seconds: float, steps: int) -> bool:
     network, rest = job.best.network, job.presolved.program.space.dimension + job.program.shape[2]
     for lost in LOST_FOR_STEPS:
         kept = costly_rows(job.program, network.U, network.V, lost * network.objective)
-        fits = 1.5 * steps * job.clock.step(int(kept.sum()) + rest) <= seconds
+        fits = STEP_COST * steps * job.clock.step(int(kept.sum()) + rest) <= seconds
         if fits and kept.sum() <= FEWER * len(kept):
             break
     else:
