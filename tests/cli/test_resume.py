@@ -163,7 +163,7 @@ def test_a_part_without_time_keeps_the_bound(
 def test_it_can_be_cut_short_again(certnet: Call, cut: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = read_checkpoint(cut / "checkpoint.npz")
     with monkeypatch.context() as patch:
-        patch.setattr("certnet.jobs.train.train", pressing("relaxation"))
+        patch.setattr("certnet.jobs.train.train", pressing("first bound"))
         assert certnet("train", "--resume", "o").code == 130
     second = read_checkpoint(cut / "checkpoint.npz")
     assert second.seconds > first.seconds
@@ -174,7 +174,7 @@ def test_it_can_be_cut_short_again(certnet: Call, cut: Path, monkeypatch: pytest
 def test_a_second_ctrl_c_keeps_the_checkpoint(certnet: Call, cut: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {name: (cut / name).read_bytes() for name in files(cut)}
     with monkeypatch.context() as patch:
-        patch.setattr("certnet.jobs.train.train", pressing("relaxation", times=2))
+        patch.setattr("certnet.jobs.train.train", pressing("first bound", times=2))
         outcome = certnet("train", "--resume", "o")
     assert outcome.code == 130
     assert {name: (cut / name).read_bytes() for name in RESULTS} == {name: before[name] for name in RESULTS}
