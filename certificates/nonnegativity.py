@@ -8,6 +8,9 @@ nonnegative terms over λ = (φ, z), the slack in the coordinates (β_f, z) is
     S_zz = ΦᵀR_φφ Φ + ΦᵀR_φz + R_zφ Φ + R_zz,
 
 and the proof holds if S ⪰ 0.
+
+Where the form is a square less ``‖Kᵀλ‖²``, a tree may split on the sign of an output ``(Kᵀλ)_k`` too: one of
+``±(Kᵀλ)_k ≥ 0`` holds everywhere. It is the last kind of inequality, 0 where that sign is free.
 """
 
 from collections.abc import Iterator
@@ -30,7 +33,7 @@ COEFFICIENT_BITS = 128
 
 
 def check_structure(
-    proof: LiftedProof, neurons: int, k: int, rows: int, quadratics: int, *, in_parts: bool = False
+    proof: LiftedProof, neurons: int, k: int, rows: int, quadratics: int, *, outputs: int = 0, in_parts: bool = False
 ) -> None:
     """Shapes, types, ranges and finiteness of every array, for a cone of this size; and the order, unless the slack may
     be built in parts. Raises ProofFailure."""
@@ -55,7 +58,7 @@ def check_structure(
         ("triangle_neuron", triangles.neuron, neurons),
     ):
         require(((index >= 0) & (index < limit)).all(), f"{name} has an entry outside 0..{limit - 1}")
-    positions = 2 * neurons + rows + known + bounded
+    positions = 2 * neurons + rows + known + bounded + outputs
     if not in_parts:
         require_order(positions + k)
     p, q = proof.pairs[:, 0], proof.pairs[:, 1]
@@ -76,7 +79,7 @@ def require_order(order: int, what: str = "the proof") -> None:
 
 
 def leaves_with_signs(proof: LiftedProof, neurons: int) -> Iterator[tuple[int, IntArray]]:
-    """(leaf, signs of all neurons) for every leaf, after checking that the tree covers everything."""
+    """(leaf, signs) for every leaf, after checking that the tree covers everything; outputs count as neurons here."""
     nodes = len(proof.split)
     seen_nodes = np.zeros(nodes, dtype=bool)
     seen_leaves = np.zeros(proof.leaves, dtype=bool)
@@ -157,13 +160,18 @@ def triangle_rows(triangles: Triangles, A: FloatArray, matrix: type[M]) -> tuple
     return matrix.exact(on_alpha * low) - matrix.exact(on_alpha * high), on_z
 
 
-def prove_nonnegative(cone: Cone, form: M, proof: LiftedProof, matrix: type[M]) -> None:
-    """Prove ``λᵀ form λ ≥ 0`` on the cone in the arithmetic of ``matrix``; nothing in the proof is trusted."""
-    check_structure(proof, *cone.size)
+def prove_nonnegative(cone: Cone, form: M, proof: LiftedProof, matrix: type[M], outputs: M | None = None) -> None:
+    """Prove ``λᵀ form λ ≥ 0`` on the cone in the arithmetic of ``matrix``; nothing in the proof is trusted.
+
+    ``outputs`` (c×(2N+k)) are linear forms on whose signs the tree may split, whatever they are.
+    """
+    N, count = len(cone.generators), 0 if outputs is None else outputs.shape[0]
+    check_structure(proof, *cone.size, outputs=count)
     check_triangles(proof.triangles, cone.bounds)
     rows = extra_rows(proof, cone, matrix)
-    for leaf, signs in leaves_with_signs(proof, len(cone.generators)):
-        prove_leaf(cone, form, proof, leaf, signs, rows, matrix)
+    for leaf, signs in leaves_with_signs(proof, N + count):
+        own = rows if outputs is None else matrix.block([[rows], [outputs.times(signs[N:, None].astype(np.float64))]])
+        prove_leaf(cone, form, proof, leaf, signs[:N], own, matrix)
 
 
 def prove_leaf(cone: Cone, form: M, proof: LiftedProof, leaf: int, signs: IntArray, rows: M, matrix: type[M]) -> None:

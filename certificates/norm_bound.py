@@ -60,7 +60,8 @@ def parts_of(proof: LiftedProof, outputs: int) -> list[Part] | None:
         require_arrays(proof, np.int64, groups=(N,))
         require(((groups >= SHARED) & (groups < N)).all(), f"a generator's group is outside −1..{N - 1}")
         further = proof.split.size - 1 + proof.circuits.target.size + proof.triangles.neuron.size
-        require(not further, "a proof in groups has one leaf, no circuits and no triangles")
+        further += np.count_nonzero(proof.pairs >= 2 * N)
+        require(not further, "a proof in groups has one leaf, and no products but of signs")
     elif proof.plain and outputs <= max(N, FEW_OUTPUTS):
         groups = np.full(N, SHARED)
     else:
@@ -139,7 +140,8 @@ def prove_norm(
             if not _is_small(proof, square.shape[0]):
                 raise
     both, signs = matrix.block([[features], [J.T]]), np.zeros((features.shape[0],) * 2)
-    prove_nonnegative(cone, matrix.diagonal(matrix.exact(signs), square) - both @ both.T, proof, matrix)
+    outputs = both.T if (proof.split >= len(cone.generators)).any() else None
+    prove_nonnegative(cone, matrix.diagonal(matrix.exact(signs), square) - both @ both.T, proof, matrix, outputs)
 
 
 @np.errstate(all="ignore")

@@ -86,11 +86,13 @@ class Triangles:
 class LiftedProof:
     """A tree of sign splits with a nonnegativity proof at every leaf.
 
-    Positions of inequalities: 0..2N−1 are φ = (α, β) ≥ 0, then the region's rows, then circuits, then triangles.
+    Positions of inequalities: 0..2N−1 are φ = (α, β) ≥ 0, then the region's rows, then circuits, then triangles, then
+    the outputs ``±(W̃ᵀφ + Jz)_k ≥ 0`` of a bound on a norm, with the sign that the leaf gives them.
 
     Attributes:
-        split: (nodes,) neuron that a node splits on, ``LEAF`` (−1) for leaves; node 0 is the root.
-        children: (nodes, 2) children with ``β_i = 0`` (active) and ``α_i = 0`` (inactive); −1 at leaves.
+        split: (nodes,) neuron that a node splits on, or N + k for output k, ``LEAF`` (−1) for leaves; node 0 is the root.
+        children: (nodes, 2) children with ``β_i = 0`` (active) and ``α_i = 0`` (inactive), or where the output is ≥ 0
+            and ≤ 0; −1 at leaves.
         leaf: (nodes,) number of the leaf, −1 at inner nodes.
         pair_offset: (leaves+1,) leaf l owns the pairs ``pair_offset[l]:pair_offset[l+1]``.
         pairs: (K, 2) positions p ≤ q, no pair twice in a leaf.

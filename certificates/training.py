@@ -164,7 +164,7 @@ def _prove_feasible(s: Training, p: TrainingProof, work: Work) -> None:
     if isinstance(proof, Subdivision):
         ends, order = check_subdivision(proof, d, int(has_region)), math.inf
     else:
-        check_structure(proof, N, d, 0, int(has_region), in_parts=True)
+        check_structure(proof, N, d, 0, int(has_region), outputs=c, in_parts=True)
         parts = parts_of(proof, c)
         order = norm_order(proof, parts, d, c)
     if has_region:

@@ -3,6 +3,10 @@
 A fixed sign takes a coordinate away: ``α_i = a_i·z, β_i = 0`` where the sign is +1, and ``β_i = −a_i·z, α_i = 0`` where
 it is −1. The fixed activation remains as an inequality, and so do the whole's own inequalities. So a node of a branch
 and bound is a smaller program, with the same dual variables as the whole but for those of what vanishes.
+
+With one output, its sign may be fixed too. With a fixed W it is that of ``(κ∘W)ᵀφ_f``, and with a free one that of the
+output weight v. Either way it is one inequality more, the last one, which is measured in units of the largest entry of
+W: so its multipliers grow with W as all others do.
 """
 
 from dataclasses import dataclass, replace
@@ -29,6 +33,7 @@ class Part:
     Attributes:
         whole: the program.
         signs: (N,) of all generators: FREE, ACTIVE or INACTIVE.
+        output: sign of the output, FREE where it is not fixed.
         free: (f,) the free generators.
         space: lifted space of the free generators, with the outputs of the whole.
         inequalities: (r, 2f+k) the fixed activations, then those of the whole that say something new here.
@@ -37,6 +42,7 @@ class Part:
 
     whole: Program
     signs: IntArray
+    output: int
     free: IntArray
     space: LiftedSpace
     inequalities: FloatArray
@@ -61,13 +67,18 @@ class Part:
 
     def lift(self, N: FloatArray) -> FloatArray:
         """N over the inequalities here as an N over the positions of the whole, zero where one vanishes."""
-        out = np.zeros((self.whole.positions, self.whole.positions))
-        out[np.ix_(self.positions, self.positions)] = N
+        out = np.zeros((self.whole.positions + (self.output != FREE),) * 2)
+        out[np.ix_(self._all, self._all)] = N
         return out
 
     def restrict(self, N: FloatArray) -> FloatArray:
-        """The part of an N over the positions of the whole that matters here."""
-        return N[np.ix_(self.positions, self.positions)]
+        """The part of an N over the positions of the whole, and its output where that is fixed, that matters here."""
+        return N[np.ix_(self._all, self._all)]
+
+    @property
+    def _all(self) -> IntArray:
+        """The positions, and that of the output where its sign is fixed."""
+        return self.positions if self.output == FREE else np.append(self.positions, self.whole.positions)
 
     def rows(self, rows: FloatArray) -> FloatArray:
         """Linear forms over (α, β, z) of the whole (n, 2N+k) as such forms here; fixed activations are linear in z."""
@@ -78,19 +89,26 @@ class Part:
 
     def pricing(self, W: FloatArray | None = None) -> Program:
         """Pricing here: with fixed W (f×c) where the whole is about training, else with the form of the whole."""
-        whole, space = self.whole, self.space.with_outputs(0)
+        whole, space, inequalities = self.whole, self.space.with_outputs(0), self.inequalities
         if W is None:
             form = self.rows(self.rows(whole.form).T)
         else:
             phi = whole.features_of(W)
             factor = self.rows(np.hstack([phi.T, np.zeros((phi.shape[1], whole.space.dimension))]))
             form = -factor.T @ factor
-        priced = Program.of_form(space, form, whole.metric, self.inequalities)
+            if self.output != FREE:
+                inequalities = np.concatenate([inequalities, self.output * factor / largest_entry(W)])
+        priced = Program.of_form(space, form, whole.metric, inequalities)
         return replace(priced, region=whole.region, share=whole.share)
 
 
+def largest_entry(W: FloatArray) -> float:
+    """The unit of the output's inequality; 1 for W = 0."""
+    return float(np.abs(W).max(initial=0.0)) or 1.0
+
+
 def restrict(program: Program, signs: IntArray, kept: IntArray | None = None) -> Part:
-    """A program where generators have these signs (N,): FREE, ACTIVE or INACTIVE.
+    """A program where generators have these signs (N,): FREE, ACTIVE or INACTIVE; that of its only output may follow.
 
     ``kept`` are the inequalities of the program that are taken over; without it, those that say something new.
 
@@ -99,13 +117,16 @@ def restrict(program: Program, signs: IntArray, kept: IntArray | None = None) ->
     """
     A = program.space.generators
     m, k = A.shape
-    if signs.shape != (m,) or not np.isin(signs, (FREE, ACTIVE, INACTIVE)).all():
+    if signs.shape not in ((m,), (m + 1,)) or not np.isin(signs, (FREE, ACTIVE, INACTIVE)).all():
         raise InputError(f"signs must be {m} numbers 0, 1 or -1.")
+    signs, output = signs[:m], int(signs[m:].sum())
+    if output != FREE and program.shape[1] != 1:
+        raise InputError("the sign of an output can be fixed where there is one output.")
     free, fixed = np.flatnonzero(signs == FREE), np.flatnonzero(signs != FREE)
     space = LiftedSpace(A[free], program.space.outputs)
     activations = np.zeros((len(fixed), 2 * len(free) + k))
     activations[:, 2 * len(free) :] = signs[fixed, None] * A[fixed]
-    whole = Part(program, signs.copy(), free, space, activations, np.zeros(0, dtype=np.int64))
+    whole = Part(program, signs.copy(), output, free, space, activations, np.zeros(0, dtype=np.int64))
     own = whole.rows(program.inequalities)
     kept = _says_something(own, activations, space.with_outputs(0)) if kept is None else kept
     positions = np.concatenate([free, m + free, np.where(signs[fixed] == ACTIVE, 0, m) + fixed, 2 * m + kept])

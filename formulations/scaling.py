@@ -53,23 +53,22 @@ class Scaling:
         norm = np.where(norm > 0, norm, 1.0)
         return replace(self, given=given, program=self.program.with_inequalities(scaled / norm[:, None]), rows=norm)
 
-    @property
-    def _products(self) -> FloatArray:
-        """Sizes of the products of all inequalities, φ first."""
-        position = np.concatenate([self.phi, self.phi, self.rows])
+    def _products(self, count: int) -> FloatArray:
+        """Sizes of the products of so many inequalities, φ first; beyond all others that of an output (``Part``)."""
+        position = np.concatenate([self.phi, self.phi, self.rows, [self.unit / self.v]])[:count]
         return np.outer(position, position)
 
     def undo_dual(self, dual: Dual) -> Dual:
         """The same dual for ``given``."""
         if isinstance(dual, GroupedDual):
             return dual.scaled(self.unit, self.phi)
-        return Dual(self.unit * dual.W, self.unit**2 * dual.N / self._products if dual.N.size else dual.N)
+        return Dual(self.unit * dual.W, self.unit**2 * dual.N / self._products(len(dual.N)))
 
     def apply_dual(self, dual: Dual) -> Dual:
         """Inverse of ``undo_dual``."""
         if isinstance(dual, GroupedDual):
             return dual.scaled(1.0 / self.unit, 1.0 / self.phi)
-        return Dual(dual.W / self.unit, dual.N * self._products / self.unit**2 if dual.N.size else dual.N)
+        return Dual(dual.W / self.unit, dual.N * self._products(len(dual.N)) / self.unit**2)
 
     def undo_z(self, z: FloatArray) -> FloatArray:
         """Points z (k, or k×m) of points z' (k', or k'×m)."""

@@ -70,18 +70,22 @@ def project(program: Program, dual: Dual) -> tuple[FloatArray, FloatArray, Float
 
     W is moved into the domain of the loss.
     """
-    m, positions = program.space.neurons, program.positions
     _require_fit(program, dual)
-    W = _in_domain(program, dual.W)
+    N = dual.N if dual.N.size else np.zeros((program.positions, program.positions))
+    return _in_domain(program, dual.W), *signed(N, program.space.neurons, program.gamma)
+
+
+def signed(N: FloatArray, neurons: int, gamma: float) -> tuple[FloatArray, FloatArray]:
+    """(N, t) of the form: N times γ, symmetric, nonnegative and without its t, finite."""
     with np.errstate(over="ignore"):
-        N = (dual.N if dual.N.size else np.zeros((positions, positions))) * program.gamma
+        N = N * gamma
         N = 0.5 * (N + N.T)
     N = np.where(np.isfinite(N), N, 0.0)
-    index = np.arange(m)
-    t = 2.0 * N[index, m + index]
+    index = np.arange(neurons)
+    t = 2.0 * N[index, neurons + index]
     N = np.maximum(N, 0.0)
-    N[index, m + index] = N[m + index, index] = 0.0
-    return W, N, t
+    N[index, neurons + index] = N[neurons + index, index] = 0.0
+    return N, t
 
 
 def _in_domain(program: Program, W: FloatArray) -> FloatArray:

@@ -70,12 +70,12 @@ class LeafProof:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Two cases of the sign of one neuron.
+    """Two cases of the sign of one neuron, or of an output.
 
     Attributes:
-        neuron: i.
-        active: where ``a_i·z ≥ 0``, so ``β_i = 0``.
-        inactive: where ``a_i·z ≤ 0``, so ``α_i = 0``.
+        neuron: i, or N + k for output k.
+        active: where ``a_i·z ≥ 0``, so ``β_i = 0``, or where the output is ≥ 0.
+        inactive: where ``a_i·z ≤ 0``, so ``α_i = 0``, or where the output is ≤ 0.
     """
 
     neuron: int
@@ -95,6 +95,7 @@ def build(
     groups: IntArray | None = None,
     rows: int = 0,
     quadratics: int = 0,
+    outputs: int = 0,
 ) -> LiftedProof:
     """Flatten a tree; nodes and leaves are numbered in preorder, active sides first.
 
@@ -107,20 +108,21 @@ def build(
         circuits, triangles: further inequalities, at the positions from 2N + ``rows`` on, in this order.
         groups: (N,) as in ``LiftedProof``; None for a proof that is not in groups.
         rows, quadratics: how many the region has; 0 for all of R^k.
+        outputs: how many may be split; their inequalities have the last positions.
 
     Raises:
-        InputError: a neuron that does not exist, or is split twice on a path.
+        InputError: a neuron or output that does not exist, or is split twice on a path.
     """
     nothing = np.zeros(0, dtype=np.int64)
     circuits = Circuits(nothing, np.zeros(1, dtype=np.int64), nothing) if circuits is None else circuits
     if triangles is None:
         triangles = Triangles(nothing, np.zeros((0, 2)))
-    positions = 2 * neurons + rows + len(circuits.target) + len(triangles.neuron)
+    positions = 2 * neurons + rows + len(circuits.target) + len(triangles.neuron) + outputs
     split: list[int] = []
     children: list[list[int]] = []
     number_of: list[int] = []
     leaves: list[LeafProof] = []
-    stack: list[tuple[Node, IntArray, int, int]] = [(root, np.full(neurons, FREE, dtype=np.int64), -1, 0)]
+    stack: list[tuple[Node, IntArray, int, int]] = [(root, np.full(neurons + outputs, FREE, dtype=np.int64), -1, 0)]
     while stack:
         node, signs, parent, side = stack.pop()
         if parent >= 0:
@@ -128,7 +130,7 @@ def build(
         children.append([LEAF, LEAF])
         if isinstance(node, Split):
             i = node.neuron
-            if not (0 <= i < neurons and signs[i] == FREE):
+            if not (0 <= i < len(signs) and signs[i] == FREE):
                 raise InputError(f"the tree splits on neuron {i} twice on one path, or beyond its {neurons} neurons.")
             # The active side is popped first.
             for child, sign, column in ((node.inactive, INACTIVE, 1), (node.active, ACTIVE, 0)):
@@ -140,7 +142,7 @@ def build(
             continue
         split.append(LEAF)
         number_of.append(len(leaves))
-        leaves.append(_written(node, signs, positions, quadratics))
+        leaves.append(_written(node, signs[:neurons], positions, quadratics))
     return LiftedProof(
         split=np.array(split, dtype=np.int64),
         children=np.array(children, dtype=np.int64),

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from certificates.making.repair import project
+from certificates.making.repair import signed
 from certnet.solvers.interface import Progress, SolverOptions
 from certnet.solvers.interior_point import interior_point
 from formulations import Dual, LiftedSpace, Part, Primal, Program, restrict
@@ -24,11 +24,12 @@ class NodeBound:
 
     Attributes:
         h_squared: ``‖(ω∘W)ᵀφ‖² ≤ h_squared`` on the node's cone with zᵀEz ≤ 1.
-        p, q, value: N ≥ 0 that shows it, entries p ≤ q of a symmetric matrix over all inequalities of the whole.
+        p, q, value: N ≥ 0 that shows it, entries p ≤ q of a symmetric matrix over all inequalities of the whole, and an
+            output's.
         t: (N,) of every generator.
         S: (f+k) square, the primal iterate in (β_free, z); where W is free, (f+k+c) with the outputs.
         free: (f,) the free generators.
-        branch: generator to split, −1 when none is free.
+        branch: generator to split, or their number for the output; −1 when nothing is free.
         direction: (k,) a point z to try as a neuron.
         steps: Newton steps.
     """
@@ -50,7 +51,7 @@ class NodeBound:
     ) -> "NodeBound":
         """What is kept of iterates S and N (over the node's inequalities, in the sense of a training ``Dual``)."""
         program, f = node.whole, len(node.free)
-        _, products, t = project(program, Dual(W, node.lift(N)))
+        products, t = signed(node.lift(N), program.space.neurons, program.gamma)
         z = slice(f, f + program.space.dimension)
         scores = branching_scores(program, W, node.free, S)
         upper = np.triu(products)
@@ -73,9 +74,9 @@ class NodeBound:
         return replace(self, h_squared=factor * self.h_squared, value=factor * self.value, t=factor * self.t)
 
     def matrix(self, positions: int) -> FloatArray:
-        """N of this order, with t/2 at the complementary places."""
+        """N over so many inequalities and an output, with t/2 at the complementary places."""
         neuron, m = np.arange(len(self.t)), len(self.t)
-        N = np.zeros((positions, positions))
+        N = np.zeros((positions + 1, positions + 1))
         N[self.p, self.q] = N[self.q, self.p] = self.value
         N[neuron, m + neuron] = N[m + neuron, neuron] = 0.5 * self.t
         return N

@@ -47,28 +47,32 @@ def certify_search(
     require_named(presolved.program, circuits)
     repair, merged, leaves = LeafRepair(presolved, result.W), presolved.rows, list(result.root.leaves)
     program, dual, size = merged.program, repair.dual, repair.size
-    neurons = program.space.neurons
+    neurons, outputs = program.space.neurons, result.root.outputs
 
     def candidates() -> Iterator[Certificate]:
         for margin in MARGINS:
             repaired = [repair(leaf, result.unit, margin) for leaf in leaves]
             h_bar = size * float(np.sqrt(max(-form.delta for form, _ in repaired)))
             s = program.best_scale(dual, h_bar, margin)
-            lifted, used = [], np.zeros(len(program.inequalities), dtype=bool)
+            lifted, used = [], np.zeros(program.positions - 2 * neurons, dtype=bool)
             for form, node in repaired:
                 N, t = node.lift((s * size) ** 2 * form.N), np.zeros(neurons)
                 t[node.free] = (s * size) ** 2 * form.t
-                used |= N[2 * neurons :].any(axis=1)
+                used |= N[2 * neurons : program.positions].any(axis=1)
+                # The output of a form whose W has the size 1 is now that of s·size times as much.
+                N = np.pad(N, (0, program.positions + outputs - len(N)))
+                N[program.positions :] /= s * size
+                N[:, program.positions :] /= s * size
                 lifted.append((N, t, sigma_of(merged.original, (s * size) ** 2 * form.sigma)))
             # Circuits without multipliers are left out.
-            kept = np.concatenate([np.arange(2 * neurons), 2 * neurons + np.flatnonzero(used)])
+            kept = np.flatnonzero(np.concatenate([np.ones(2 * neurons, bool), used, np.ones(outputs, bool)]))
             proofs = {
                 id(leaf): replace(LeafProof.from_matrix(N[np.ix_(kept, kept)], t), sigma=sigma)
                 for leaf, (N, t, sigma) in zip(leaves, lifted, strict=True)
             }
             named = None if circuits is None else as_proof(circuits.take(np.flatnonzero(used)))
             tree = proof_tree(result.root, lambda leaf: proofs[id(leaf)])  # noqa: B023 (called at once)
-            proof = build(tree, neurons, circuits=named, quadratics=len(lifted[0][2]))
+            proof = build(tree, neurons, circuits=named, quadratics=len(lifted[0][2]), outputs=outputs)
             yield assemble_proof(merged, s * dual, proof, U, V, provenance or {})
 
     return prove(candidates())
@@ -93,7 +97,7 @@ class LeafRepair:
         ``unit`` is the price in whose units the search has bounded the leaf.
         """
         program = self._presolved.rows.program
-        N = np.zeros((program.positions, program.positions))
+        N = np.zeros((program.positions + 1,) * 2)
         if leaf.bound is not None:
             given = leaf.bound.matrix(program.positions) / self._presolved.program.gamma
             N = program.gamma * (unit / self.size) ** 2 * self._presolved.undo_dual(Dual(self._W, given)).N

@@ -93,7 +93,7 @@ class _Joint:
     callback: Look | None
 
     def __post_init__(self) -> None:
-        self.root = Branch.root(self.program.space.neurons)
+        self.root = Branch.of(self.program)
         self.W, self.value = np.zeros(self.program.shape), 0.0
         self.steps = self.bytes = 0
         self.stopped = self.exhausted = False
@@ -103,7 +103,7 @@ class _Joint:
         if resume is not None:
             self._resume(resume)
         if any(leaf.bound is None for leaf in self.root.leaves):
-            self.root = Branch.root(self.program.space.neurons)
+            self.root = Branch.of(self.program)
             if not self._take_root(root):
                 self._solve_root()
         while not (self.value >= self.enough or self.stopped) and self.budget.allows(0) and not self._tell(self.value):
@@ -115,7 +115,7 @@ class _Joint:
                 self.exhausted = True
                 return
             for leaf in chosen:
-                leaf.split(leaf.bound.branch if leaf.bound else -1)
+                leaf.split(leaf.next)
             try:
                 better = self._solve()
             except BaseException:
@@ -264,10 +264,14 @@ class _Joint:
 def share_of_child(S: FloatArray, generators: FloatArray, parent: Branch, child: Branch) -> FloatArray:
     """A child's share of its parent's face matrix S, on its own face; the shares of both children sum to S.
 
+    Both sides of an output's split get half.
+
     The activations α and β of the generator that was split are orthogonal in S. So S is the sum of its part along α,
     where β vanishes, its part along β, where α vanishes, and a rest where both do, which is halved.
     """
     f, k, neuron = len(parent.free), generators.shape[1], parent.neuron
+    if neuron == len(generators):
+        return 0.5 * S
     place = int(np.flatnonzero(parent.free == neuron)[0])
     beta = np.eye(len(S))[place]
     alpha = beta.copy()

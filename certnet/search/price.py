@@ -164,7 +164,7 @@ class _Price:
 
     def __post_init__(self) -> None:
         self.steps, self.best, self.direction = 0, 0.0, np.zeros(self.program.space.dimension)
-        self.root = Branch.root(self.program.space.neurons)
+        self.root = Branch.of(self.program)
 
     def plant(self, tree: Branch) -> None:
         """Grow the splits of another tree, and keep what its leaves may start from."""
@@ -220,7 +220,7 @@ class _Price:
         assert leaf.bound is not None  # it has just been bounded or read
         if self.confirm is not None and leaf.h_squared <= 1.0:
             leaf.h_squared = self.confirm(leaf, self.unit)
-        leaf.neuron = leaf.bound.branch
+        leaf.neuron = leaf.next
         leaf.key = np.inf if leaf.neuron < 0 else -leaf.h_squared
 
     def is_over(self, worst: float, waiting: int) -> bool:

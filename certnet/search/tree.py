@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certificates.making.tree import LeafProof, Node, Split
-from formulations import ACTIVE, FREE, INACTIVE, InputError
+from formulations import ACTIVE, FREE, INACTIVE, InputError, Program
 from formulations._validation import FloatArray, IntArray
 
 if TYPE_CHECKING:
     from certnet.search.bounds import NodeBound
     from certnet.solvers.interface import State
 
-VERSION = 3
+VERSION = 4
 LEAF = -1
 UNBOUNDED = -1
 """Number of multipliers of a leaf that is not bounded yet."""
@@ -27,10 +27,11 @@ UNBOUNDED = -1
 
 @dataclass(eq=False)
 class Vertex:
-    """A vertex of a tree: a leaf, or a split of one neuron.
+    """A vertex of a tree: a leaf, or a split of one neuron, or of the output.
 
     Attributes:
-        signs: (N,) fixed on the path.
+        signs: (N,) fixed on the path; (N+1,) where the sign of an output can be split too, like one more neuron.
+        outputs: 1 there, else 0.
         parent: None at the root.
         neuron: that is split, or would be split next; −1 where there is none.
         key: leaves with the smallest one are split first, those with an infinite one never; None before it is bounded.
@@ -39,19 +40,25 @@ class Vertex:
 
     signs: IntArray
     parent: Self | None = field(default=None, repr=False)
+    outputs: int = 0
     neuron: int = -1
     key: float | None = None
     children: tuple[Self, Self] | None = field(default=None, repr=False)
 
     @classmethod
-    def root(cls, neurons: int) -> Self:
+    def root(cls, neurons: int, outputs: int = 0) -> Self:
         """A tree of one leaf on which all signs are free."""
-        return cls(np.full(neurons, FREE, dtype=np.int64))
+        return cls(np.full(neurons + outputs, FREE, dtype=np.int64), outputs=outputs)
+
+    @property
+    def open(self) -> IntArray:
+        """What can be split here."""
+        return np.flatnonzero(self.signs == FREE)
 
     @property
     def free(self) -> IntArray:
         """(f,) neurons whose sign is not fixed here."""
-        return np.flatnonzero(self.signs == FREE)
+        return np.flatnonzero(self.signs[: len(self.signs) - self.outputs] == FREE)
 
     @property
     def preorder(self) -> Iterator[Self]:
@@ -68,7 +75,7 @@ class Vertex:
 
     def split(self, neuron: int) -> tuple[Self, Self]:
         """Two children on the sign of ``neuron``."""
-        children = [type(self)(self.signs.copy(), parent=self) for _ in range(2)]
+        children = [type(self)(self.signs.copy(), self, self.outputs) for _ in range(2)]
         for child, sign in zip(children, (ACTIVE, INACTIVE), strict=True):
             child.signs[neuron] = sign
         self.neuron, self.children = neuron, (children[0], children[1])
@@ -96,6 +103,20 @@ class Branch(Vertex):
     def __post_init__(self) -> None:
         if self.parent is not None:
             self.h_squared, self.start = self.parent.h_squared, self.parent.bound
+
+    @classmethod
+    def of(cls, program: Program) -> "Branch":
+        """The root for a training program, or for a price in it.
+
+        With one output its sign is split, unless there is a free hidden bias: then ``Wᵀ1 = 0`` leaves little to gain.
+        """
+        return cls.root(program.space.neurons, int(program.shape[1] == 1 and not program.region.size))
+
+    @property
+    def next(self) -> int:
+        """What is split next: an output comes first."""
+        known = -1 if self.bound is None else self.bound.branch
+        return len(self.signs) - 1 if self.outputs and self.signs[-1] == FREE else known
 
 
 V = TypeVar("V", bound=Vertex)
@@ -164,8 +185,8 @@ def read_tree(root: Branch, state: "State", positions: int, dimension: int, outp
     """
     from certnet.search.bounds import NodeBound
 
-    m = len(root.signs)
-    if integers(state, "version").tolist() != [VERSION, m, positions]:
+    m = len(root.signs) - root.outputs
+    if integers(state, "version").tolist() != [VERSION, len(root.signs), positions]:
         raise ValueError("it is about other data or of another version")
     leaves = _grown(root, integers(state, "neuron").tolist())
     count, squares = integers(state, "count"), floats(state, "h_squared")
@@ -183,9 +204,9 @@ def read_tree(root: Branch, state: "State", positions: int, dimension: int, outp
     parts = zip(bounded, integers(state, "branch").tolist(), p, q, value, t, S, order.tolist(), direction, strict=True)
     for leaf, branch, p_, q_, value_, t_, S_, n, z in parts:
         places = np.concatenate([p_, q_])
-        if not ((value_ >= 0).all() and (places >= 0).all() and (places < positions).all()):
+        if not ((value_ >= 0).all() and (places >= 0).all() and (places < positions + root.outputs).all()):
             raise ValueError("a multiplier is out of range")
-        if branch not in (leaf.free.tolist() or [-1]):
+        if branch not in (leaf.open.tolist() or [-1]):
             raise ValueError("a leaf does not fit its signs")
         leaf.bound = NodeBound(leaf.h_squared, p_, q_, value_, t_, S_.reshape(n, n), leaf.free, branch, z, 0)
 
@@ -199,7 +220,7 @@ def _grown(root: Branch, neurons: list[int]) -> list[Branch]:
         vertex = stack.pop()
         if neuron == LEAF:
             leaves.append(vertex)
-        elif neuron in vertex.free:
+        elif neuron in vertex.open:
             stack += vertex.split(neuron)[::-1]
         else:
             raise ValueError("it splits where it cannot")

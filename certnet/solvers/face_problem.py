@@ -13,6 +13,7 @@ from certnet.solvers.face_map import FaceMap
 from certnet.solvers.linear_algebra import is_positive_definite
 from formulations import Part, Program
 from formulations._validation import FloatArray, IntArray
+from formulations.signs import FREE
 
 HALVINGS = 60
 NONE = np.zeros(0)
@@ -29,6 +30,7 @@ class FaceProblem:
     (p, q) of inequalities may follow. ``unit`` is what 1 is in the dual, ``moment_unit`` in S.
 
     ``program`` has the outputs of W' in its space, in the basis (c, c') of that loss; ``repeatable`` is as in FaceMap.
+    ``output`` is the sign of the only output weight v, 0 where it is free; else ``output·v ≥ 0`` is the last inequality.
     """
 
     program: Program
@@ -44,6 +46,12 @@ class FaceProblem:
     moment_unit: float
     shared: IntArray
     repeatable: int
+    output: int = FREE
+
+    @property
+    def positions(self) -> int:
+        """Number of inequalities."""
+        return self.program.positions + (self.output != FREE)
 
     @property
     def order(self) -> int:
@@ -91,17 +99,23 @@ class FaceProblem:
         phi = self.program.space.phi
         if not len(self.rows):
             return G[phi, phi]
-        positions = self.extended(np.arange(self.program.positions))
+        positions = self.extended(np.arange(self.positions))
         return G[np.ix_(positions, positions)]
 
     def products(self, y: FloatArray, p: IntArray, q: IntArray) -> FloatArray:
         """N of the multipliers y; products that are no constraint have N_pq = 0."""
-        neurons, positions = self.neurons, self.program.positions
-        N = np.zeros((positions, positions))
+        neurons, N = self.neurons, np.zeros((self.positions, self.positions))
         neuron = np.arange(neurons)
         N[neuron, neurons + neuron] = y[self.fixed - neurons : self.fixed]
         N[p, q] = y[self.fixed :]
         return N + N.T
+
+    def with_output(self, N: FloatArray, factor: float) -> FloatArray:
+        """N with multipliers of the output's inequality in other units, which is ``(κW)ᵀφ/γ`` for the best v."""
+        if self.output == FREE:
+            return N
+        unit = np.append(np.ones(len(N) - 1), factor)
+        return unit[:, None] * N * unit
 
     def multipliers(self, first: FloatArray, N: FloatArray, p: IntArray, q: IntArray) -> FloatArray:
         """y with these entries of W' or multipliers of the quadratics, and with N's."""
@@ -128,10 +142,12 @@ def node_problem(program: Program, node: Part, loss: DualLoss) -> FaceProblem:
     """A part of training where some signs are fixed, which shares W' with the others."""
     own = replace(program, space=node.space, inequalities=node.inequalities)
     weight = program.weight[node.features]
-    return _problem(own, loss.basis, node.places, node.features, weight)
+    return _problem(own, loss.basis, node.places, node.features, weight, node.output)
 
 
-def _problem(program: Program, basis: FloatArray, position: IntArray, row: IntArray, weight: FloatArray) -> FaceProblem:
+def _problem(
+    program: Program, basis: FloatArray, position: IntArray, row: IntArray, weight: FloatArray, sign: int = FREE
+) -> FaceProblem:
     """The problem in which these rows of the loss see these inequalities."""
     c = basis.shape[1]
     program = replace(program, space=program.space.with_outputs(c))
@@ -148,13 +164,16 @@ def _problem(program: Program, basis: FloatArray, position: IntArray, row: IntAr
     if program.region.size:
         quadratics = np.concatenate([quadratics, program.region[None]])
     neuron, output = np.arange(N), np.arange(c)
+    rows = np.hstack([program.inequalities, np.zeros((len(program.inequalities), c))])
+    if sign != FREE:
+        rows = np.concatenate([rows, np.concatenate([np.zeros(space.v.start), sign * basis[0]])[None]])
     problem = FaceProblem(
         program=program,
         basis=basis,
         cost=cost,
         quadratics=0.5 * quadratics,
         rhs=NONE,
-        rows=np.hstack([program.inequalities, np.zeros((len(program.inequalities), c))]),
+        rows=rows,
         first=neuron,
         second=N + neuron,
         weight=np.ones(N),
@@ -162,6 +181,7 @@ def _problem(program: Program, basis: FloatArray, position: IntArray, row: IntAr
         moment_unit=1.0,
         shared=(c * row[:, None] + output).ravel(),
         repeatable=c * len(row) if len(np.unique(position)) < len(position) else 0,
+        output=sign,
     )
     return replace(
         problem,

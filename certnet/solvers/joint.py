@@ -19,6 +19,7 @@ from certnet.solvers.products import largest, violated
 from certnet.solvers.rounds import Rounds
 from formulations import Part, Program, restrict
 from formulations._validation import FloatArray, IntArray
+from formulations.part import largest_entry
 
 MAX_ITERATIONS = 120
 MAX_ROUNDS = 10
@@ -57,7 +58,7 @@ SETTINGS = Settings()
 class JointLeaf:
     """What is known of a leaf: a face matrix S of order f+k+c and multipliers N over its inequalities, t at (α_i, β_i).
 
-    N has the sense of ``Dual``.
+    N has the sense of ``Dual``, and of ``Part`` where the sign of the output is fixed.
     """
 
     S: FloatArray
@@ -101,7 +102,7 @@ def solve_joint(
 
     Args:
         program: presolved training program.
-        signs: (N,) fixed signs of each leaf; together they cover the cone.
+        signs: (N,) fixed signs of each leaf, or (N+1,) with that of the output; together they cover the cone.
         W: (f, c) where to start.
         starts: one for each leaf.
         enough: value in the program's own scale at which the solve ends.
@@ -115,7 +116,12 @@ def solve_joint(
     nodes = [restrict(program, item) for item in signs]
     loss = DualLoss.of(program)
     problems = [node_problem(program, node, loss) for node in nodes]
+    size = largest_entry(W)
     best: Measure | None = None
+    starts = [
+        replace(start, N=problem.with_output(start.N, program.gamma / size))
+        for problem, start in zip(problems, starts, strict=True)
+    ]
 
     def look(_: Rounds, seen: Measure) -> bool:
         nonlocal best
@@ -139,10 +145,11 @@ def solve_joint(
     seen = rounds.reached
     leaves = []
     for number, (problem, point) in enumerate(zip(problems, seen.points, strict=True)):
-        N = np.zeros((problem.program.positions,) * 2)
+        N = np.zeros((problem.positions,) * 2)
         if best is not None:
             at = best.points[number].at
-            N = problem.products(at.y, at.p, at.q)
+            size = largest_entry(loss.W(best.dual_point.W))
+            N = problem.with_output(problem.products(at.y, at.p, at.q), size / program.gamma)
         leaves.append(JointLeaf(widened(point.at.S, loss.basis), N))
     return JointResult(
         W=np.zeros(program.shape) if best is None else loss.W(best.dual_point.W),
