@@ -9,6 +9,7 @@ from certnet.solvers.interface import Progress, SolverOptions
 from certnet.solvers.interior_point import interior_point
 from formulations import Dual, LiftedSpace, Part, Primal, Program, restrict
 from formulations._validation import FloatArray, IntArray
+from formulations.signs import FREE
 
 TOLERANCE = 1e-7
 NEAR = 1e-2
@@ -64,7 +65,7 @@ class NodeBound:
             t=t,
             S=S,
             free=node.free,
-            branch=int(node.free[np.argmax(scores)]) if f else -1,
+            branch=_branch(node, scores),
             direction=np.linalg.eigh(0.5 * (S[z, z] + S[z, z].T))[1][:, -1],
             steps=steps,
         )
@@ -133,6 +134,19 @@ def bound_node(
     h_squared = -form.to_original(result.dual_value)
     N = result.dual.N / program.gamma
     return NodeBound.of(node, W, result.primal.S, N, h_squared=h_squared, steps=result.iterations)
+
+
+def _branch(node: Part, scores: FloatArray) -> int:
+    """What to split: the output first, or where a hidden bias is free a generator before it.
+
+    With W free a split output lets W grow in each part in its own direction, and ``Wᵀ1 = 0`` forbids that before.
+    Measured: pima indians, logistic loss; 30 rows, γ = 2, penalised biases: the output's two leaves leave 3.0 instead
+    of 7.0 %; 80 rows, γ = 3, free biases: eleven leaves leave 5.9 instead of 7.8 %.
+    """
+    waits = node.whole.region.size and (node.signs == FREE).all()
+    if node.whole.shape[1] == 1 and node.output == FREE and not waits:
+        return node.whole.space.neurons
+    return int(node.free[np.argmax(scores)]) if len(scores) else -1
 
 
 def branching_scores(program: Program, W: FloatArray, free: IntArray, S: FloatArray) -> FloatArray:

@@ -115,7 +115,7 @@ class _Joint:
                 self.exhausted = True
                 return
             for leaf in chosen:
-                leaf.split(leaf.next)
+                leaf.split(leaf.bound.branch if leaf.bound else -1)
             try:
                 better = self._solve()
             except BaseException:

@@ -220,7 +220,7 @@ class _Price:
         assert leaf.bound is not None  # it has just been bounded or read
         if self.confirm is not None and leaf.h_squared <= 1.0:
             leaf.h_squared = self.confirm(leaf, self.unit)
-        leaf.neuron = leaf.next
+        leaf.neuron = leaf.bound.branch
         leaf.key = np.inf if leaf.neuron < 0 else -leaf.h_squared
 
     def is_over(self, worst: float, waiting: int) -> bool:

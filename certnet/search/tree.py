@@ -106,17 +106,8 @@ class Branch(Vertex):
 
     @classmethod
     def of(cls, program: Program) -> "Branch":
-        """The root for a training program, or for a price in it.
-
-        With one output its sign is split, unless there is a free hidden bias: then ``Wᵀ1 = 0`` leaves little to gain.
-        """
-        return cls.root(program.space.neurons, int(program.shape[1] == 1 and not program.region.size))
-
-    @property
-    def next(self) -> int:
-        """What is split next: an output comes first."""
-        known = -1 if self.bound is None else self.bound.branch
-        return len(self.signs) - 1 if self.outputs and self.signs[-1] == FREE else known
+        """The root for a training program, or for a price in it; a single output can be split."""
+        return cls.root(program.space.neurons, int(program.shape[1] == 1))
 
 
 V = TypeVar("V", bound=Vertex)
