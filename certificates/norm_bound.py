@@ -60,8 +60,8 @@ def parts_of(proof: LiftedProof, outputs: int) -> list[Part] | None:
         require_arrays(proof, np.int64, groups=(N,))
         require(((groups >= SHARED) & (groups < N)).all(), f"a generator's group is outside −1..{N - 1}")
         further = proof.split.size - 1 + proof.circuits.target.size + proof.triangles.neuron.size
-        further += np.count_nonzero(proof.pairs >= 2 * N)
-        require(not further, "a proof in groups has one leaf, and no products but of signs")
+        only_signs = bool((proof.pairs < 2 * N).all())
+        require(not further and only_signs, "a proof in groups has one leaf, and no products but of signs")
     elif proof.plain and outputs <= max(N, FEW_OUTPUTS):
         groups = np.full(N, SHARED)
     else:

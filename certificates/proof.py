@@ -90,7 +90,7 @@ class LiftedProof:
     the outputs ``±(W̃ᵀφ + Jz)_k ≥ 0`` of a bound on a norm, with the sign that the leaf gives them.
 
     Attributes:
-        split: (nodes,) neuron that a node splits on, or N + k for output k, ``LEAF`` (−1) for leaves; node 0 is the root.
+        split: (nodes,) neuron that a node splits on, N + k for output k, ``LEAF`` (−1) for leaves; node 0 is the root.
         children: (nodes, 2) children with ``β_i = 0`` (active) and ``α_i = 0`` (inactive), or where the output is ≥ 0
             and ≤ 0; −1 at leaves.
         leaf: (nodes,) number of the leaf, −1 at inner nodes.

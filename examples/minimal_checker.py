@@ -204,8 +204,8 @@ def inequalities(cert: Cert, generators: Rows) -> list[dict[int, Fraction]]:
     return found
 
 
-def leaves(cert: Cert) -> dict[int, dict[int, int]]:
-    """Condition 5: the leaves, each with the signs that its path fixes."""
+def leaves(cert: Cert, outputs: int = 0) -> dict[int, dict[int, int]]:
+    """Condition 5: the leaves, each with the signs that its path fixes; those of outputs come after the neurons'."""
     found, nodes, stack = dict[int, dict[int, int]](), set[int](), [(0, dict[int, int]())]
     while stack:
         node, signs = stack.pop()
@@ -216,7 +216,7 @@ def leaves(cert: Cert) -> dict[int, dict[int, int]]:
             fine = active == inactive == -1 and 0 <= number < cert["L"] and number not in found
             found[number] = signs
         else:
-            fine = 0 <= i < cert["N"] and i not in signs and number == -1
+            fine = 0 <= i < cert["N"] + outputs and i not in signs and number == -1
             stack += [(active, signs | {i: 1}), (inactive, signs | {i: -1})]
         need(fine, f"Node {node} of the split tree is improper.")
     need(len(nodes) == cert["T"] and len(found) == cert["L"], "Nodes or leaves are out of the root's reach.")
@@ -244,7 +244,7 @@ def cost(cert: Cert, sigma: list[Fraction]) -> Rows:
 
 def slack(cert: Cert, generators: Rows, square: Rows, quadratic: Rows, signs: dict[int, int]) -> Rows:
     """Twice the matrix of the cost minus the quadratic form in φ, in the free coordinates of a leaf."""
-    phi, free = lifted(generators, signs), cert["N"] - len(signs)
+    phi, free = lifted(generators, signs), cert["N"] - sum(i < cert["N"] for i in signs)
     columns = [[row[k] for row in phi] for k in range(free + cert["d"])]
     images = [[dot(row, column) for row in quadratic] for column in columns]
     form = [[dot(column, image) for image in images] for column in columns]  # not symmetric yet
@@ -258,15 +258,17 @@ def products(cert: Cert, generators: Rows, dual: Rows) -> None:
     need(order <= MOST_ORDER, f"The order {order} is too large for exact arithmetic here.")
     known = inequalities(cert, generators)
     gram = [[dot(a, b) for b in dual] for a in dual]
-    for leaf, signs in leaves(cert).items():
+    for leaf, signs in leaves(cert, cert["c"]).items():
         start, end = cert["pair_offset"][leaf : leaf + 2]
         pairs = cert["pairs"][start:end]
         need(len(set(map(tuple, pairs))) == len(pairs), f"Leaf {leaf} lists a pair twice.")
+        given = [signs.get(N + k, 0) for k in range(cert["c"] if max(cert["split"]) >= N else 0)]  # signs of outputs
+        rows = known + [{i: sign * row[k] for i, row in enumerate(dual)} for k, sign in enumerate(given)]
         quadratic = [list(row) for row in gram]
         for (p, q), multiplier in zip(pairs, cert["multipliers"][start:end], strict=True):
-            need(0 <= p <= q < len(known) and multiplier >= 0, f"Leaf {leaf} has an improper pair or multiplier.")
-            for i, x in known[p].items():
-                for j, y in known[q].items():
+            need(0 <= p <= q < len(rows) and multiplier >= 0, f"Leaf {leaf} has an improper pair or multiplier.")
+            for i, x in rows[p].items():
+                for j, y in rows[q].items():
                     quadratic[i][j] += multiplier * x * y
         for i, t in enumerate(cert["complementarity"][leaf]):
             quadratic[i][N + i] += t

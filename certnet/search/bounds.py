@@ -144,7 +144,7 @@ def _branch(node: Part, scores: FloatArray) -> int:
     of 7.0 %; 80 rows, γ = 3, free biases: eleven leaves leave 5.9 instead of 7.8 %.
     """
     waits = node.whole.region.size and (node.signs == FREE).all()
-    if node.whole.shape[1] == 1 and node.output == FREE and not waits:
+    if node.whole.shape[1] == 1 and node.output == FREE and len(node.features) and not waits:
         return node.whole.space.neurons
     return int(node.free[np.argmax(scores)]) if len(scores) else -1
 

@@ -30,7 +30,7 @@ class FaceProblem:
     (p, q) of inequalities may follow. ``unit`` is what 1 is in the dual, ``moment_unit`` in S.
 
     ``program`` has the outputs of W' in its space, in the basis (c, c') of that loss; ``repeatable`` is as in FaceMap.
-    ``output`` is the sign of the only output weight v, 0 where it is free; else ``output·v ≥ 0`` is the last inequality.
+    ``output`` is the sign of the only output weight v; where it is not 0, ``output·v ≥ 0`` is the last inequality.
     """
 
     program: Program
@@ -115,7 +115,7 @@ class FaceProblem:
         if self.output == FREE:
             return N
         unit = np.append(np.ones(len(N) - 1), factor)
-        return unit[:, None] * N * unit
+        return np.asarray(unit[:, None] * N * unit)
 
     def multipliers(self, first: FloatArray, N: FloatArray, p: IntArray, q: IntArray) -> FloatArray:
         """y with these entries of W' or multipliers of the quadratics, and with N's."""
