@@ -101,7 +101,8 @@ def norm_bytes(proof: LiftedProof, parts: Sequence[Part] | None, k: int, outputs
     N = proof.complementarity.shape[1]
     features = row_bytes(arithmetic, 2 * N, outputs + k + 4)
     if parts is None or _is_small(proof, k):
-        return features + product_bytes(arithmetic, N, k, proof.circuits.target.size)
+        # Where outputs are split, each leaf has rows of its own for them.
+        return 4.0 * features + product_bytes(arithmetic, N, k, proof.circuits.target.size)
     largest = max(len(own) + len(touched) for own, touched, _ in parts)
     return 2.0 * features + product_bytes(arithmetic, largest, k + outputs, 0)
 
