@@ -56,8 +56,8 @@ def predict(
         as_positive("--largest-radius", radii.largest_radius)
     place = None if out is None else place_for(out, "-o", folder=False)
     subject = Subject.named(network)
-    if radius_norm is not None and subject.read.network.outputs == 1 and not subject.read.is_binary:
-        raise InputError("--radius-norm is about classes, but the network predicts numbers; leave it out.")
+    if radius_norm is not None:
+        subject.require_classes("--radius-norm is")
     X, notes, table = new_rows(subject.read, new)
     interrupted = False
     columns = answers(subject.read, subject.loss, X)

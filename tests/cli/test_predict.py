@@ -160,7 +160,10 @@ def test_numbers_are_predicted_in_their_own_units(certnet: Call) -> None:
     found = np.array([float(row["prediction"]) for row in table(done.out)])
     X = np.array([[float(row["a"]), float(row["b"])] for row in made])
     assert found == pytest.approx(read_network("plane").predict(X)[:, 0])
-    assert "predicts numbers" in one_sentence(certnet("predict", "plane", "plane.csv", "--radius-norm", "l2"))
+    for given in (("predict", "plane", "plane.csv", "--radius-norm", "l2"), ("radius", "plane", "plane.csv")):
+        assert "predicts numbers" in one_sentence(certnet(*given))
+    assert "predicts numbers" in one_sentence(certnet("audit", "plane", "--norm", "linf", "--radii", "1"))
+    assert "predicts numbers" in one_sentence(certnet("verify", "plane", "plane.csv", "--norm", "l2", "--radius", "1"))
     # A file alone names no loss: its outputs are given as they are.
     assert [*table(certnet("predict", "runs/plane/network.npz", "plane.csv").out)[0]] == ["row", "output 0"]
 
