@@ -80,7 +80,8 @@ def predict(
         files = {} if place is None else {"predictions": out}
         report = {**head("predict", None, f"{len(X)} rows were predicted"), "network": subject.name, "data": new}
         report |= {"results": results, "seconds": time.perf_counter() - started, "files": files, "notes": list(notes)}
-    print_result(report, [text.rstrip("\n") if place is None else str(place)], as_json=shown.json)
+    said = text.rstrip("\n") if place is None else str(place)
+    print_result(report, [said], as_json=shown.json, needed=place is None)
     if interrupted:
         tell("certnet: Interrupted; the last rows have no radii.")
     return Exit.INTERRUPTED if interrupted else code

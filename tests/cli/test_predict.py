@@ -179,6 +179,22 @@ def test_constants_near_new_rows_need_no_target(certnet: Call) -> None:
 
 
 @pytest.mark.usefixtures("shop")
+def test_answers_that_stand_nowhere_else_need_a_standard_output(certnet: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.StringIO):
+        def flush(self) -> None:
+            if self.getvalue():
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+    for arguments in (("predict", "shop", "shop.csv"), ("show", "shop"), ("compare", "shop", "shop")):
+        monkeypatch.setattr("sys.stdout", Full())
+        outcome = certnet(*arguments)
+        assert outcome.code == 2
+        assert "No space left" in outcome.err
+    monkeypatch.setattr("sys.stdout", Full())
+    assert certnet("predict", "shop", "shop.csv", "-o", "new.csv").code == 0
+
+
+@pytest.mark.usefixtures("shop")
 def test_what_was_compared_names_the_classes(certnet: Call) -> None:
     done = certnet("check", "shop", "--data", "shop.csv")
     assert "2 classes (buys and leaves)" in done.out
