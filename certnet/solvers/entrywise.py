@@ -9,7 +9,7 @@ from certnet.solvers.arrays import Array, Arrays
 from formulations import Dual, Program
 from formulations._validation import FloatArray
 from formulations.loss import Loss
-from formulations.losses import has_kinks, smoothed
+from formulations.losses import smoothed
 from formulations.prox import Prox
 
 KINKS = 2e-4  # What smoothing may take from a loss with kinks, as a part of that of the network without neurons.
@@ -90,7 +90,7 @@ def without_kinks(program: Program) -> Loss:
     """Its loss; kinks, if any, are smoothed so little that the share ``KINKS`` of its value is not lost."""
     loss = program.loss
     assert loss is not None
-    if not has_kinks(loss.kind):
+    if not loss.kind.has_kinks:
         return loss
     # An envelope is below the loss by at most ε/2 w² for each entry, and |w| ≤ 1 for all losses with kinks.
     value = loss.unit**2 * loss.value(np.zeros(loss.shape))

@@ -13,7 +13,7 @@ from certnet.training.group_lasso import GroupLassoResult, group_lasso, spread
 from certnet.training.pricing import SAME_DIRECTION
 from formulations import Dual, MergedRows
 from formulations._validation import FloatArray, IntArray
-from formulations.losses import has_kinks, smoothed
+from formulations.losses import smoothed
 from formulations.program import NO_PRODUCTS
 from formulations.training import TrainingProgram
 
@@ -106,7 +106,7 @@ def network_dual(
     the multiplier of the group lasso over the network's own directions and ``more`` (d, q), of length 1: the more
     directions with a large price are among them, the smaller is the largest.
     """
-    if not has_kinks(program.loss.kind):
+    if not program.loss.kind.has_kinks:
         return program.dual(U, V)
     return _outputs(program, U, V, more, tolerance=tolerance, deadline=deadline)[1].W
 
@@ -243,7 +243,7 @@ def descend(
     if U.shape[1] == 0:
         return U, V
     loss, offset = program.loss, np.zeros(program.loss.shape)
-    if has_kinks(loss.kind):
+    if loss.kind.has_kinks:
         epsilon = SMOOTHING * spread(loss)
         W = network_dual(program, U, V, tolerance=CENTRE_TOLERANCE, deadline=deadline)
         loss, offset = replace(loss, kind=smoothed(loss.kind, epsilon)), -epsilon * W / loss.sample_weight[:, None]
