@@ -150,10 +150,9 @@ def keep_choice(known: dict[str, Any], path: Path) -> None:
         earlier = json_object(path)
     chosen = mapping(earlier.get("selection"))
     if number(chosen.get("gamma")) == known["gamma"]:
-        known["selection"] = chosen
-        for name in {*OF_CLASSES, *OF_NUMBERS} & known.keys():
-            if known["data"]["rows"]["validation"] is None:
-                known[name]["validation"] = number(mapping(earlier.get(name)).get("validation"))
+        known["selection"], by_folds = chosen, known["data"]["rows"]["validation"] is None
+        for name in {*OF_CLASSES, *OF_NUMBERS} & known.keys() if by_folds else ():
+            known[name]["validation"] = number(mapping(earlier.get(name)).get("validation"))
 
 
 def check_options(options: SimpleNamespace) -> None:

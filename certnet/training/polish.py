@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -206,8 +207,7 @@ def polish(
     ``tolerance`` is that of the output weights at the end, see ``group_lasso``.
     """
 
-    def descended(U: FloatArray, V: FloatArray) -> Network:
-        return descend(program, U, V, max_iterations=max_iterations, deadline=deadline)
+    descended = partial(descend, program, max_iterations=max_iterations, deadline=deadline)
 
     def snapped(U: FloatArray, V: FloatArray) -> Network:
         near = snapped_to_kinks(program.X, U)
@@ -215,12 +215,12 @@ def polish(
 
     best, lowest = (U, V), program.objective(U, V)
     steps: tuple[Callable[[FloatArray, FloatArray], Network], ...] = (
-        lambda U, V: balance(program, U, V),
+        partial(balance, program),
         descended,
         snapped,
-        lambda U, V: merge(program, U, V),
-        lambda U, V: refit(program, U, V, tolerance=tolerance, deadline=deadline),
-        lambda U, V: prune(program, U, V),
+        partial(merge, program),
+        partial(refit, program, tolerance=tolerance, deadline=deadline),
+        partial(prune, program),
     )
     for number, improve in enumerate(steps):
         if number and (deadline.passed or best[0].shape[1] == 0):
