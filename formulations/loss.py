@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from formulations._validation import FloatArray, IntArray
-from formulations.losses import Kind, Squared, has_kinks, project
+from formulations.kind import Kind, project
+from formulations.losses import Squared
 from formulations.prox import Prox, best_bias
 
 FREE_BIAS, NO_BIAS = 0.0, float("inf")
@@ -107,7 +108,7 @@ class Loss:
         """The best output bias (c,) for fitted values R; zeros where there is none."""
         if not self.has_bias:
             return np.zeros(self.shape[1])
-        if not has_kinks(self.kind):
+        if not self.kind.has_kinks:
             return best_bias(self, R)
         if self.kind.smoothing == 0.0:
             return self._bias_on_kinks(R)

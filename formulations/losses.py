@@ -23,72 +23,23 @@ Sources: Boyd, Vandenberghe, *Convex Optimization*, 3.3 and 5.7; math of each li
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar, Protocol
 
 import numpy as np
 import scipy
 
 from formulations._validation import FloatArray, shown
 from formulations.errors import InputError
+from formulations.kind import Kind
 
 ONE_HOT, SIGNS, NUMBERS, COUNTS = "one-hot rows", "-1 or 1", "numbers", "numbers that are not negative"
 """What targets a loss takes."""
 
 
-class Kind(Protocol):
-    """One of the losses of the table; all methods take arrays (n×c) and are vectorised over rows.
-
-    Attributes:
-        name: without its parameter.
-        targets: what y may be.
-        couples: whether the columns of a row depend on one another.
-        smoothing: ε of a loss that has kinks where it is not smoothed, None for others.
-    """
-
-    name: ClassVar[str]
-    targets: ClassVar[str]
-    couples: ClassVar[bool] = False
-    smoothing: float | None = None
-
-    def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
-        """(n,) losses of the rows."""
-
-    def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
-        """W = −∇ℓ(f), in the domain of D."""
-
-    def curvature(self, f: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """(d, l), n×c each, with the Hessian ``diag(d) − l lᵀ`` of a row; l is zero where columns are apart."""
-
-    def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
-        """(n,) D of the rows; w is taken to be in the domain, up to rounding."""
-
-    def fitted(self, w: FloatArray, y: FloatArray) -> FloatArray:
-        """∇D(w), the f whose dual is w; infinite at the boundary of some domains."""
-
-    def sharpness(self, w: FloatArray, y: FloatArray) -> FloatArray:
-        """The diagonal of −∇²D(w), which is diagonal: for cross-entropy on the vectors whose sum is 0."""
-
-    def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """(lower, upper), n×c each: the domain of D as a box; of cross-entropy together with ``Σ_k w_k = 0``."""
-
-
-def project(kind: Kind, w: FloatArray, y: FloatArray) -> FloatArray:
-    """w moved into the domain of D, in floating point: the nearest point, of rows of cross-entropy nearly so."""
-    lower, upper = kind.limits(y)
-    w = np.clip(w, lower, upper)
-    if kind.couples:
-        p = np.maximum(y - w, 0.0)
-        p = np.where(p.any(axis=1, keepdims=True), p, 1.0)
-        w = y - p / p.sum(axis=1, keepdims=True)
-    return w
-
-
 class Quadratic(Kind):
-    """D(w) = wy − bend/2 w² between two limits of each entry; ℓ is the largest ``wr − bend/2 w²`` there, r = y − f."""
+    """D(w) = wy − bend/2 w² between two limits of w, or for y = ±1 of yw; ℓ is the largest ``w(y − f) − bend/2 w²``."""
 
     targets = NUMBERS
     ends: tuple[float, float]
-    """Limits of w; for y = ±1 of yw."""
 
     @property
     def bend(self) -> float:
@@ -293,8 +244,7 @@ class Poisson(_Logarithmic):
 
 
 def _rows(terms: FloatArray) -> FloatArray:
-    total: FloatArray = np.sum(terms, axis=1)
-    return total
+    return np.asarray(np.sum(terms, axis=1))
 
 
 _ALL = (Squared, CrossEntropy, Logistic, Hinge, SquaredHinge, Huber, Absolute, Quantile, Poisson)
@@ -331,12 +281,7 @@ def name_of(kind: Kind) -> str:
 
 def smoothed(kind: Kind, smoothing: float) -> Kind:
     """The loss without kinks; a loss that has none stays."""
-    return replace(kind, smoothing=smoothing) if has_kinks(kind) else kind  # type: ignore[type-var]
-
-
-def has_kinks(kind: Kind) -> bool:
-    """Whether the loss has kinks where it is not smoothed."""
-    return kind.smoothing is not None
+    return replace(kind, smoothing=smoothing) if kind.has_kinks else kind  # type: ignore[type-var]
 
 
 def require_targets(kind: Kind, Y: FloatArray) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import scipy
 
 from formulations._validation import FloatArray, IntArray
-from formulations.losses import Squared, has_kinks, smoothed
+from formulations.losses import Squared, smoothed
 
 if TYPE_CHECKING:
     from formulations.loss import Loss
@@ -89,7 +89,7 @@ class Prox:
             dP, da, _ = self._newton(G, penalty, offset, G, zero)
             return G + dP, da
         P, a = (G, zero) if start is None else start
-        if not has_kinks(self.loss.kind):
+        if not self.loss.kind.has_kinks:
             self._known = self._kept
             return self._minimise(G, penalty, offset, P, a, goes_on=start is not None)[:2]
         size = self.loss.unit * float(np.abs(self.kappa * G[self.feature] + offset).max(initial=0.0))

@@ -20,7 +20,7 @@ def below(value: Fraction) -> float:
     try:
         nearest = float(value)
     except OverflowError:
-        raise InputError("the numbers of an assertion are too large together.") from None
+        raise InputError("a number is beyond the range of float64, or several are too large together.") from None
     return nearest if Fraction(nearest) <= value else math.nextafter(nearest, -math.inf)
 
 

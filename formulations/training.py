@@ -9,8 +9,9 @@ from numpy.typing import ArrayLike
 from formulations._validation import FloatArray, as_matrix, as_positive, frozen, shown
 from formulations.errors import InputError
 from formulations.hidden_bias import ball, region_form
+from formulations.kind import Kind
 from formulations.loss import FREE_BIAS, NO_BIAS, Loss
-from formulations.losses import Kind, kind_named, require_targets
+from formulations.losses import kind_named, require_targets
 
 LARGEST = 1e50
 """Largest entry of X, Y and γ, and 1/LARGEST the smallest γ: fourth powers of such numbers stay within float64."""

@@ -49,6 +49,12 @@ def test_a_poor_network_and_a_poor_bound_are_told_apart() -> None:
     assert headline({**given, "neuron": None, "trained": None}).level == "weak"
 
 
+def test_of_two_objectives_that_are_zero_up_to_rounding_none_is_better() -> None:
+    given = {**TRAINED, "command": "optimality", "objective": 9e-308, "lower_bound": 0.0, "gap": 9e-18}
+    text = headline({**given, "trained": {"objective": 0.0}, "balanced_objective": 9e-308}).text
+    assert text.startswith("No network of any width is better than this one by more than")
+
+
 def test_a_path_names_where_it_is_weak() -> None:
     rows = [{"gamma": 1.0, "verdict": "PROVED", "gap": 2**-10}, {"gamma": 0.01, "verdict": "PROVED", "gap": 0.7}]
     report = {"command": "train", "results": rows, "best": {"gamma": 1.0}, "verdict": "PROVED", "reason": "r"}

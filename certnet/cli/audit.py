@@ -74,6 +74,7 @@ def audit(
     seconds, each = seconds_or_none(time_limit), seconds_or_none(input_limit, "--input-limit")
     require_named(out)
     subject = Subject.named(network)
+    subject.require_classes("audits are")
     data = subject.data(data)
     read, other = subject.read, subject.knows_other(data)
     given = {**vars(columns), "seed": seed, "split": False if other else None}

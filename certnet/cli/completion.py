@@ -36,12 +36,12 @@ def install(program: click.Command) -> str:
     """Write the script to a file in the home folder that the shell reads from now on; says which ones they are."""
     shell = _shell()
     place, start = Path.home() / f".certnet-completion.{shell}", Path.home() / SHELLS[shell][1]
-    line = f"source {shlex.quote(str(place))}"
+    line = f"source {shlex.quote(str(place))}".encode()
     write_file(place, script(program).encode())
     with writing(start):
         start.parent.mkdir(parents=True, exist_ok=True)
-        known = start.read_text(encoding="utf-8").splitlines() if start.exists() else []
-        if line not in known:
-            with start.open("a", encoding="utf-8") as file:
-                file.write(f"\n{line}\n")
+        # Bytes, as nobody knows in which encoding the user's lines are.
+        if line not in (start.read_bytes().splitlines() if start.exists() else []):
+            with start.open("ab") as file:
+                file.write(b"\n%s\n" % line)
     return f"{start} reads {place} from now on; start the shell anew."

@@ -1,15 +1,14 @@
 """``certnet doctor``."""
 
 import platform
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from certificates.arithmetic.machine import LARGE, MachineFailure, require_machine
 from certnet.cli.options import Json
 from certnet.cli.output import Exit, head
+from certnet.io.output import print_result
 from certnet.runtime.machine import blas, cpus, gpu, physical_memory, version, versions
-from certnet.runtime.streams import standard_output, strict_json
 
 PACKAGES = "numpy scipy cvxpy picos clarabel scs mosek networkx scikit-learn click rich python-flint onnx torch"
 
@@ -18,9 +17,7 @@ def doctor(json: Json = False) -> int:
     """Show versions, solvers and their licences, BLAS threads, memory and GPU."""
     facts = gather()
     reason = "Facts about this machine; nothing is judged."
-    text = strict_json({**head("doctor", None, reason), **facts}) if json else "\n".join(lines(facts))
-    with standard_output(needed=True):
-        sys.stdout.write(text + "\n")
+    print_result({**head("doctor", None, reason), **facts}, [*lines(facts)], as_json=json, needed=True)
     return Exit.OK
 
 

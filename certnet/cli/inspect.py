@@ -36,7 +36,7 @@ def show(
         return compare([run], json=json)
     one = found[0]
     report = {**head("show", None, one.headline.text), "run": dict(one.report), "headline": one.headline.text}
-    print_result(report, [] if json else [*_told(one)], as_json=json)
+    print_result(report, [] if json else [*_told(one)], as_json=json, needed=True)
     return Exit.OK
 
 
@@ -103,7 +103,7 @@ def compare(runs: Runs, json: Json = False) -> int:
         table = rows_table(Table("", *in_words(rows), first_number=2, marked=marked, note=note))
         table.box, table.show_edge, table.pad_edge = None, False, False
         lines += [*text_of(table, LINE), *sentences]
-    print_result(report, lines, as_json=json)
+    print_result(report, lines, as_json=json, needed=True)
     return Exit.OK
 
 

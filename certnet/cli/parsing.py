@@ -33,6 +33,16 @@ class Option(click.Option):
             raise click.UsageError(f"{self.opts[0]} must be {must}, not {shown}{decimal_hint(value)}.") from None
 
 
+class Argument(click.Argument):
+    """An argument that is no empty text, which would be the current folder to most commands."""
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        """As of click; UsageError for an empty text."""
+        if any(not str(one).strip() for one in (value if isinstance(value, tuple | list) else [value])):
+            raise click.UsageError(f"{str(self.metavar).strip('[.]')} is empty; name one.")
+        return super().type_cast_value(ctx, value)
+
+
 def decimal_hint(text: str) -> str:
     """What to write instead of a number with a decimal comma; nothing of other texts."""
     comma = re.fullmatch(r"[+-]?[0-9]*,[0-9]+([eE][+-]?[0-9]+)?", text)
@@ -48,8 +58,8 @@ def option(*names: str, least: int | None = None, **settings: Any) -> Any:
 
 
 def argument(**settings: Any) -> Any:
-    """The same for an argument, with settings of ``click.Argument``."""
-    return click.Argument, (), settings
+    """The same for an ``Argument``."""
+    return Argument, (), settings
 
 
 def command(name: str, function: Callable[..., int], **settings: Any) -> click.Command:
@@ -127,9 +137,9 @@ def _parameter(name: str, default: Any, kind: Any, described: Any) -> click.Para
         settings = {"shell_complete": files, **settings}
     required = default is inspect.Parameter.empty
     settings = {"type": kind, "required": required, **({} if required else {"default": default}), **settings}
-    if make is click.Argument:
+    if make is Argument:
         settings["metavar"] = settings["metavar"] if required else f"[{settings['metavar']}]"
-        return click.Argument([name], nargs=-1 if many else 1, **settings)
+        return Argument([name], nargs=-1 if many else 1, **settings)
     shown = {"show_default": not (required or default is None or default is False), **settings}
     declared = [name, *(names or [written(name)])]
     return Option(declared, is_flag=kind is bool, multiple=many, **shown)

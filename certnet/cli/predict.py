@@ -56,8 +56,8 @@ def predict(
         as_positive("--largest-radius", radii.largest_radius)
     place = None if out is None else place_for(out, "-o", folder=False)
     subject = Subject.named(network)
-    if radius_norm is not None and subject.read.network.outputs == 1 and not subject.read.is_binary:
-        raise InputError("--radius-norm is about classes, but the network predicts numbers; leave it out.")
+    if radius_norm is not None:
+        subject.require_classes("--radius-norm is")
     X, notes, table = new_rows(subject.read, new)
     interrupted = False
     columns = answers(subject.read, subject.loss, X)
@@ -80,7 +80,8 @@ def predict(
         files = {} if place is None else {"predictions": out}
         report = {**head("predict", None, f"{len(X)} rows were predicted"), "network": subject.name, "data": new}
         report |= {"results": results, "seconds": time.perf_counter() - started, "files": files, "notes": list(notes)}
-    print_result(report, [text.rstrip("\n") if place is None else str(place)], as_json=shown.json)
+    said = text.rstrip("\n") if place is None else str(place)
+    print_result(report, [said], as_json=shown.json, needed=place is None)
     if interrupted:
         tell("certnet: Interrupted; the last rows have no radii.")
     return Exit.INTERRUPTED if interrupted else code

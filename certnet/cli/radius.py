@@ -43,8 +43,7 @@ def radius(
         raise InputError("--each-input and --input exclude each other; give one of them.")
     if largest is not None:
         as_positive("--largest", largest)
-    if subject.read.network.outputs == 1 and not subject.read.is_binary:
-        raise InputError("radii are about classes, but the network predicts numbers; certnet range is about these.")
+    subject.require_classes("radii are")
     if columns == Columns():
         X, *_ = new_rows(subject.read, data)
     else:

@@ -45,6 +45,11 @@ class Subject:
         """What it was trained with; None where nobody knows."""
         return None if self.run is None else str(self.run.objective["loss"])
 
+    def require_classes(self, what: str) -> None:
+        """Refuse a network of numbers where classes are asked about; ``what`` begins the sentence."""
+        if self.read.network.outputs == 1 and not self.read.is_binary:
+            raise InputError(f"{what} about classes, but {self.name} predicts numbers; certnet range is about these.")
+
     def place(self, command: str, data: str) -> Path:
         """Where the results of a command about this network and these data go by default."""
         return HOME / command / f"{Path(self.name).stem if self.run is None else self.name}-{data}"

@@ -39,5 +39,5 @@ def supports(
     """Say what certnet can verify, as VNN-LIB's solver interface asks."""
     if capability not in CAPABILITIES:
         raise InputError(f"{capability!r} is none of {', '.join(CAPABILITIES)}; ask for one of them.")
-    print_result({}, CAPABILITIES[capability], as_json=False)
+    print_result({}, CAPABILITIES[capability], as_json=False, needed=True)
     return Exit.OK

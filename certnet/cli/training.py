@@ -1,5 +1,6 @@
 """``certnet train`` for one γ, and what its runs share with those of ``--gammas`` and of ``certnet optimality``."""
 
+import contextlib
 import shlex
 import time
 from collections.abc import Sequence
@@ -19,12 +20,14 @@ from certnet.io.dataset import Recipe, Split
 from certnet.io.load_data import load
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.output import Writer, output_folder, require_named
+from certnet.io.packed import json_object
 from certnet.jobs import selection
 from certnet.jobs import train as job
 from certnet.jobs.checkpoint import program_fingerprint
 from certnet.jobs.job import DEFAULT_GAP, SDP, closing_of
 from certnet.jobs.results import Certified
-from certnet.runtime.wording import first_of
+from certnet.runtime.fields import mapping, number
+from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS, first_of
 from certnet.search.cone_closing import LARGEST_DIMENSION
 from certnet.solvers import SolveStatus
 from certnet.solvers.arrays import require_device
@@ -124,6 +127,8 @@ def run_train(options: SimpleNamespace) -> int:
         known = job_report("train", result, split, remarks, time.perf_counter() - started, judged)
         known["selection"] = None if chosen is None else chosen.to_dict()
         known["earlier_seconds"] = None if resume is None else finite(resume.seconds)
+        if resume is not None:
+            keep_choice(known, folder.path / FILES["report"])
         report, failure = deliver(folder, FILES, known, writers(split, result))
         if not result.resumable and failure is None:
             keeper.remove()
@@ -136,6 +141,18 @@ def run_train(options: SimpleNamespace) -> int:
         failure=failure,
         interrupted="Interrupted; the best network and bound so far were written.",
     )
+
+
+def keep_choice(known: dict[str, Any], path: Path) -> None:
+    """Take over the choice of γ from the report of the part before, and scores on rows that only the choice judged."""
+    earlier: dict[str, Any] = {}
+    with contextlib.suppress(InputError):
+        earlier = json_object(path)
+    chosen = mapping(earlier.get("selection"))
+    if number(chosen.get("gamma")) == known["gamma"]:
+        known["selection"], by_folds = chosen, known["data"]["rows"]["validation"] is None
+        for name in {*OF_CLASSES, *OF_NUMBERS} & known.keys() if by_folds else ():
+            known[name]["validation"] = number(mapping(earlier.get(name)).get("validation"))
 
 
 def check_options(options: SimpleNamespace) -> None:

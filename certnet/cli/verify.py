@@ -178,6 +178,7 @@ def _rows_kept(file: str, data: str, asked: OfData, asking: Asking, each: float 
         raise InputError("--radius and --largest-radius exclude each other; give one of them.")
     if largest is not None:
         as_positive("--largest-radius", largest)
+    subject.require_classes("rows of data are")
     recipe = subject.recipe(data, **vars(asked.columns), task="classification", loss="squared")
     network, X, Y = read_rows(subject, recipe)
     labels, make = Y.argmax(axis=1).tolist(), region_maker(norm)

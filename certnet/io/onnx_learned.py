@@ -1,7 +1,7 @@
 """Operators of ONNX's domain for learned models, as exporters of scikit-learn use them, on signals."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -36,21 +36,25 @@ def _extracted(node: Node, operands: Sequence[Operand]) -> Operand:
     signal, names = signal_of(positions), np.asarray(values).reshape(-1)
     if signal.ending is None or signal.ending.kind != "ArgMax" or len(names) != signal.size:
         raise InputError("chooses among constants by computed values")
-    classes = tuple(str(_text(name)) for name in names.tolist())
-    return replace(signal, ending=replace(signal.ending, kind=LABELS, classes=classes))
+    return replace(signal, ending=replace(signal.ending, kind=LABELS, classes=_texts(names.tolist())))
 
 
 def _named(node: Node, operands: Sequence[Operand]) -> Operand:
     """Scores or probabilities with the names of their classes."""
     signal = signal_of(operands[0])
-    found = node.attributes.get("classlabels_int64s") or node.attributes.get("classlabels_strings") or ()
+    found = _classes(node)
     if signal.ending is None or signal.ending.is_label or len(found) != signal.size:
         raise InputError(f"names {len(found)} classes of {signal.size} values, which have to be probabilities")
-    return replace(signal, ending=replace(signal.ending, classes=tuple(str(_text(name)) for name in found)))
+    return replace(signal, ending=replace(signal.ending, classes=found))
 
 
-def _text(name: object) -> object:
-    return name.decode(errors="replace") if isinstance(name, bytes) else name
+def _classes(node: Node) -> tuple[str, ...]:
+    """The names of classes that a node states as numbers or as texts."""
+    return _texts(next((v for name, v in node.attributes.items() if name.startswith("classlabels_") and v), ()))
+
+
+def _texts(names: Iterable[object]) -> tuple[str, ...]:
+    return tuple(name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in names)
 
 
 def _binarised(node: Node, operands: Sequence[Operand]) -> Operand:
@@ -84,7 +88,7 @@ def _linear_model(node: Node, operands: Sequence[Operand]) -> list[Operand]:
     weights, bias = (
         np.asarray(node.attributes.get(name, ()), dtype=np.float64) for name in ("coefficients", "intercepts")
     )
-    classes = node.attributes.get("classlabels_ints") or node.attributes.get("classlabels_strings") or ()
+    classes = _classes(node)
     rows = node.attributes.get("targets", 1) if node.kind == "LinearRegressor" else len(classes)
     if last not in _TRANSFORMS or weights.size != rows * signal.size or bias.size not in (0, rows) or rows < 1:
         raise InputError("has a last function that certnet does not read, or coefficients that do not fit")
@@ -94,8 +98,7 @@ def _linear_model(node: Node, operands: Sequence[Operand]) -> list[Operand]:
     found = found if kind is None else replace(found, ending=Ending(kind, node.label))
     if node.kind == "LinearRegressor":
         return [found]
-    label = Ending(LABELS, node.label, True, tuple(str(_text(name)) for name in classes))
-    return [replace(found, ending=label), found]
+    return [replace(found, ending=Ending(LABELS, node.label, True, classes)), found]
 
 
 _TRANSFORMS = {"NONE": None, "SOFTMAX": "Softmax", "LOGISTIC": "Sigmoid"}

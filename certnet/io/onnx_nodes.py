@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from certnet.io.chain import LARGEST_MATRIX, Bounds, Chain, beside
+from certnet.io.chain import LARGEST_MATRIX, Chain, beside
 from certnet.io.folding import ONE, Rounded, normalised
 from certnet.io.onnx_learned import LEARNED
 from certnet.io.onnx_operators import ELEMENTS, ENDS, LINEAR, MOVES, advice
@@ -58,20 +58,14 @@ def _apart(operands: Sequence[Operand]) -> tuple[Signal, FloatArray, bool]:
     return signal_of(left if on_left else right), numbers_of(right if on_left else left), on_left
 
 
-Combination = Callable[[Bounds, bool], Bounds | Rounded]
-"""The gain, of a constant and whether the signal is on the left of it."""
-
-
-def _elementwise(combined: Combination, node: Node, operands: Sequence[Operand]) -> Operand:
+def _product(node: Node, operands: Sequence[Operand]) -> Operand:
+    """A signal times a constant, or over it."""
     signal, constant, on_left = _apart(operands)
-    signal, values = beside_constant(signal, constant)
-    return replace(signal, chain=signal.chain.affine(combined(values, on_left), 0.0))
-
-
-def _quotient(values: Bounds, on_left: bool) -> Rounded:
-    if not on_left:
+    if node.kind == "Div" and not on_left:
         raise InputError("divides by a computed value, which no ReLU network does")
-    return ONE / Rounded(np.asarray(values))
+    signal, values = beside_constant(signal, constant)
+    gain = ONE / Rounded(np.asarray(values)) if node.kind == "Div" else values
+    return replace(signal, chain=signal.chain.affine(gain, 0.0))
 
 
 def _sum(node: Node, operands: Sequence[Operand]) -> Operand:
@@ -247,7 +241,7 @@ OPERATIONS: dict[str, Operation] = {
     "BatchNormalization": _normalisation,
     "Cast": _cast,
     "Clip": _clip,
-    "Div": partial(_elementwise, _quotient),
+    "Div": _product,
     "Dropout": _dropout,
     "Gemm": _gemm,
     "HardSigmoid": partial(
@@ -258,7 +252,7 @@ OPERATIONS: dict[str, Operation] = {
     "MatMul": _matmul,
     "Max": partial(_extreme, 1.0),
     "Min": partial(_extreme, -1.0),
-    "Mul": partial(_elementwise, lambda c, _: c),
+    "Mul": _product,
     "Neg": partial(_on_entries, lambda _, chain: chain.affine(-1.0, 0.0)),
     "PRelu": _prelu,
     "Relu": partial(_on_entries, lambda _, chain: chain.between(0.0, np.inf)),

@@ -158,9 +158,9 @@ def files_in(place: Path | None, names: Mapping[str, str]) -> dict[str, Path]:
     return {} if place is None else {key: place / name for key, name in names.items()}
 
 
-def print_result(report: Mapping[str, Any], lines: Sequence[str], *, as_json: bool) -> None:
-    """Put a report on stdout, as JSON or in these lines."""
-    with standard_output():
+def print_result(report: Mapping[str, Any], lines: Sequence[str], *, as_json: bool, needed: bool = False) -> None:
+    """Put a report on stdout, as JSON or in these lines; ``needed`` as of ``standard_output``."""
+    with standard_output(needed=needed):
         sys.stdout.write((strict_json(report) if as_json else "\n".join(lines)) + "\n")
 
 

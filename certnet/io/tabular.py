@@ -143,6 +143,8 @@ def _roles(table: Table, recipe: Recipe) -> tuple[str, str | None, list[str]]:
     apart = {target, weighing, *recipe.drop}
     chosen = {*(table.names if recipe.features is None else recipe.features)}
     inputs = [name for name in table.names if name in chosen and name not in apart]
+    if not inputs and recipe.drop:
+        raise InputError(f"--drop leaves no feature of {table.name}; drop fewer columns.")
     if not inputs:
         besides = "the column" if weighing is None else "the weights and the column"
         raise InputError(

@@ -31,7 +31,7 @@ from certnet.solvers.warm_start import certified_dual
 from certnet.training.polish import Network, balance, polish
 from formulations import TrainingProgram, merge_rows
 from formulations.arguments import distinct, reals
-from formulations.losses import Kind
+from formulations.kind import Kind
 
 __all__ = ["PathResult", "train_path"]
 

@@ -12,7 +12,7 @@ from scipy.special import expit, xlogy
 
 from certificates.arithmetic.floating import inflate
 from formulations._validation import FloatArray
-from formulations.losses import Kind
+from formulations.kind import Kind
 
 BoolArray = NDArray[np.bool_]
 REACH, STEPS = 700.0, 60

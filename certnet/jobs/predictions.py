@@ -37,7 +37,8 @@ from certnet.runtime.display import Result
 from certnet.runtime.public import public
 from formulations import InputError
 from formulations._validation import FloatArray
-from formulations.losses import ONE_HOT, SIGNS, Kind, kind_named
+from formulations.kind import Kind
+from formulations.losses import ONE_HOT, SIGNS, kind_named
 
 __all__ = ["PredictionRange", "prediction_range"]
 

@@ -25,7 +25,7 @@ from certnet.training.polish import Network
 from certnet.training.quick import improved, zero_decay
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray
-from formulations.losses import Kind
+from formulations.kind import Kind
 
 __all__ = ["Selection", "select_gamma"]
 

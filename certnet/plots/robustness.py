@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from certnet.plots.style import COLOURS, MUTED, axes, legend, named, number, numbers, report_of, rows_of
+from certnet.runtime.fields import mapping
 from formulations import InputError
 
 if TYPE_CHECKING:
@@ -43,8 +44,7 @@ def radii(result: Any, ax: "Axes | None" = None) -> "Axes":
         InputError: the result holds no radii of rows.
     """
     report = report_of(result)
-    found = report.get("inputs")
-    entry = found if isinstance(found, dict) else {}
+    entry = mapping(report.get("inputs"))
     certified = numbers(entry.get("certified_radius"), "radii of rows")
     attacked = np.array([number(value) for value in entry.get("attacked_radius") or ()])
     if len(attacked) != len(certified):

@@ -106,19 +106,11 @@ def selection(result: Any, ax: "Axes | None" = None) -> "Axes":
     style.of_gamma(ax, gammas)
     if style.spread(losses) > LOGARITHMIC:
         ax.set_yscale("log")
-    for gamma, loss in zip(gammas, losses, strict=True):
-        if gamma == chosen and np.isfinite(loss):
-            ax.plot(
-                [gamma],
-                [loss],
-                marker="o",
-                markersize=11,
-                fillstyle="none",
-                color=style.COLOURS[1],
-                markeredgewidth=1.8,
-            )
-            side = {gammas[0]: (-5, "left"), gammas[-1]: (5, "right")}.get(gamma, (0, "center"))
-            style.write(ax, gamma, loss, f"chosen: {gamma:g}", color=style.COLOURS[1], xytext=(side[0], 11), ha=side[1])
+    for loss in losses[(gammas == chosen) & np.isfinite(losses)]:
+        colour, ends = style.COLOURS[1], {gammas[0]: (-5, "left"), gammas[-1]: (5, "right")}
+        x, side = ends.get(chosen, (0, "center"))
+        ax.plot([chosen], [loss], marker="o", markersize=11, mfc="none", color=colour, markeredgewidth=1.8)
+        style.write(ax, chosen, loss, f"chosen: {chosen:g}", color=colour, xytext=(x, 11), ha=side)
     ax.margins(y=0.2)
     return style.named(ax, x="weight decay γ", y="validation loss (mean)", title="The choice of the weight decay")
 
@@ -141,16 +133,8 @@ def spectrum(result: Any, ax: "Axes | None" = None) -> "Axes":
     shown = np.fmax(values, 1e-16)
     counted = places <= rank if np.isfinite(rank) else np.ones(len(values), dtype=bool)
     ax.vlines(places, shown.min() / 2.0, shown, color=style.GRID, linewidth=1.0)
-    ax.plot(places[counted], shown[counted], linestyle="none", marker="o", markersize=5, color=style.COLOURS[0])
-    ax.plot(
-        places[~counted],
-        shown[~counted],
-        linestyle="none",
-        marker="o",
-        markersize=5,
-        color=style.MUTED,
-        fillstyle="none",
-    )
+    for chosen, look in ((counted, {"color": style.COLOURS[0]}), (~counted, {"color": style.MUTED, "mfc": "none"})):
+        ax.plot(places[chosen], shown[chosen], linestyle="none", marker="o", markersize=5, **look)
     ax.set_yscale("log")
     ax.set_ylim(bottom=shown.min() / 2.0)
     ax.xaxis.get_major_locator().set_params(integer=True)

@@ -30,12 +30,13 @@ def differences(reports: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """(what differs, a sentence) wherever figures of two runs cannot be compared."""
     said = []
     data = [mapping(report.get("data")) for report in reports]
-    treated = [{name: entry.get(name) for name in ("seed", "task", "rows", "name")} for entry in data]
-    if any(entry != treated[0] for entry in treated):
-        said.append(("rows", "The runs are about different data or different rows of them; no scores are compared."))
+    judged = ("seed", "task", "rows", "name", "target", "classes")
+    if any(entry.get(name) != data[0].get(name) for entry in data for name in judged):
+        said.append(("rows", "The runs are about different rows, data or targets; no scores are compared."))
     if len({str(entry.get("fingerprint")) for entry in data}) > 1:
         said.append(("data", "Training rows, features or their scale differ; objectives are not compared."))
-    for name, words in (("loss", "losses"), ("gamma", "weight decays"), ("hidden_bias", "treatments of the biases")):
+    terms = {"loss": "losses", "gamma": "weight decays"}
+    for name, words in (terms | dict.fromkeys(("hidden_bias", "output_bias"), "treatments of the biases")).items():
         if len({str(report.get(name)) for report in reports}) > 1:
             said.append((name, f"The runs have different {words}; compare scores and gaps, not objectives."))
             break

@@ -3,6 +3,7 @@
 import io
 import re
 import threading
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
@@ -37,7 +38,8 @@ def picture(draw: Callable[["Axes"], object], *, key: str, title: str, descripti
     from matplotlib.figure import Figure
 
     stream = io.StringIO()
-    with _LOCK, mpl.rc_context({**_TYPE, "svg.hashsalt": key}):
+    with _LOCK, mpl.rc_context({**_TYPE, "svg.hashsalt": key}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # text stays text, and the browser has the signs
         figure = Figure(figsize=SIZE, layout="constrained")
         ax = figure.add_subplot()
         draw(ax)

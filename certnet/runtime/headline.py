@@ -84,12 +84,14 @@ def _optimality(report: Mapping[str, Any]) -> Headline:
     decrease = number(mapping(report.get("neuron")).get("decrease")) or 0.0
     others = number(report.get("balanced_objective")), number(mapping(report.get("trained")).get("objective"))
     best = min(value for value in (objective, objective - decrease, *others) if value is not None)
-    found = (objective - best) / objective
+    from certificates.report import relative_gap  # brings NumPy, which --help does without
+
+    found = relative_gap(objective, best)
     if not found > FOUND_SHARE:
         return _training(report)
     shown = bounds(report)[2]
     text = f"This network is not optimal: one that is {share(found, at_least=True)} better {BETTER} was found"
-    if best > 0 and is_weak((best - bound) / best):
+    if best > 0 and is_weak(relative_gap(best, bound)):
         return Headline(f"{text}. The bound is weak here: up to {shown} better is not ruled out.", "weak")
     return Headline(f"{text}, and no network of any width is better by more than {shown}.", "strong")
 

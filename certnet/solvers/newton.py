@@ -16,6 +16,7 @@ import scipy.linalg as sl
 from certnet.runtime.blocks import side_by_side
 from certnet.solvers.iterate import FacePoint, Measure
 from certnet.solvers.linear_algebra import (
+    conjugate_gradients,
     factor_in_place,
     longest_positive_step,
     longest_step,
@@ -31,7 +32,6 @@ CG_STEPS = 8
 # rows of pima indians (γ = 3) show the same bound in five digits after 26 CPU seconds, with 1e-10 after 32.
 CG_TOLERANCE = 1e-5
 LEAST_CENTRING = 1e-6
-_Map = Callable[[FloatArray], FloatArray]
 T = TypeVar("T")
 
 
@@ -232,7 +232,9 @@ class NewtonSystem:
             for number, (point, index) in enumerate(zip(self._points, self._index, strict=True)):
                 error[index] -= values[number]
                 error[index[point.signed]] += z[number]
-            step = refined(error, self._solve, self._apply, self._scale)
+            step = conjugate_gradients(
+                error, self._solve, self._apply, self._scale, steps=CG_STEPS, tolerance=CG_TOLERANCE
+            )
             x = x + step
             moved = zip(self._points, self._index, self._moved(step), strict=True)
             for number, (point, index, (adjoint, change, seen)) in enumerate(moved):
@@ -292,34 +294,3 @@ def _split(H: FloatArray, entries: slice) -> tuple[FloatArray, FloatArray, Float
     rest[:q, :q], rest[q:, :q], rest[q:, q:] = H[:q, :q], H[end:, :q], H[end:, end:]
     corner = np.tril(H[entries, entries])
     return rest, corner + np.tril(corner, -1).T, np.concatenate([H[entries, :q].T, H[end:, entries]])
-
-
-def refined(
-    rhs: FloatArray, solve: Callable[[FloatArray], tuple[FloatArray, FloatArray]], apply: _Map, scale: FloatArray
-) -> FloatArray:
-    """Preconditioned conjugate gradients for ``apply(x) = rhs``; the best iterate counts.
-
-    ``solve``, with the factors of a regularised, rounded matrix, is the preconditioner; it also returns the residual
-    without what a constraint on x takes of it (Gould, Hribar, Nocedal 2001). Residuals are measured times ``scale``.
-    """
-    x = np.zeros_like(rhs)
-    s, r = solve(rhs)
-    d, rs = s.copy(), float(r @ s)
-    best, least = x, float(np.linalg.norm(scale * r))
-    stop = CG_TOLERANCE * least
-    for _ in range(CG_STEPS):
-        image = apply(d)
-        curvature = float(d @ image)
-        if not (curvature > 0 and rs > 0):
-            break
-        x = x + rs / curvature * d
-        r = r - rs / curvature * image
-        size = float(np.linalg.norm(scale * r))
-        if size < least:
-            best, least = x, size
-        if not (size > stop):
-            break
-        s, r = solve(r)
-        new = float(r @ s)
-        d, rs = s + new / rs * d, new
-    return best

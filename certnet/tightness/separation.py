@@ -94,11 +94,9 @@ def _separator(kind: SeparatorKind, positions: IntArray, form: Exact, P: FloatAr
 
 def _root_above(square: Fraction) -> Fraction:
     """A rational number that is at least the root of a positive one, by not more than a relative 1e-9."""
-    # A square root of an integer with at least 64 bits.
-    shift = max(0, 64 - (square.numerator.bit_length() - square.denominator.bit_length()))
-    shift += shift % 2
-    scaled = (square.numerator << shift) // square.denominator + 1
-    return Fraction(math.isqrt(scaled) + 1, 1 << (shift // 2))
+    p, q = square.numerator, square.denominator
+    shift = max(0, 33 + (q.bit_length() - p.bit_length()) // 2)  # The root of an integer of 64 bits or more.
+    return Fraction(math.isqrt((p << 2 * shift) // q + 1) + 1, 1 << shift)
 
 
 def horn_separator(P: FloatArray) -> Separator | None:

@@ -20,7 +20,7 @@ from certnet.training.quadratic_lasso import QuadraticLasso, solve_quadratic
 from formulations._validation import FloatArray, as_positive
 from formulations.errors import InputError
 from formulations.loss import Loss
-from formulations.losses import SIGNS, Quadratic, has_kinks
+from formulations.losses import SIGNS, Quadratic
 
 FLOOR = 1e-4  # Least curvature of a row at first, relative to the mean: rows without any are held near.
 FLOOR_CHANGE = 0.03  # Factor of it after a full step; the inverse after one that had to be shortened.
@@ -215,7 +215,7 @@ def _quadratic(problem: _Problem, x: FloatArray) -> _Best:
     omega, zero = loss.sample_weight[:, None], np.zeros(loss.shape)
     lower, upper = loss.limits
     is_boxed = bool(np.isfinite(lower).any() or np.isfinite(upper).any())
-    kinks, size = has_kinks(loss.kind), spread(loss)
+    kinks, size = loss.kind.has_kinks, spread(loss)
     centre = loss.kind.fitted(zero, loss.target) / loss.unit
     best, epsilon, W = _Best(problem, x), SETTINGS.smoothing * size if kinks else 1.0, zero
     (x, a), stalled = (best.x, best.a), 0

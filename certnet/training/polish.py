@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -13,7 +14,7 @@ from certnet.training.group_lasso import GroupLassoResult, group_lasso, spread
 from certnet.training.pricing import SAME_DIRECTION
 from formulations import Dual, MergedRows
 from formulations._validation import FloatArray, IntArray
-from formulations.losses import has_kinks, smoothed
+from formulations.losses import smoothed
 from formulations.program import NO_PRODUCTS
 from formulations.training import TrainingProgram
 
@@ -106,7 +107,7 @@ def network_dual(
     the multiplier of the group lasso over the network's own directions and ``more`` (d, q), of length 1: the more
     directions with a large price are among them, the smaller is the largest.
     """
-    if not has_kinks(program.loss.kind):
+    if not program.loss.kind.has_kinks:
         return program.dual(U, V)
     return _outputs(program, U, V, more, tolerance=tolerance, deadline=deadline)[1].W
 
@@ -206,8 +207,7 @@ def polish(
     ``tolerance`` is that of the output weights at the end, see ``group_lasso``.
     """
 
-    def descended(U: FloatArray, V: FloatArray) -> Network:
-        return descend(program, U, V, max_iterations=max_iterations, deadline=deadline)
+    descended = partial(descend, program, max_iterations=max_iterations, deadline=deadline)
 
     def snapped(U: FloatArray, V: FloatArray) -> Network:
         near = snapped_to_kinks(program.X, U)
@@ -215,12 +215,12 @@ def polish(
 
     best, lowest = (U, V), program.objective(U, V)
     steps: tuple[Callable[[FloatArray, FloatArray], Network], ...] = (
-        lambda U, V: balance(program, U, V),
+        partial(balance, program),
         descended,
         snapped,
-        lambda U, V: merge(program, U, V),
-        lambda U, V: refit(program, U, V, tolerance=tolerance, deadline=deadline),
-        lambda U, V: prune(program, U, V),
+        partial(merge, program),
+        partial(refit, program, tolerance=tolerance, deadline=deadline),
+        partial(prune, program),
     )
     for number, improve in enumerate(steps):
         if number and (deadline.passed or best[0].shape[1] == 0):
@@ -243,7 +243,7 @@ def descend(
     if U.shape[1] == 0:
         return U, V
     loss, offset = program.loss, np.zeros(program.loss.shape)
-    if has_kinks(loss.kind):
+    if loss.kind.has_kinks:
         epsilon = SMOOTHING * spread(loss)
         W = network_dual(program, U, V, tolerance=CENTRE_TOLERANCE, deadline=deadline)
         loss, offset = replace(loss, kind=smoothed(loss.kind, epsilon)), -epsilon * W / loss.sample_weight[:, None]

@@ -21,7 +21,6 @@ from certnet.training.pricing import Pricing, distinct, values
 from certnet.training.ridge import best_ridge, responses
 from formulations._validation import FloatArray, as_matrix, as_positive
 from formulations.arguments import matrices
-from formulations.losses import has_kinks
 from formulations.training import SMALLEST, TrainingProgram
 
 FIRST_COLUMNS = 400  # Directions of the targets' own prices that the first round gets.
@@ -204,7 +203,7 @@ class _ColumnGeneration:
 
     def _dual(self, fresh: FloatArray) -> FloatArray:
         """W of the network; under a loss with kinks it respects the fresh directions, and those of earlier rounds."""
-        if not has_kinks(self.program.loss.kind):
+        if not self.program.loss.kind.has_kinks:
             return self.program.dual(*self.network)
         self.cuts = np.hstack([self.cuts, fresh])
         self.W = weights.network_dual(self.program, *self.network, self.cuts, deadline=self.deadline)

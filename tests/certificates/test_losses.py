@@ -16,8 +16,8 @@ from certificates.making.exact import exact
 from certificates.training import dual_value, network_objective
 from formulations import TrainingProgram
 from formulations._validation import FloatArray
+from formulations.kind import project as into_domain
 from formulations.losses import kind_named, name_of
-from formulations.losses import project as into_domain
 from tests.certificates.altering import replace
 from tests.certificates.by_hand import (
     BIASES,

@@ -56,6 +56,10 @@ def test_ranges_on_boxes(certnet: Callable[..., Any], box: str, first: tuple[flo
     assert certnet("check", "r.cert", "--network", "net.npz").code == 0
 
 
+def test_a_side_beyond_all_numbers_is_one_sentence(certnet: Callable[..., Any]) -> None:
+    assert "beyond the range of float64" in one_sentence(certnet("range", "net.npz", "[0,1e999]"))
+
+
 def test_ranges_of_sums_around_rows(certnet: Callable[..., Any]) -> None:
     done = certnet("range", "net.npz", "rows.npz", "--radius", "0.1", "--weights", "1,0.5", "--certificate", "proofs")
     assert done.code == 0

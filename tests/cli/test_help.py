@@ -59,6 +59,11 @@ def test_completion_is_installed_once(certnet: Call, tmp_path: Path, monkeypatch
     place = tmp_path / ".certnet-completion.fish"
     assert place.read_text().strip() == shown.out.strip()
     assert (tmp_path / ".config/fish/config.fish").read_text().count(str(place)) == 1
+    (tmp_path / ".bashrc").write_bytes(b"alias x=\xe9")
+    monkeypatch.setenv("SHELL", "/bin/bash")
+    assert [certnet("--install-completion").code for _ in range(2)] == [0, 0]
+    assert (tmp_path / ".bashrc").read_bytes().splitlines()[0] == b"alias x=\xe9"
+    assert (tmp_path / ".bashrc").read_bytes().count(b"source ") == 1
     monkeypatch.setenv("SHELL", "/bin/ksh")
     assert "bash, zsh, fish" in one_sentence(certnet("--install-completion"))
 

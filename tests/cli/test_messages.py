@@ -56,6 +56,8 @@ def test_every_option_in_a_sentence_exists_on_some_command() -> None:
         (("predict", "n", "d", "--input-limit", "3"), "Leave --input-limit out: it goes with --radius-norm"),
         (("verify", "n", "p.vnnlib", "--input-limit", "3"), "Leave --input-limit out: it goes with data"),
         (("optimality", "n", "d", "--reduction", "sum"), "Leave --reduction out: it goes with --torch-loss."),
+        (("train", ""), "DATA is empty; name one."),
+        (("check", "a.cert", " "), "CERTIFICATE is empty; name one."),
     ],
 )
 def test_options_that_cannot_be_or_would_do_nothing(certnet: Call, arguments: tuple[str, ...], sentence: str) -> None:

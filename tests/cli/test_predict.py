@@ -160,7 +160,10 @@ def test_numbers_are_predicted_in_their_own_units(certnet: Call) -> None:
     found = np.array([float(row["prediction"]) for row in table(done.out)])
     X = np.array([[float(row["a"]), float(row["b"])] for row in made])
     assert found == pytest.approx(read_network("plane").predict(X)[:, 0])
-    assert "predicts numbers" in one_sentence(certnet("predict", "plane", "plane.csv", "--radius-norm", "l2"))
+    for given in (("predict", "plane", "plane.csv", "--radius-norm", "l2"), ("radius", "plane", "plane.csv")):
+        assert "predicts numbers" in one_sentence(certnet(*given))
+    assert "predicts numbers" in one_sentence(certnet("audit", "plane", "--norm", "linf", "--radii", "1"))
+    assert "predicts numbers" in one_sentence(certnet("verify", "plane", "plane.csv", "--norm", "l2", "--radius", "1"))
     # A file alone names no loss: its outputs are given as they are.
     assert [*table(certnet("predict", "runs/plane/network.npz", "plane.csv").out)[0]] == ["row", "output 0"]
 
@@ -173,6 +176,22 @@ def test_constants_near_new_rows_need_no_target(certnet: Call) -> None:
     assert [row["row"] for row in done.json["results"]] == [0, 1]
     write("lacking.csv", rows(2, seed=3), ("colour",))
     assert "size" in one_sentence(certnet("lipschitz", "shop", "--local", "lacking.csv", "--radius", "0.1"))
+
+
+@pytest.mark.usefixtures("shop")
+def test_answers_that_stand_nowhere_else_need_a_standard_output(certnet: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.StringIO):
+        def flush(self) -> None:
+            if self.getvalue():
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+    for arguments in (("predict", "shop", "shop.csv"), ("show", "shop"), ("compare", "shop", "shop")):
+        monkeypatch.setattr("sys.stdout", Full())
+        outcome = certnet(*arguments)
+        assert outcome.code == 2
+        assert "No space left" in outcome.err
+    monkeypatch.setattr("sys.stdout", Full())
+    assert certnet("predict", "shop", "shop.csv", "-o", "new.csv").code == 0
 
 
 @pytest.mark.usefixtures("shop")

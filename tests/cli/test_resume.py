@@ -1,5 +1,6 @@
 """``certnet train --resume``: it finds data and options again, refuses what contradicts them, and goes on."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from certificates import Verdict, check, read_certificate, write_certificate
 from certnet.cli import main
-from certnet.cli.training import STOPPED
+from certnet.cli.training import STOPPED, keep_choice
 from certnet.jobs import relaxing
 from certnet.jobs import stages as _stages
 from certnet.jobs import train as job
@@ -124,6 +125,23 @@ def test_no_folder_of_this_machine_leaves_the_checkpoint(certnet: Call, cut: Pat
     assert certificate.provenance["data"]["source"] == "points.csv"
     assert check(certificate).verdict is Verdict.PROVED
     assert outcome.code == 0
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("gamma", [0.3, 0.5])
+def test_the_choice_of_gamma_stays_known_where_it_is_that_of_the_job(certnet: Call, cut: Path, gamma: float) -> None:
+    report = strict((cut / "report.json").read_text())
+    report["selection"] = {"gamma": gamma, "gammas": [gamma, 1.0], "losses": [0.5, 0.75]}
+    report["accuracy"]["validation"] = 0.625
+    (cut / "report.json").write_text(json.dumps(report))
+    # Of networks that the choice trained on other folds there are no rows to judge anew.
+    known = {"gamma": 0.3, "accuracy": {"validation": None}, "data": {"rows": {"validation": None}}}
+    keep_choice(known, cut / "report.json")
+    assert known["accuracy"] == {"validation": 0.625 if gamma == 0.3 else None}
+    resumed = certnet("train", "--resume", "o", "--json", "--quiet").json
+    assert resumed["selection"] == (report["selection"] if gamma == 0.3 else None)
+    # These rows were set aside, so their score is the network's own.
+    assert resumed["accuracy"]["validation"] != 0.625
 
 
 @pytest.mark.usefixtures("quick")

@@ -150,6 +150,11 @@ def test_compare_marks_the_best_on_validation_rows_alone(certnet: Call) -> None:
     apart = certnet("compare", "iris", "other", "--json").json
     assert apart["best"] is None
     assert any("different rows" in sentence for sentence in apart["differences"])
+    data = json.loads(Path("runs/iris/report.json").read_text())["data"]
+    edited("petals", data=data | {"target": "petals"}, output_bias="none")
+    apart = certnet("compare", "iris", "petals", "--json").json
+    assert apart["best"] is None
+    assert any("biases" in sentence for sentence in apart["differences"])
     edited("odd", log_loss="x", accuracy=[1], objective="high", data=None, gamma=None)
     assert certnet("compare", "iris", "odd").code == 0
 

@@ -89,6 +89,7 @@ def test_cells_with_line_breaks_do_not_shift_the_line_numbers(tmp_path: Path) ->
         ("a,b,k\n1,2,x\n3,-2e150,y\n", {}, ["t.csv line 3", "'b'", "-2e150", "beyond 1e+100"]),
         ("a,y\n1,2\n3,1e101\n", {"task": "regression"}, ["line 3", "'y'", "beyond 1e+100"]),
         ("k\nx\ny\n", {}, ["only the column 'k'"]),
+        ("a,b,k\n1,2,x\n2,1,y\n", {"drop": ("a", "b")}, ["--drop leaves no feature"]),
         ('a,k\n1,"x\n2,y\n', {}, ["line 2", "quotes"]),
         (b"a,k\n1,gr\xfcn\n2,rot\n", {}, ["not UTF-8", "line 2"]),
         ("a;b;k\n1,5;2;x\n1.500;2;y\n", {}, ["line 3", "'a'", "'1.500'", "decimal"]),

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
 from formulations import InputError, LiftedSpace, Program
+from formulations.kind import Kind
 from formulations.loss import FREE_BIAS, NO_BIAS, Loss
-from formulations.losses import COUNTS, KINDS, ONE_HOT, SIGNS, Kind, has_kinks, kind_named, name_of, smoothed
+from formulations.losses import COUNTS, KINDS, ONE_HOT, SIGNS, kind_named, name_of, smoothed
 from formulations.prox import Prox
 from tests.strategies import SEEDS, rng
 
@@ -151,7 +152,7 @@ def test_names_are_read_as_they_are_written() -> None:
     for name in NAMES:
         kind = kind_named(name)
         assert kind_named(name_of(smoothed(kind, 0.1))) == kind
-        assert has_kinks(kind) == (kind.name in ("hinge", "absolute", "quantile"))
+        assert kind.has_kinks == (kind.name in ("hinge", "absolute", "quantile"))
     for wrong in ("huber:0", "huber:x", "quantile:1", "squared:2", "mse", "quantile:nan", "huber:inf"):
         with pytest.raises(InputError):
             kind_named(wrong)

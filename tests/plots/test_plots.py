@@ -1,6 +1,7 @@
 """Plots draw the figures of a result, or of the object of its report; what has none is one sentence."""
 
 import sys
+import warnings
 from typing import Any
 
 import matplotlib as mpl
@@ -171,6 +172,15 @@ def _without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_missing_library_is_one_sentence() -> None:
     with pytest.raises(InputError, match=r"pip install 'certnet\[plots\]'"):
         plots.history(HISTORY)
+
+
+def test_signs_that_a_font_lacks_are_text_without_a_warning() -> None:
+    from certnet.report.svg import picture
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        text = picture(lambda ax: ax.set_xlabel("\u65e5\u672c \U0001f389"), key="k", title="t", description="d")
+    assert "\u65e5\u672c \U0001f389" in text
 
 
 def test_settings_of_the_process_stay() -> None:
