@@ -170,19 +170,8 @@ def test_ctrl_c_writes_what_is_proved(certnet: Call, folder: Path, monkeypatch: 
 def test_terms_of_pytorch_are_converted(certnet: Call, network: TwoLayerNetwork) -> None:
     w = 0.01
     terms = ("--torch-loss", "mse", "--weight-decay", w, "--reduction", "mean", "--optimizer", "SGD")
-    outcome = certnet(
-        "optimality",
-        "own.npz",
-        "plane.npz",
-        *terms,
-        "--no-split",
-        "--no-train",
-        "--nodes",
-        1,
-        "--time-limit",
-        1,
-        "--json",
-    )
+    short = ("--no-split", "--no-train", "--nodes", 1, "--time-limit", 1)
+    outcome = certnet("optimality", "own.npz", "plane.npz", *terms, *short, "--json")
     squares = (network.predict(X) - Y) ** 2
     decay = float(np.sum(network.network.generators**2) + np.sum(network.network.output**2))
     number = float(np.mean(squares)) + 0.5 * w * decay
