@@ -87,7 +87,7 @@ def test_in_the_plane_circuits_close_the_gap(n: int, c: int, gamma: float) -> No
 
 
 @pytest.mark.slow
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(programs(max_n=6), SEEDS)
 def test_any_multipliers_of_circuits_give_a_valid_bound(program: TrainingProgram, seed: int) -> None:
     plain, random = presolve(program), rng(seed)
@@ -103,7 +103,7 @@ def test_any_multipliers_of_circuits_give_a_valid_bound(program: TrainingProgram
 
 
 def test_enough_ends_it() -> None:
-    presolved, _ = _gaussian(8, 3, 1, 0.1)
+    presolved, _ = _gaussian(6, 3, 1, 0.1)
     plain = solve_with_circuits(presolved, rounds=0)
     assert len(plain.rounds) == 1
     assert len(plain.circuits) == 0

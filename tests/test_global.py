@@ -51,7 +51,7 @@ def test_iris_is_solved(paper_data) -> None:
 @pytest.mark.parametrize(
     ("n", "d", "kind"),
     [
-        (10, 3, "subdivision"),
+        (8, 3, "subdivision"),
         pytest.param(9, 5, "subdivision", marks=pytest.mark.slow),
         pytest.param(9, 6, "signs", marks=pytest.mark.slow),
     ],
@@ -118,7 +118,7 @@ def test_ctrl_c_while_branching_leaves_a_proof(monkeypatch: pytest.MonkeyPatch) 
             calls.append(event)
             raise KeyboardInterrupt
 
-    result = certnet.train(_gaussian(10, 6, 2), method="global", gap=1e-6, progress=interrupt)
+    result = certnet.train(_gaussian(7, 6, 2), method="global", gap=1e-6, progress=interrupt)
     assert calls
     assert result.interrupted
     assert result.report.verdict is Verdict.PROVED

@@ -1,7 +1,6 @@
 """The main job on published data: valid bounds, known optima, wrong solvers, interruptions."""
 
 from functools import cache
-from itertools import cycle
 from types import ModuleType
 
 import numpy as np
@@ -22,8 +21,6 @@ from formulations import Dual, InputError, Primal, TrainingProgram
 from tests.certificates.altering import replace
 from tests.strategies import rng
 
-SETS = ["random0", "random1", "random2", "random3", "random4"]
-
 
 def assert_sound(result: certnet.TrainingResult) -> None:
     """What must hold whatever happened: a proved bound below the network's own objective."""
@@ -35,7 +32,10 @@ def assert_sound(result: certnet.TrainingResult) -> None:
 
 @pytest.mark.parametrize(
     ("name", "gamma"),
-    [(SETS[0], 0.1), *(pytest.param(*pair, marks=pytest.mark.slow) for pair in zip(SETS, cycle([0.01, 0.1])))],
+    [
+        ("random0", 0.1),
+        *(pytest.param(*pair, marks=pytest.mark.slow) for pair in [("random0", 0.01), ("random1", 0.1)]),
+    ],
 )
 def test_paper_random_sets(name: str, gamma: float, paper_data, reference_values) -> None:
     X, Y = paper_data(name)
@@ -148,7 +148,7 @@ def test_ctrl_c_in_each_stage_keeps_the_best(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_second_ctrl_c_abandons(monkeypatch: pytest.MonkeyPatch) -> None:
-    program = TrainingProgram(rng(0).standard_normal((10, 3)), rng(1).standard_normal((10, 2)), 0.2)
+    program = TrainingProgram(rng(0).standard_normal((6, 2)), rng(1).standard_normal((6, 2)), 0.2)
 
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -168,7 +168,7 @@ def test_an_early_ctrl_c_leaves_a_real_network() -> None:
 
 def test_a_progress_callback_that_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C lands in the middle of the solver: its last iterate is used."""
-    program = TrainingProgram(rng(0).standard_normal((12, 3)), rng(1).standard_normal((12, 2)), 0.2)
+    program = TrainingProgram(rng(0).standard_normal((7, 3)), rng(1).standard_normal((7, 2)), 0.2)
     events = []
 
     def progress(event: certnet.Event) -> None:
@@ -190,7 +190,7 @@ def test_time_limit_still_gives_a_bound() -> None:
 
 
 def test_equal_seeds_give_equal_results() -> None:
-    program = TrainingProgram(rng(0).standard_normal((10, 2)), rng(1).standard_normal((10, 1)), 0.2)
+    program = TrainingProgram(rng(0).standard_normal((6, 2)), rng(1).standard_normal((6, 1)), 0.2)
     first, second = (certnet.train(program, random_state=3) for _ in range(2))
     np.testing.assert_array_equal(first.U, second.U)
     assert first.report.lower_bound == second.report.lower_bound

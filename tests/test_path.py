@@ -107,7 +107,7 @@ def test_a_path_is_no_worse_than_separate_jobs() -> None:
 
 
 @given(programs(max_n=6), SEEDS, st.floats(-2, 2))
-@settings(max_examples=15)
+@settings(max_examples=8)
 def test_a_transferred_bound_is_below_every_network(program: TrainingProgram, seed: int, exponent: float) -> None:
     """The W of a certificate for one γ bounds the objectives at any other γ from below."""
     gamma = program.gamma * 10.0**exponent

@@ -245,12 +245,12 @@ def test_the_command_skips_with_a_reason_and_writes_what_it_has(
 def test_the_command_fits_exponents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(solvers, "run", lambda job, *, threads: measure(job))
     file = tmp_path / "figures.json"
-    solvers.main(["--exponent", "--sizes", "6", "12", "--gammas", str(GAMMA), "--json", str(file)])
+    solvers.main(["--exponent", "--sizes", "4", "8", "--gammas", str(GAMMA), "--json", str(file)])
     curves = {(c["family"], c["name"]): c for c in json.loads(file.read_text())["exponent"]["curves"]}
     gaussian = [curve for (family, _), curve in curves.items() if family == "gaussian"]
     assert len(gaussian) == 3
     for curve in gaussian:
-        assert curve["sizes"] == [6, 12]
+        assert curve["sizes"] == [4, 8]
 
 
 def test_problems_are_nested_and_unknown_ones_are_named() -> None:

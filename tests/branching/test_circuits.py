@@ -42,7 +42,7 @@ def test_circuits_tighten_the_root_and_its_children(problem: tuple) -> None:
 def test_the_proof_names_its_circuits(problem: tuple) -> None:
     network, presolved, W, root = problem
     enough = presolved.program.gamma * 1.001
-    found = search(root.presolved.program, W, enough=enough, max_nodes=7)
+    found = search(root.presolved.program, W, enough=enough, max_nodes=3)
     certificate, report = certify_search(root.presolved, found, network.U, network.V, circuits=root.circuits)
     assert report.verdict is Verdict.PROVED
     assert report.lower_bound <= network.objective
@@ -99,7 +99,7 @@ def test_rounds_of_pricing_never_fall_below_the_price(problem: tuple) -> None:
     z /= np.sqrt(np.sum(z * (program.metric @ z), axis=0))
     phi = program.space.lift(z)[program.feature]
     price = float(np.linalg.norm((program.weight[:, None] * W).T @ phi, axis=0).max())
-    rounds = solve_with_circuits(presolved, W, rounds=3, tolerance=1e-3).rounds
+    rounds = solve_with_circuits(presolved, W, rounds=2, tolerance=1e-3).rounds
     bounds = [float(np.sqrt(-entry.lower_bound)) for entry in rounds]
     assert min(bounds) >= price
     assert bounds[-1] < bounds[0]

@@ -30,7 +30,9 @@ def separable(n: int, d: int, gamma: float) -> TrainingProgram:
 @pytest.fixture(scope="module")
 def job():
     program = separable(20, 5, 0.1)
-    found = begin(JobClock(None, None), program, fit(program), closing=closing_of("global", 1e-3, 7, 1, None))
+    found = begin(
+        JobClock(None, None), program, fit(program, max_rounds=1), closing=closing_of("global", 1e-3, 5, 1, None)
+    )
     with pytest.MonkeyPatch.context() as patch:
         for name, number in (("LOST", 0.03), ("FEWER", 1.0), ("LEAST", 0)):
             patch.setattr(narrowing, name, number)

@@ -56,7 +56,7 @@ def test_a_free_w_is_better_than_the_residual_on_the_same_leaves(
     monkeypatch.setattr(joint, "SETTINGS", replace(joint.SETTINGS, solve_rounds=10))
     _, network, presolved, W = problem
     program = presolved.program
-    found = joint_search(program, enough=network.objective, max_nodes=7)
+    found = joint_search(program, enough=network.objective, max_nodes=5)
     leaves = sum(1 for _ in found.root.leaves)
     fixed = search(program, W, enough=program.gamma, tree=found.root, max_nodes=leaves)
     assert sum(1 for _ in fixed.root.leaves) == leaves
@@ -84,9 +84,9 @@ def test_children_share_their_parents_matrix(seed: int) -> None:
 def test_a_search_with_a_free_w_goes_on(problem: tuple) -> None:
     _, network, presolved, _ = problem
     program = presolved.program
-    whole = joint_search(program, enough=network.objective, max_nodes=20)
-    part = joint_search(program, enough=network.objective, max_nodes=7)
-    rest = joint_search(program, enough=network.objective, max_nodes=20, resume=part.state)
+    whole = joint_search(program, enough=network.objective, max_nodes=9)
+    part = joint_search(program, enough=network.objective, max_nodes=4)
+    rest = joint_search(program, enough=network.objective, max_nodes=9, resume=part.state)
     assert part.lower_bound < rest.lower_bound == pytest.approx(whole.lower_bound, rel=1e-9)
     assert rest.nodes == whole.nodes
     np.testing.assert_array_equal(rest.W, whole.W)

@@ -101,7 +101,7 @@ def test_every_operation_holds_the_exact_result(seed: int) -> None:
 
 @pytest.mark.slow
 def test_every_operation_holds_the_exact_result_thousands_of_times() -> None:
-    for seed in range(1000):
+    for seed in range(500):
         every_operation(seed)
 
 
@@ -167,5 +167,5 @@ def test_nothing_is_proved_that_a_matrix_in_the_balls_contradicts(seed: int) -> 
 
 @pytest.mark.slow
 def test_nothing_false_is_proved_thousands_of_times() -> None:
-    proved = sum(nothing_false(seed) for seed in range(4000))
-    assert 400 < proved < 3600
+    proved = sum(nothing_false(seed) for seed in range(2000))
+    assert 200 < proved < 1800

@@ -46,7 +46,7 @@ def grouped(program: TrainingProgram, seed: int) -> Certificate:
     m = merged.program.space.neurons
     groups = random_groups(random, m)
     U, V = min(networks(program, seed), key=lambda network: program.objective(*network))
-    dual, g = solve(merged.program).dual, np.tile(groups, 2)
+    dual, g = solve(merged.program, tolerance=1e-2).dual, np.tile(groups, 2)
     N = np.where((g[:, None] == g) | (g[:, None] < 0) | (g < 0), dual.N, 0.0)
     return in_groups(assemble(merged, repair(merged.program, Dual(dual.W, N)), U, V, {}), groups)
 
@@ -113,7 +113,7 @@ def altered(random: np.random.Generator, c: Certificate) -> Certificate:
     return forge(random, replace(c, proof=replace(c.proof, **{name: array})))
 
 
-@pytest.mark.parametrize("count", [100, pytest.param(400, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [100, pytest.param(250, marks=pytest.mark.slow)])
 def test_no_mutation_proves_more_than_the_whole_slack_does(count: int) -> None:
     random, tally = rng(count), dict.fromkeys(Verdict, 0)
     for number in range(count):

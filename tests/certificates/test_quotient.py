@@ -123,7 +123,7 @@ def test_training_on_the_quotient_loses_no_more_than_the_region_is_worth(seed: i
     assert Quotient.of(presolved.program) is not None
     assert Quotient.of(_presolved(seed, "penalised")[0].program) is None
     bounds = []
-    for solver, steps in (("interior-point", 100), ("admm", 1500)):
+    for solver, steps in (("interior-point", 100), ("admm", 800)):
         dual = solve(presolved.program, solver, tolerance=1e-8, max_iterations=steps).dual
         assert dual is not None
         bounds.append(repair(presolved.rows.program, presolved.undo_dual(dual)).lower_bound)

@@ -37,7 +37,7 @@ def random_dual(merged, random: np.random.Generator, kind: str) -> Dual:
 KINDS = st.sampled_from(["plain", "target", "residual", "zero", "huge", "not finite"])
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(programs(), SEEDS, KINDS)
 def test_repaired_bounds_never_exceed_a_network(program: TrainingProgram, seed: int, kind: str) -> None:
     merged = merge_rows(program)
@@ -47,7 +47,7 @@ def test_repaired_bounds_never_exceed_a_network(program: TrainingProgram, seed: 
     assert repaired.lower_bound >= merged.program.constant * (1 - 1e-9) - 1e-300
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(programs(), SEEDS, KINDS)
 def test_what_is_certified_is_proved_and_true(program: TrainingProgram, seed: int, kind: str) -> None:
     merged = merge_rows(program)
@@ -103,6 +103,7 @@ def test_wrong_shapes_are_refused() -> None:
         repair(merged.program, Dual(np.zeros((3, 2)), np.zeros((4, 4))))
 
 
+@settings(max_examples=15)
 @given(programs(max_n=5, max_d=3), SEEDS)
 def test_invariances_of_the_bound(program: TrainingProgram, seed: int) -> None:
     """Order of data, signs of targets, and units: scaling X by a and γ by a, or Y by a and γ by a with bound a²."""

@@ -114,7 +114,7 @@ def test_the_least_limit_is_the_largest_price(seed: int, n: int, d: int, c: int)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize(("n", "d", "c"), [(8, 2, 1), (8, 2, 3), (8, 3, 1), (8, 3, 2), (7, 4, 1), (6, 4, 2)])
 def test_many_least_limits(seed: int, n: int, d: int, c: int) -> None:
     compare_with_cells(seed, n, d, c, tests=4_000_000)
@@ -162,7 +162,7 @@ def kinks(tiny: float, other: float) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("outputs", [1, 2])
 def test_a_direction_whose_square_underflows_has_unit_length(outputs: int) -> None:
     """The square of the tiny terms is a subnormal number that is far off; p was 0.7 long, and the bound too low."""
-    for tiny in np.linspace(0.2e-162, 3e-162, 30):
+    for tiny in np.linspace(0.2e-162, 3e-162, 15):
         X, w = kinks(tiny, 2 * tiny)
         W = np.hstack([np.zeros((5, outputs - 1)), w])
         for gamma in (0.72, 0.85, 0.95):

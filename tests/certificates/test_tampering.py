@@ -234,18 +234,18 @@ def test_the_judge_knows_false_claims() -> None:
 
 @pytest.mark.parametrize("arithmetic", ["exact", "ball", "float"])
 def test_no_mutation_proves_a_false_claim(arithmetic: str) -> None:
-    tally = run(300, 1, arithmetic)
+    tally = run(200, 1, arithmetic)
     # Both outcomes must occur, or the test says nothing.
     assert tally[Verdict.PROVED] > 3
-    assert tally[Verdict.UNKNOWN] > 100
+    assert tally[Verdict.UNKNOWN] > 70
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("arithmetic", "count"), [("exact", 2500), ("ball", 2000), ("float", 5500)])
+@pytest.mark.parametrize(("arithmetic", "count"), [("exact", 1300), ("ball", 1000), ("float", 2800)])
 def test_many_mutations(arithmetic: str, count: int) -> None:
     tally = run(count, 2, arithmetic)
-    assert tally[Verdict.PROVED] > 15
-    assert tally[Verdict.UNKNOWN] > 1000
+    assert tally[Verdict.PROVED] > 10
+    assert tally[Verdict.UNKNOWN] > 500
 
 
 def test_files_cut_reordered_and_mixed(tmp_path: Path) -> None:

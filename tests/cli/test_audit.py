@@ -26,8 +26,8 @@ RADII = "0.01,0.1,0.3"
 AUDIT = ("audit", "net.npz", "data.npz", "--norm", "linf")
 
 
-@pytest.fixture
-def files(folder: Path) -> Path:
+def write_files(folder: Path) -> Path:
+    """A network and its data, with a row that it gets wrong."""
     n = NETWORK
     np.savez(folder / "net.npz", W1=n.hidden, b1=n.hidden_bias, W2=n.output, b2=n.output_bias)
     X = np.random.default_rng(0).standard_normal((ROWS, 3))
@@ -35,6 +35,11 @@ def files(folder: Path) -> Path:
     labels[WRONG_ROW] = 1 - labels[WRONG_ROW]
     np.savez(folder / "data.npz", X_train=X[:2], Y_train=np.eye(2)[:2], X_test=X, Y_test=np.eye(2)[labels])
     return folder
+
+
+@pytest.fixture
+def files(folder: Path) -> Path:
+    return write_files(folder)
 
 
 class Counter:

@@ -15,6 +15,7 @@ from certnet.cli.limits import positive_numbers
 from certnet.cli.path import folder_name
 from certnet.io import Recipe, load
 from certnet.io.network import TwoLayerNetwork
+from certnet.jobs import path as _path
 from certnet.jobs.checkpoint import Checkpoint, program_fingerprint
 from certnet.jobs.train import TrainingResult
 from formulations import InputError, TrainingProgram
@@ -22,6 +23,20 @@ from tests.certificates.altering import replace
 from tests.cli.support import Call, files, one_sentence, quick_train, strict, write_points
 
 RESULTS = ["network.npz", "optimality.cert", "report.json"]
+IMPROVING = {name: getattr(_path, name) for name in ("_exchange", "polish")}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_improves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks stay as the quick job made them, for that costs more than all else; tests of the true path undo it."""
+    monkeypatch.setattr(_path, "_exchange", lambda *_: True)
+    monkeypatch.setattr(_path, "polish", lambda program, U, V, **_: (U, V))
+
+
+@pytest.fixture
+def improving(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, original in IMPROVING.items():
+        monkeypatch.setattr(_path, name, original)
 
 
 class Recorded:
@@ -113,7 +128,6 @@ def test_the_best_gamma_is_chosen_on_validation_rows_alone(
         return result if program.gamma < 1 else replace(result, certificate=without)
 
     monkeypatch.setattr("certnet.jobs.train.train", train)
-    monkeypatch.setattr("certnet.jobs.path._exchange", lambda *_: True)
     table = certnet("train", "d.npz", "--raw", "--task", task, "--gammas", "2,0.01", "--out", "o", "--json").json
     score = "log_loss" if task == "classification" else "mean_squared_error"
     assert table["best"]["score"] == score
@@ -140,7 +154,6 @@ def test_an_interruption_keeps_what_is_finished_and_resume_does_the_rest(
 ) -> None:
     job = Recorded(interrupted_at=0.3)
     monkeypatch.setattr("certnet.jobs.train.train", job)
-    monkeypatch.setattr("certnet.jobs.path._exchange", lambda *_: True)
     arguments = ("train", "points.csv", "--gammas", "0.1,1,0.3", "--json", "--raw")
     outcome = certnet(*arguments, "--out", "o")
     assert outcome.code == 130
@@ -190,18 +203,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home)
         patch.setattr("certnet.jobs.train.train", quick_train)
-        patch.setattr("certnet.jobs.path._exchange", lambda *_: True)
+        patch.setattr(_path, "_exchange", lambda *_: True)
+        patch.setattr(_path, "polish", lambda program, U, V, **_: (U, V))
         assert main(["train", "points.csv", "--gammas", "10,0.1", "--out", "o", "--quiet"]) == 0
     return home / "o"
 
 
 @pytest.mark.parametrize("what", SPOIL)
 @pytest.mark.usefixtures("points")
-def test_resume_believes_no_file(
-    what: str, certnet: Call, folder: Path, recorded: Recorded, finished: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_resume_believes_no_file(what: str, certnet: Call, folder: Path, recorded: Recorded, finished: Path) -> None:
     """A γ whose files are damaged or do not fit is solved again; figures that were edited are put right."""
-    monkeypatch.setattr("certnet.jobs.path._exchange", lambda *_: True)
     shutil.copytree(finished, folder / "o")
     one, other = folder / "o/gamma_10", folder / "o/gamma_0.1"
     report = json.loads((one / "report.json").read_text())
@@ -240,12 +251,14 @@ def test_resume_believes_no_file(
             assert row[name] == report[name]
 
 
+@pytest.mark.usefixtures("improving", "points")
 def test_known_results_are_improved_and_written_anew(certnet: Call, folder: Path, recorded: Recorded) -> None:
     """A network of a new γ that is better at an old one replaces the old one, with a new report."""
-    split = load(Recipe(source="iris", raw=True))
-    assert certnet("train", "iris", "--raw", "--gammas", "1", "--out", "o").code == 0
+    split = load(Recipe(source="points.csv", raw=True, task="regression", target="y"))
+    data = ("points.csv", "--raw", "--task", "regression", "--target", "y")
+    assert certnet("train", *data, "--gammas", "1", "--out", "o").code == 0
     before = json.loads((folder / "o/gamma_1/report.json").read_text())
-    table = certnet("train", "iris", "--raw", "--gammas", "1,0.5", "--resume", "o", "--json").json
+    table = certnet("train", *data, "--gammas", "1,0.5", "--resume", "o", "--json").json
     after = json.loads((folder / "o/gamma_1/report.json").read_text())
     assert recorded.gammas == [1.0, 0.5]
     assert after["objective"] < before["objective"]
@@ -253,7 +266,7 @@ def test_known_results_are_improved_and_written_anew(certnet: Call, folder: Path
     for name in ("rank", "stages", "relaxation", "seconds"):
         assert after[name] == before[name]
     certificate = read_certificate(folder / "o/gamma_1/optimality.cert")
-    kinds = {"loss": "cross-entropy", "hidden_bias": "free", "output_bias": "free"}
+    kinds = {"loss": "squared", "hidden_bias": "free", "output_bias": "free"}
     program = TrainingProgram(split.X, split.Y, 1.0, **kinds)
     assert after["objective"] == pytest.approx(program.objective(certificate.U, certificate.V), rel=1e-9)
     assert check(certificate).verdict is Verdict.PROVED
@@ -321,6 +334,7 @@ def test_names_of_folders_are_short_and_never_collide() -> None:
         positive_numbers("1,1.0", "--gammas", "1,0.3")
 
 
+@pytest.mark.usefixtures("improving")
 def test_a_true_path(certnet: Call, folder: Path) -> None:
     """With the true job: certificates are checked by the command line, and the path is consistent."""
     rng = np.random.default_rng(1)

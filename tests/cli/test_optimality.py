@@ -100,7 +100,7 @@ def test_every_format_of_the_same_network_has_the_same_objective(
 
 @pytest.mark.usefixtures("network")
 def test_a_foreign_standardisation_is_folded_in_and_said(certnet: Call) -> None:
-    outcome = certnet(*CALL, "--raw", "--no-train", "--json")
+    outcome = certnet(*CALL, "--raw", "--no-train", "--nodes", 1, "--time-limit", 1, "--json")
     assert outcome.code == 0
     assert any("folded" in note for note in outcome.json["notes"])
     assert "folded" in outcome.err
@@ -170,7 +170,8 @@ def test_ctrl_c_writes_what_is_proved(certnet: Call, folder: Path, monkeypatch: 
 def test_terms_of_pytorch_are_converted(certnet: Call, network: TwoLayerNetwork) -> None:
     w = 0.01
     terms = ("--torch-loss", "mse", "--weight-decay", w, "--reduction", "mean", "--optimizer", "SGD")
-    outcome = certnet("optimality", "own.npz", "plane.npz", *terms, "--no-split", "--no-train", "--nodes", 1, "--json")
+    short = ("--no-split", "--no-train", "--nodes", 1, "--time-limit", 1)
+    outcome = certnet("optimality", "own.npz", "plane.npz", *terms, *short, "--json")
     squares = (network.predict(X) - Y) ** 2
     decay = float(np.sum(network.network.generators**2) + np.sum(network.network.output**2))
     number = float(np.mean(squares)) + 0.5 * w * decay

@@ -17,7 +17,7 @@ from certnet.jobs import stages as _stages
 from certnet.jobs import train as job
 from certnet.jobs.checkpoint import read_checkpoint, write_checkpoint
 from certnet.jobs.train import Event, TrainingResult
-from certnet.solvers import SolveStatus, solve
+from certnet.solvers import SolverResult, SolveStatus, solve
 from tests.certificates.altering import replace
 from tests.cli.support import Call, files, one_sentence, quick_train, strict
 
@@ -115,6 +115,7 @@ def test_it_ends_where_an_uninterrupted_job_ends(certnet: Call, cut: Path) -> No
     assert after.provenance == read_certificate("w/optimality.cert").provenance
 
 
+@pytest.mark.usefixtures("quick")
 def test_no_folder_of_this_machine_leaves_the_checkpoint(certnet: Call, cut: Path) -> None:
     here = str(Path.cwd())
     assert here in str(dict(read_checkpoint(cut / "checkpoint.npz").about))
@@ -321,7 +322,11 @@ def test_the_time_limit_is_remarked_on_with_the_way_to_go_on(
     certnet: Call, points: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     late = SolveStatus.TIME_LIMIT
-    monkeypatch.setattr(relaxing, "solve", lambda *given, **options: replace(solve(*given, **options), status=late))
+
+    def rough(*given: Any, **options: Any) -> SolverResult:
+        return replace(solve(*given, **{**options, "tolerance": 0.01}), status=late)
+
+    monkeypatch.setattr(relaxing, "solve", rough)
     outcome = certnet("train", points, *PAPER, "--json", "--out", "a folder")
     assert outcome.code == 0
     assert outcome.json["relaxation"]["status"] == SolveStatus.TIME_LIMIT.name.lower()

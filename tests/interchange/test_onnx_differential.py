@@ -149,7 +149,7 @@ def built(seed: int, x: np.ndarray, random: Random) -> Export:
 
 def test_random_graphs_are_what_onnxruntime_computes(tmp_path: Path) -> None:
     read = 0
-    for seed in range(80):
+    for seed in range(50):
         random = np.random.default_rng(seed)
         x = numbers(random, *[(1, 4), (1, 2, 3), (1, 2, 3, 3)][seed % 3])
         graph = built(seed, x, random)
@@ -165,7 +165,7 @@ def test_random_graphs_are_what_onnxruntime_computes(tmp_path: Path) -> None:
             np.testing.assert_allclose(
                 found, expected, rtol=1e-3, atol=1e-4 * (1.0 + np.abs(scores).max()), err_msg=str(seed)
             )
-    assert read >= 40
+    assert read >= 25
 
 
 def _shape_added(graph: Export) -> None:

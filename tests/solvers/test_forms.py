@@ -85,7 +85,7 @@ def test_without_generators_it_is_an_eigenvalue_over_a_cone() -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(programs(), SEEDS, st.integers(-3, 3))
 def test_any_multipliers_give_a_valid_bound(program: TrainingProgram, seed: int, exponent: int) -> None:
     lifted, random = merge_rows(program).program, rng(seed)

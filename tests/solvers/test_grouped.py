@@ -87,7 +87,7 @@ def test_more_products_prove_more(kind: tuple[str, str, str]) -> None:
     # In one group are all products.
     assert bounds[-2] >= 0.95 * bounds[-1]
     assert bounds[1] - bounds[0] > 0.1 * (bounds[-1] - bounds[0]) > 0
-    network = fit(problem(*kind), random_state=0)
+    network = fit(problem(*kind), random_state=0, max_rounds=1)
     assert all(bound <= network.objective for bound in bounds)
     for one in chain:
         certificate, report = proof(pre, one)
@@ -100,7 +100,7 @@ def test_more_products_prove_more(kind: tuple[str, str, str]) -> None:
 def test_whatever_the_dual_its_repair_is_a_bound(kind: tuple[str, str, str]) -> None:
     pre, rng = reduced(*kind), np.random.default_rng(0)
     groups = grouping(pre.program, 7, 2)
-    network, best = fit(problem(*kind), random_state=0), 0
+    network, best = fit(problem(*kind), random_state=0, max_rounds=1), 0
     start = pre.undo_dual(grouped_admm(pre.program, groups, SolverOptions(max_iterations=60)).dual)
     for noise in (0.0, 0.01, 10.0):
         (m, s), r = groups.rows.shape, groups.shared
@@ -266,7 +266,7 @@ def test_with_few_steps_left_the_penalty_falls_and_bounds_stay_bounds(
 ) -> None:
     """Only a time limit makes steps few, and the lower penalty lets the multipliers grow at once."""
     pre, factors = reduced(*kind), list[float]()
-    network, scaling = fit(pre.rows.original), pre.scaling
+    network, scaling = fit(pre.rows.original, max_rounds=1), pre.scaling
     start = scaling.apply_z(network.U), scaling.apply_v(network.V)
     groups, rescaled = grouping(pre.program, 7, 2), GroupedSplitting.rescale
 

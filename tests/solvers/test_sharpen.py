@@ -40,7 +40,7 @@ def _is_feasible(program: Program, dual: Dual) -> bool:
 
 
 @pytest.mark.slow
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(programs(), SEEDS, st.integers(-6, 3))
 def test_never_worse_than_repair(program: TrainingProgram, seed: int, exponent: int) -> None:
     lifted, random = merge_rows(program).program, rng(seed)

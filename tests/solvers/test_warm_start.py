@@ -67,7 +67,7 @@ def test_a_network_keeps_its_objective_when_it_is_lifted(program: TrainingProgra
 
 def test_dual_norms_lie_between_the_two_laws() -> None:
     """‖W‖ is nondecreasing and ‖W‖/γ nonincreasing in γ; the factor of a start lies between."""
-    gammas = (1.0, 0.3, 0.1, 0.03)
+    gammas = (1.0, 0.3, 0.1)
     sizes = [float(np.linalg.norm(_solved("interior-point", gamma).dual.W)) for gamma in gammas]
     for (gamma, smaller), (size, smaller_size) in zip(pairwise(gammas), pairwise(sizes), strict=True):
         ratio = smaller / gamma

@@ -145,7 +145,7 @@ def test_the_bias_on_kinks_is_the_best(loss: str, decay: float) -> None:
 
 @pytest.mark.parametrize(("loss", "bias"), list(product(LOSSES, BIASES)))
 def test_no_rewriting_raises_the_objective(loss: str, bias: str) -> None:
-    program = _program(loss, seed=3, n=15, d=3, hidden_bias=bias, output_bias=bias)
+    program = _program(loss, seed=3, n=10, d=2, hidden_bias=bias, output_bias=bias)
     rng = np.random.default_rng(4)
     U, V = rng.standard_normal((program.shape[1], 7)), rng.standard_normal((2, 7))
     before = program.objective(U, V)
@@ -155,7 +155,7 @@ def test_no_rewriting_raises_the_objective(loss: str, bias: str) -> None:
         lambda: prune(program, U, V),
         lambda: reduce_width(program, U, V),
         lambda: refit(program, U, V),
-        lambda: polish(program, U, V, max_iterations=40),
+        lambda: polish(program, U, V, max_iterations=15),
     ):
         assert program.objective(*rewrite()) <= before * (1 + 1e-9)
 

@@ -13,14 +13,7 @@ def _planar(seed=0, n=10, c=2, gamma=0.1, d=2):
     return TrainingProgram(generator.standard_normal((n, d)), generator.standard_normal((n, c)), gamma)
 
 
-RANDOM = [(f"random{k}", gamma) for k in range(5) for gamma in (0.1, 0.01)]
-QUICK = RANDOM[::7]
-"""Each weight decay once."""
-
-
-@pytest.mark.parametrize(
-    ("name", "gamma"), [*QUICK, *(pytest.param(*pair, marks=pytest.mark.slow) for pair in RANDOM if pair not in QUICK)]
-)
+@pytest.mark.parametrize(("name", "gamma"), [("random0", 0.1), ("random3", 0.01)])
 def test_random_sets_reach_the_known_optimum(paper_data, reference_values, name, gamma):
     result = fit(TrainingProgram(*paper_data(name), gamma))
     known = reference_values[f"{name}/{gamma:g}"]
@@ -61,7 +54,7 @@ def test_a_planar_optimum_has_matching_primal_and_dual_values(seed):
 
 
 def test_optimum_does_not_depend_on_order_rotation_or_repetition():
-    program = _planar(4)
+    program = _planar(4, n=7)
     X, Y, gamma = program.X, program.Y, program.gamma
     value = fit(program).objective
     order = np.random.default_rng(0).permutation(len(X))
@@ -69,7 +62,7 @@ def test_optimum_does_not_depend_on_order_rotation_or_repetition():
     assert fit(TrainingProgram(X[order], Y[order], gamma)).objective == pytest.approx(value, rel=3e-6)
     assert fit(TrainingProgram(X @ rotation, Y, gamma)).objective == pytest.approx(value, rel=3e-6)
     # Null directions of X do not matter, and neither does writing a row as two of length 1/√2.
-    wide = np.hstack([X, np.zeros((len(X), 2))])
+    wide = np.hstack([X, np.zeros((len(X), 1))])
     assert fit(TrainingProgram(wide, Y, gamma)).objective == pytest.approx(value, rel=3e-6)
     halved = np.vstack([X, X]) / np.sqrt(2), np.vstack([Y, Y]) / np.sqrt(2)
     assert fit(TrainingProgram(*halved, gamma)).objective == pytest.approx(value, rel=3e-6)
@@ -113,7 +106,7 @@ def test_history_decreases_and_seed_decides_everything():
 
 
 def test_no_time_and_interruption_keep_what_there_is():
-    program = _planar(9, n=30, d=5)
+    program = _planar(9, n=15, d=4)
     zero = 0.5 * np.sum(program.Y**2)
     rushed = fit(program, time_limit=0.0)
     assert not rushed.interrupted

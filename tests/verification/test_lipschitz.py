@@ -61,7 +61,7 @@ def test_the_ordering_of_lower_and_upper_bounds(seed: int, functions: int, kind:
 @pytest.mark.parametrize("functions", [1, 2])
 def test_constants_grow_with_the_region(functions: int) -> None:
     network, C = random_network(5, inputs=3, width=6), np.random.default_rng(0).standard_normal((functions, 2))
-    regions = [*(InputRegion.l2(np.zeros(3), radius) for radius in (0.0, 0.1, 0.2, 0.5)), None]
+    regions = [*(InputRegion.l2(np.zeros(3), radius) for radius in (0.0, 0.1, 0.5)), None]
     found = [lipschitz_constant(network, C, region=region) for region in regions]
     for smaller, larger in itertools.pairwise(found):
         assert smaller.unstable <= larger.unstable

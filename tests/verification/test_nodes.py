@@ -140,7 +140,7 @@ def test_balls_are_decided(seed: int, kind: str, near: float) -> None:
             assert result.verdict is Verdict.REFUTED
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(SEEDS, st.integers(1, 12), st.integers(1, 3))
 def test_line_search_against_dense_samples(seed: int, width: int, rows: int) -> None:
     rng = np.random.default_rng(seed)
