@@ -1,6 +1,7 @@
 """The main job on published data: valid bounds, known optima, wrong solvers, interruptions."""
 
 from functools import cache
+from itertools import cycle
 from types import ModuleType
 
 import numpy as np
@@ -21,6 +22,8 @@ from formulations import Dual, InputError, Primal, TrainingProgram
 from tests.certificates.altering import replace
 from tests.strategies import rng
 
+SETS = ["random0", "random1", "random2", "random3", "random4"]
+
 
 def assert_sound(result: certnet.TrainingResult) -> None:
     """What must hold whatever happened: a proved bound below the network's own objective."""
@@ -32,10 +35,7 @@ def assert_sound(result: certnet.TrainingResult) -> None:
 
 @pytest.mark.parametrize(
     ("name", "gamma"),
-    [
-        ("random0", 0.1),
-        *(pytest.param(*pair, marks=pytest.mark.slow) for pair in [("random0", 0.01), ("random1", 0.1)]),
-    ],
+    [(SETS[0], 0.1), *(pytest.param(*pair, marks=pytest.mark.slow) for pair in zip(SETS, cycle([0.01, 0.1])))],
 )
 def test_paper_random_sets(name: str, gamma: float, paper_data, reference_values) -> None:
     X, Y = paper_data(name)
@@ -124,7 +124,7 @@ def test_a_wrong_solver_cannot_hurt(
 
 @pytest.mark.slow
 def test_ctrl_c_in_each_stage_keeps_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
-    program = TrainingProgram(rng(0).standard_normal((10, 3)), rng(1).standard_normal((10, 2)), 0.2)
+    program = TrainingProgram(rng(0).standard_normal((6, 2)), rng(1).standard_normal((6, 2)), 0.2)
 
     def interrupted_once(module: ModuleType, name: str):
         original = getattr(module, name)

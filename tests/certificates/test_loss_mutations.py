@@ -182,8 +182,8 @@ def test_no_mutation_proves_a_false_claim(arithmetic: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("arithmetic", "count"), [("exact", 1000), ("ball", 1000), ("float", 3000)])
-def test_five_thousand_mutations(arithmetic: str, count: int) -> None:
+@pytest.mark.parametrize(("arithmetic", "count"), [("exact", 2000), ("ball", 2000), ("float", 6000)])
+def test_ten_thousand_mutations(arithmetic: str, count: int) -> None:
     tally = run(count, 2, arithmetic)
     assert tally[Verdict.PROVED] > 0.02 * count
     assert tally[Verdict.UNKNOWN] > 0.3 * count

@@ -241,11 +241,11 @@ def test_no_mutation_proves_a_false_claim(arithmetic: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("arithmetic", "count"), [("exact", 1300), ("ball", 1000), ("float", 2800)])
+@pytest.mark.parametrize(("arithmetic", "count"), [("exact", 2500), ("ball", 2000), ("float", 5500)])
 def test_many_mutations(arithmetic: str, count: int) -> None:
     tally = run(count, 2, arithmetic)
-    assert tally[Verdict.PROVED] > 10
-    assert tally[Verdict.UNKNOWN] > 500
+    assert tally[Verdict.PROVED] > 15
+    assert tally[Verdict.UNKNOWN] > 1000
 
 
 def test_files_cut_reordered_and_mixed(tmp_path: Path) -> None:

@@ -13,7 +13,14 @@ def _planar(seed=0, n=10, c=2, gamma=0.1, d=2):
     return TrainingProgram(generator.standard_normal((n, d)), generator.standard_normal((n, c)), gamma)
 
 
-@pytest.mark.parametrize(("name", "gamma"), [("random0", 0.1), ("random3", 0.01)])
+RANDOM = [(f"random{k}", gamma) for k in range(5) for gamma in (0.1, 0.01)]
+QUICK = RANDOM[::7]
+"""Each weight decay once."""
+
+
+@pytest.mark.parametrize(
+    ("name", "gamma"), [*QUICK, *(pytest.param(*pair, marks=pytest.mark.slow) for pair in RANDOM if pair not in QUICK)]
+)
 def test_random_sets_reach_the_known_optimum(paper_data, reference_values, name, gamma):
     result = fit(TrainingProgram(*paper_data(name), gamma))
     known = reference_values[f"{name}/{gamma:g}"]
