@@ -117,24 +117,22 @@ class JobClock(Clock):
         """Seconds that repairing and checking a leaf takes, whose slack has this order."""
         return self.proving_leaf or LEAF_SECONDS + LEAF * self.step(order)
 
-    def pace(self, order: int) -> Callable[[int], bool]:
-        """A rule for searches: after a round with so many leaves, whether another one, and the proofs of the leaves
-        that it leads to, would come too late. ``order`` is that of their slacks.
+    def pace(self, order: int) -> Callable[[int], float | None]:
+        """A rule for searches: after a round with so many leaves, how many the next may lead to, so that it and their
+        proofs end in time; None where nothing is known. ``order`` is that of their slacks.
 
-        A round is expected to multiply leaves and time as the one before did.
+        A leaf is expected to take as long as one of the round before did.
         """
         seen: list[tuple[float, int]] = []
 
-        def is_over(leaves: int) -> bool:
+        def most(leaves: int) -> float | None:
             left, now = self.available(), time.perf_counter()
             seen.append((now, leaves))
-            if left is None or len(seen) < 2:
-                return False
-            (before, fewer), grown = seen[-2], leaves / max(seen[-2][1], 1)
-            expected = (now - before) * grown + leaves * grown * self.leaf(order)
-            return leaves > fewer and not SAFETY * expected <= left
+            if left is None or len(seen) < 2 or not leaves > seen[-2][1]:
+                return None
+            return left / (SAFETY * ((now - seen[-2][0]) / leaves + self.leaf(order)))
 
-        return is_over
+        return most
 
     def can_branch(self) -> bool:
         """The same for branching on signs, which needs a round of the interior point and a repair for each leaf."""
