@@ -39,9 +39,6 @@ LARGEST = 1000  # Most entries of W and t of what is left.
 QUICK = 400  # The same up to which this comes before the relaxation of all rows.
 # What may be lost instead where all products would leave the ADMM too few steps; the first that leaves enough.
 LOST_FOR_STEPS = (0.01, 0.02, 0.04)
-# What a step of so many rows takes, in eigendecompositions as they are guessed from a small one. Measured: 1.05 at an
-# order of 600, 0.65 at 1,100 and 0.6 at 1,870, as float32 and large matrices are faster.
-STEP_COST = 0.8
 NEAR = 1.25  # Distance from the objective, in units of what is lost, at which this part is done.
 
 
@@ -128,19 +125,19 @@ def branch_on_costly(job: Job) -> None:
         job.take_proof(STAGE, certify_search(presolved, found, *about, provenance=job.provenance))
 
 
-def relax_costly(job: Job, seconds: float, steps: int) -> bool:
-    """Solve the relaxation of the costly rows instead of that of all, if so many steps fit into the time then."""
+def relax_costly(job: Job, seconds: float, steps: int) -> SolveStatus | None:
+    """Solve the relaxation of the costly rows instead of that of all, and say how it ended; None if so many steps do
+    not fit into the time even then. ``job.priced`` becomes its dual, for all rows."""
     network, rest = job.best.network, job.presolved.program.space.dimension + job.program.shape[2]
     for lost in LOST_FOR_STEPS:
         kept = costly_rows(job.program, network.U, network.V, lost * network.objective)
-        fits = STEP_COST * steps * job.clock.step(int(kept.sum()) + rest) <= seconds
-        if fits and kept.sum() <= FEWER * len(kept):
+        if kept.sum() <= FEWER * len(kept) and job.clock.admm(int(kept.sum()) + rest, steps) <= seconds:
             break
     else:
-        return False
+        return None
     presolved, shown = presolve(job.program, kept=kept), list[Progress]()
     if presolved is None:
-        return False
+        return None
 
     def watch(progress: Progress) -> bool:
         shown[:] = [max([*shown, progress], key=lambda one: one.lower_bound)]
@@ -167,10 +164,11 @@ def relax_costly(job: Job, seconds: float, steps: int) -> bool:
     if best is not None and best.lower_bound > job.best.lower_bound:
         proof = certify(presolved.rows, best, job.network, job.provenance)
         job.take_proof(COARSE, proof)
-        job.saver.update(dual=job.presolved.apply_dual(certified_dual(job.merged, proof[0])))
+        job.priced = job.presolved.apply_dual(certified_dual(job.merged, proof[0]))
+        job.saver.update(dual=job.priced)
     if not job.interrupted:
         job.saver.stage_ends("relaxation")
-    return True
+    return result.status
 
 
 def prove_known(job: Job, dual: Dual) -> None:
