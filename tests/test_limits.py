@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from certnet.runtime.machine import available_bytes
 from certnet.search.price import bound_from_price
 from certnet.solvers import Progress
 from certnet.solvers import solve as honest_solve
-from certnet.training.trainer import FitResult, fit
+from certnet.training.trainer import FitResult, Round, fit
 from formulations import InputError, LiftedSpace, TrainingProgram, merge_rows
 from tests.strategies import rng
 
@@ -197,6 +198,41 @@ def test_seconds_do_not_count_where_there_is_no_limit() -> None:
     assert plan.eigenvalues == 0.0
     assert plan.can_relax()
     assert plan.can_branch()
+
+
+def test_rounds_that_bring_little_of_the_gap_end_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def course(*objectives: float) -> tuple[Round, ...]:
+        return tuple(Round(k, 2.0 * k, value, 1, 2.0) for k, value in enumerate(objectives, 1))
+
+    assert _stages.round_gain(course(4.0)) == np.inf
+    assert _stages.round_gain(course(9.0, 4.0, 2.0)) == pytest.approx(0.5)
+    assert _stages.round_gain(course(4.0, 3.0, 2.0), 3) == pytest.approx(0.25)
+    # A last round that was cut short counts by its rate.
+    assert _stages.round_gain((*course(4.0, 3.0), Round(3, 5.0, 2.5, 1, 2.0)), 3) == pytest.approx(0.25)
+    program = gaussian(15, 6)
+    job = begin(
+        JobClock(None, None), program, fit(program, max_rounds=1), closing=closing_of("sdp", 1e-3, None, 1, None)
+    )
+    _stages.first_bound(job)
+    job.best.network = job.trained = replace(job.best.network, price_ratio=2.0, converged=False)
+    ran: list[dict] = []
+
+    def look(*args, **options):
+        ran.append(options)
+        return fit(*args, **{**options, "max_rounds": 1})
+
+    monkeypatch.setattr(_stages, "fit", look)
+    # Less than 5e-4 of the gap was gained last.
+    assert 0.4 < job.best.gap <= 1.0
+    job.trained = replace(job.trained, history=course(1.0002, 1.0001, 1.0))
+    _stages.round_relaxation(job)
+    assert not ran
+    job.trained = replace(job.trained, history=course(1.02, 1.01, 1.0))
+    before = job.best.network.objective
+    _stages.round_relaxation(job)
+    assert len(ran) == 1
+    assert ran[0]["start"] is not None
+    assert job.best.network.objective <= before
 
 
 @pytest.mark.slow

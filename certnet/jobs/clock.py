@@ -29,9 +29,9 @@ LEAF = 60.0
 """What repairing and checking a leaf takes beyond ``leaf_seconds``, in the same unit."""
 PROBE = 300
 """Order of the eigendecomposition that is measured."""
-STEP, LEAST_STEP, MOST_STEP = 900.0, 0.8, 2.0
+STEP, LEAST_STEP, MOST_STEP = 1100.0, 0.8, 2.0
 """A step of the ADMM takes so many eigendecompositions, over its order, between these, as they are guessed from that
-one. Measured: 1.9, 1.4, 0.7 and 0.65 at orders of 262, 420, 620 and 1,100, of the first hundred steps twice as many."""
+one. Measured: 1.9, 1.4, 0.7 and 0.65 at orders of 262, 420, 620 and 1,100; the first hundred, with their repairs, 2."""
 
 ROUNDING_SHARE = 0.3  # Share of the time left after the first network that is kept for rounding and a tree.
 SHOR_SHARE = 0.2  # Share of the time left for the bound without products.
