@@ -1,17 +1,18 @@
 """Checkpoints of ``certnet train``: what they keep of the options, and how these come back with ``--resume``.
 
 A job that goes on ends with no worse bound than it had, if that can be checked in time: it lies in the folder's
-certificate.
+certificate. One that cannot stays beside the new one.
 """
 
 import contextlib
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from certificates import Training, Verdict, check, read_certificate
+from certificates import Training, Verdict, check, read_certificate, write_certificate
 from certnet.cli.limits import seconds_or_none
 from certnet.cli.parsing import written
 from certnet.io.builtin import BUILT_IN
@@ -21,7 +22,10 @@ from certnet.jobs.stages import LAST_PROOF_SECONDS
 from certnet.jobs.train import TrainingResult
 from formulations import InputError
 
-CHECKPOINT = "checkpoint.npz"
+CHECKPOINT, EARLIER = "checkpoint.npz", "earlier.cert"
+KEPT = (
+    "A certificate of an earlier run claims {claimed:.6g}; its check takes more than {seconds:g} s, so it stays: {path}"
+)
 CHANGEABLE = frozenset(
     {"resume", "time_limit", "json", "quiet", "device", "gap", "nodes", "workers", "threads", "scheduler", "circuits"}
 )
@@ -99,8 +103,22 @@ def resumed(options: SimpleNamespace, given: Collection[str]) -> SimpleNamespace
 def with_earlier(result: TrainingResult, path: Path) -> TrainingResult:
     """The result with the proof of an earlier part of its job, if the certificate there is of a better bound.
 
-    A short part may end before it has found that again. The proof is checked for some seconds at most.
+    A short part may end before it has found that again. The proof is checked for some seconds at most; one that takes
+    longer stays in a file of its own, with a note.
     """
+    kept = path.with_name(EARLIER)
+    return _with(_with(result, kept, kept), path, kept)
+
+
+def _claim(path: Path) -> float:
+    """The bound that a certificate claims, −∞ where there is none."""
+    try:
+        return float(read_certificate(path).claims.get("lower_bound") or -math.inf)
+    except (InputError, OSError):
+        return -math.inf
+
+
+def _with(result: TrainingResult, path: Path, kept: Path) -> TrainingResult:
     try:
         earlier = read_certificate(path)
     except (InputError, OSError):
@@ -111,11 +129,20 @@ def with_earlier(result: TrainingResult, path: Path) -> TrainingResult:
     if not isinstance(earlier.statement, Training) or about[0] != about[1] or claimed is None:
         return result
     if not claimed > result.report.lower_bound:
+        if path == kept:
+            with contextlib.suppress(OSError):
+                kept.unlink()
         return result
     try:
         report = check(earlier, time_limit=LAST_PROOF_SECONDS)
     except KeyboardInterrupt:
         return replace(result, interrupted=True)
+    if report.verdict is Verdict.UNKNOWN and report.seconds >= LAST_PROOF_SECONDS:
+        with contextlib.suppress(OSError):
+            if path != kept and not _claim(kept) >= claimed:
+                write_certificate(kept, earlier)
+        note = KEPT.format(claimed=claimed, seconds=LAST_PROOF_SECONDS, path=kept.name)
+        return replace(result, notes=(*result.notes, note))
     if report.verdict is not Verdict.PROVED or not report.lower_bound > result.report.lower_bound:
         return result
     own = result.certificate.proofs[0]

@@ -29,6 +29,9 @@ LEAF = 60.0
 """What repairing and checking a leaf takes beyond ``leaf_seconds``, in the same unit."""
 PROBE = 300
 """Order of the eigendecomposition that is measured."""
+STEP, LEAST_STEP, MOST_STEP = 1100.0, 0.8, 2.0
+"""A step of the ADMM takes so many eigendecompositions, over its order, between these, as they are guessed from that
+one. Measured: 1.9, 1.4, 0.7 and 0.65 at orders of 262, 420, 620 and 1,100; the first hundred, with their repairs, 2."""
 
 ROUNDING_SHARE = 0.3  # Share of the time left after the first network that is kept for rounding and a tree.
 SHOR_SHARE = 0.2  # Share of the time left for the bound without products.
@@ -113,28 +116,30 @@ class JobClock(Clock):
         """Seconds of an eigendecomposition of this order."""
         return self._measured * (order / self._space.face_order) ** 3
 
+    def admm(self, order: int, steps: int = 1) -> float:
+        """Seconds of so many steps of the ADMM at this order."""
+        return steps * min(max(STEP / order, LEAST_STEP), MOST_STEP) * self.step(order)
+
     def leaf(self, order: int) -> float:
         """Seconds that repairing and checking a leaf takes, whose slack has this order."""
         return self.proving_leaf or LEAF_SECONDS + LEAF * self.step(order)
 
-    def pace(self, order: int) -> Callable[[int], bool]:
-        """A rule for searches: after a round with so many leaves, whether another one, and the proofs of the leaves
-        that it leads to, would come too late. ``order`` is that of their slacks.
+    def pace(self, order: int) -> Callable[[int], float | None]:
+        """A rule for searches: after a round with so many leaves, how many the next may lead to, so that it and their
+        proofs end in time; None where nothing is known. ``order`` is that of their slacks.
 
-        A round is expected to multiply leaves and time as the one before did.
+        A leaf is expected to take as long as one of the round before did.
         """
         seen: list[tuple[float, int]] = []
 
-        def is_over(leaves: int) -> bool:
+        def most(leaves: int) -> float | None:
             left, now = self.available(), time.perf_counter()
             seen.append((now, leaves))
-            if left is None or len(seen) < 2:
-                return False
-            (before, fewer), grown = seen[-2], leaves / max(seen[-2][1], 1)
-            expected = (now - before) * grown + leaves * grown * self.leaf(order)
-            return leaves > fewer and not SAFETY * expected <= left
+            if left is None or len(seen) < 2 or not leaves > seen[-2][1]:
+                return None
+            return left / (SAFETY * ((now - seen[-2][0]) / leaves + self.leaf(order)))
 
-        return is_over
+        return most
 
     def can_branch(self) -> bool:
         """The same for branching on signs, which needs a round of the interior point and a repair for each leaf."""

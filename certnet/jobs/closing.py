@@ -164,7 +164,8 @@ def _split_signs(job: Job) -> Closed:
         # Train on from the network and one more direction.
         other = fit(
             job.program,
-            candidates=np.hstack([network.U, presolved.scaling.undo_z(found.direction)[:, None]]),
+            candidates=presolved.scaling.undo_z(found.direction)[:, None],
+            start=(network.U, network.V),
             random_state=job.random_state,
             time_limit=job.clock.share(0.5),
             tolerance=PAYS,

@@ -15,8 +15,19 @@ from certnet.jobs.best import repaired, repairing
 from certnet.jobs.clock import RAW_REPAIR
 from certnet.jobs.closing import branch
 from certnet.jobs.job import GLOBAL, Job
-from certnet.jobs.narrowing import STAGE, branch_on_costly, has_tree, is_quick, relax_costly, without_costly
-from certnet.jobs.stages import bound_without_products, is_settled, prove, round_relaxation
+from certnet.jobs.narrowing import (
+    ADMM,
+    FEWEST_STEPS,
+    RELAXATION_SHARE,
+    STAGE,
+    branch_on_costly,
+    has_tree,
+    in_groups,
+    is_quick,
+    relax_costly,
+    without_costly,
+)
+from certnet.jobs.stages import FIRST_GAIN, bound_without_products, is_settled, last_gain, prove, round_relaxation
 from certnet.runtime.machine import available_bytes
 from certnet.runtime.numerics import cores
 from certnet.search.price import bound_from_price
@@ -30,8 +41,6 @@ from certnet.solvers.warm_start import from_certificate
 from formulations import Dual, Primal
 from formulations.groups import GroupedDual
 
-ADMM = "admm"
-"""The solver of the sizes at which the price of the network's W is worth a solve of its own."""
 LAST_REPAIR_SECONDS = 3.0
 """What repairing a solver's last dual may take after an interruption."""
 TOO_LARGE = (
@@ -46,7 +55,6 @@ QUICK_TREE = 400
 logistic loss (350), γ = 3, 60 s, the gap is 7.8 %, and 9.6 % in 75 s where the relaxation comes first; on wine (712) a
 tree is no better than the relaxation after 80 s."""
 
-RELAXATION_SHARE = 0.6  # About the share of a time limit that the relaxation gets.
 PRICE_STEPS = 1500  # Most steps of the solve for the price of the network's own W.
 GROUP_SIZES = (128, 96, 64, 48, 32, 24)  # Rows of a group, of which the first is taken that leaves so many steps.
 STEP_COST = 3.0  # Eigendecompositions that a step in groups takes as long as.
@@ -59,6 +67,10 @@ AFTER_STEPS = 16.0
 BYTES_PER_ENTRY = 75.0
 MOST_BYTES = 4e9  # What it may take, also where there is more.
 TREE_PRODUCTS = 6  # Products of a leaf by the order of S, as of ``certnet.solvers.joint``, for a guess of its time.
+# Steps that have to fit into the time for the relaxation of all rows after that of the costly ones. Measured: 150 raise
+# 57.13 to 57.17 and 200 to 57.97 on 200 Gaussian rows (γ = 3), 32.55 to 33.14 and 33.32 on 250 of digits (γ = 2); 100
+# raise the second alone, to 32.66.
+STEPS_AFTER = 150
 RELAXATION_GAP = 0.7  # Part of the gap to be closed at which the relaxation ends.
 
 
@@ -69,11 +81,6 @@ class Settings:
     price_share: float = 0.3
     """Share of the time left that the price of the network's own W gets before W is free. Measured: on wine with
     cross-entropy and γ = 1 the solve with W free ends at a gap of 3.9 % when it begins there, and at 5.5 % when not."""
-    fewest_steps: int = 300
-    """Steps of the ADMM that a time limit has to leave; with fewer, rows are left out, or products are those of groups
-    of rows. Measured: on 1,797 rows of digits (cross-entropy, γ = 11, network 320.3) the 1,032 that cost all but 1 %
-    prove 239.6, 255.1, 257.4 and 258.2 after 100, 200, 300 and 400 steps, the 519 of all but 4 % at most 242. On 600
-    rows (γ = 1, 60 s) 200 leave 17.4 %, 400 leave 15.8 %."""
     most_shared: int = 8
     """Rows of a group that are shared, at most. Measured: on pima indians (γ = 10, groups of 48) 800 steps prove 134.9
     with 4, 136.5 with 8."""
@@ -138,7 +145,9 @@ def price_network(job: Job) -> None:
     Where the relaxation of training is tight, this W is optimal, and otherwise it is where a solve with W free begins.
     """
     network, presolved = job.best.network, job.presolved
-    if job.solver != ADMM or job.program.output_bias == "free" or job.grouped or not job.clock.can_relax():
+    if job.solver != ADMM or job.program.output_bias == "free" or job.grouped or job.priced is not None:
+        return
+    if not job.clock.can_relax():
         return
     program = presolved.program
     W = presolved.apply_dual(job.offered).W
@@ -172,15 +181,6 @@ def price_network(job: Job) -> None:
     prove(job, "price of the network")
 
 
-def in_groups(job: Job) -> bool:
-    """Whether all products would leave the ADMM too few steps."""
-    left = job.clock.share(RELAXATION_SHARE)
-    if job.solver != ADMM or left is None:
-        return False
-    steps = left / (1.5 * max(job.clock.eigenvalues, 1e-9))
-    return not job.clock.can_relax() or steps < SETTINGS.fewest_steps
-
-
 def relax_in_groups(job: Job) -> None:
     """Bound the objective by the relaxation with products within groups of rows, where all products are too many."""
     left = job.clock.share(RELAXATION_SHARE)
@@ -208,13 +208,16 @@ def relax_in_groups(job: Job) -> None:
         return
     job.grouped = True
     first = job.trained if _is_last(job) else None
-    if relax_costly(job, left if first is None else job.clock.relaxation(first, 0.0) or left, SETTINGS.fewest_steps):
+    most = left if first is None else job.clock.relaxation(first, 0.0) or left
+    if (ended := relax_costly(job, most, FEWEST_STEPS)) is not None:
+        follows = ended in (SolveStatus.CONVERGED, SolveStatus.STOPPED) and job.clock.can_relax()
+        job.grouped = not (follows and job.clock.admm(space.face_order, STEPS_AFTER) <= (_seconds(job) or 0.0))
         return
-    size = next((size for size in sizes if SETTINGS.fewest_steps * seconds(size) <= left), min(sizes, key=seconds))
+    size = next((size for size in sizes if FEWEST_STEPS * seconds(size) <= left), min(sizes, key=seconds))
     count = -(-space.neurons // size)
     # The head may take about as long as all groups together, and the checker's order has an end.
-    most = min((count ** (1 / 3) * (size + rest) - rest) / count, (MAX_ORDER - rest) / (2 * count))
-    shared = int(np.clip(most, 1, SETTINGS.most_shared))
+    reach = min((count ** (1 / 3) * (size + rest) - rest) / count, (MAX_ORDER - rest) / (2 * count))
+    shared = int(np.clip(reach, 1, SETTINGS.most_shared))
     presolved, dual = job.presolved, _known_in_groups(job)
     groups = grouping(presolved.program, size, shared) if dual is None else dual.groups
     reports, taken, repairing = 0, -1, 0.0
@@ -280,18 +283,15 @@ def relax(job: Job) -> None:
     if resume is not None and resume.iterate is not None:
         S, dual = resume.iterate
         start = Primal(S, job.presolved.program.space.outputs), dual
-    elif resume is not None and resume.dual is not None:
-        network = job.best.network
-        start = job.presolved.apply_network(network.U, network.V), resume.dual
-    elif job.priced is not None:
-        start = job.presolved.apply_network(job.best.network.U, job.best.network.V), job.priced
+    elif job.priced is not None or (resume is not None and resume.dual is not None):
+        known = job.priced if resume is None or job.priced is not None else resume.dual
+        start = job.presolved.apply_network(job.best.network.U, job.best.network.V), known
     elif job.start is not None:
         start = from_certificate(job.presolved, job.start)
-    first = job.trained if job.given is None else None
     solve_relaxation(
         job,
         solver=job.solver,
-        seconds=job.clock.relaxation(first, 0.0) if _is_last(job) else job.clock.relaxation(first),
+        seconds=_seconds(job),
         tolerance=job.tolerance,
         warm_start=start,
         enough=job.enough if job.closing is None else RELAXATION_GAP * job.enough,
@@ -302,10 +302,18 @@ def relax(job: Job) -> None:
         job.saver.stage_ends("relaxation")
 
 
+def _seconds(job: Job) -> float | None:
+    """What the relaxation of all rows may take."""
+    first = job.trained if job.given is None else None
+    return job.clock.relaxation(first, 0.0) if _is_last(job) else job.clock.relaxation(first)
+
+
 def _is_last(job: Job) -> bool:
     """Whether nothing follows the relaxation: there is nothing to round, and there are too many rows for a tree."""
     first = job.trained if job.given is None else None
-    return first is not None and job.closing is not None and not has_tree(job) and is_settled(job, first.price_ratio)
+    if first is None or job.closing is None or has_tree(job):
+        return False
+    return is_settled(job, first.price_ratio) or last_gain(job) < FIRST_GAIN
 
 
 def solve_relaxation(

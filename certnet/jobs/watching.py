@@ -24,7 +24,7 @@ def search_seconds(job: Job) -> float | None:
 
 
 class Watch:
-    """Called by a search for the program of ``presolved`` after each of its rounds; true when it has to end.
+    """Called by a search for the program of ``presolved`` after each of its rounds; says how many leaves fit into time.
 
     A proof that takes little of the time left is made at once. It is what stays if the search comes to no good end, and
     it tells what the proof of a leaf takes.
@@ -45,15 +45,15 @@ class Watch:
     ) -> None:
         self._job, self._stage, self._presolved, self._keep, self._proves = job, stage, presolved, keep, proves
         self._order = presolved.program.space.face_order
-        self._is_over = job.clock.pace(self._order)
+        self._most = job.clock.pace(self._order)
 
-    def __call__(self, progress: SearchProgress) -> bool:
+    def __call__(self, progress: SearchProgress) -> float | None:
         job, keep = self._job, self._keep
         job.tell(self._stage, bound=progress.lower_bound, iteration=progress.nodes)
         job.saver.look(dict if keep is None else lambda: {"search": keep(progress.state()), "stage": self._stage})
         if self._proves and self._is_worth_a_proof(progress):
             self._prove(progress)
-        return self._is_over(progress.open)
+        return self._most(progress.open)
 
     def _is_worth_a_proof(self, progress: SearchProgress) -> bool:
         left, objective = self._job.clock.available(), self._job.best.network.objective

@@ -72,7 +72,7 @@ def joint_search(
         enough: lower bound in original units that is large enough.
         max_nodes: limit on relaxations: every leaf of every solve counts.
         time_limit: seconds.
-        callback: called after every solve, and at steps of the root's; a true value ends the search.
+        callback: called after every solve, and at steps of the root's; the search ends where no more leaves may be.
         resume: state of an earlier search for the same program.
         root: primal and dual of the relaxation, which is not solved again then.
 
@@ -97,6 +97,7 @@ class _Joint:
         self.W, self.value = np.zeros(self.program.shape), 0.0
         self.steps = self.bytes = 0
         self.stopped = self.exhausted = False
+        self.most = np.inf
 
     def run(self, resume: State | None, root: WarmStart | None) -> None:
         """Bound the root, then split and solve in rounds."""
@@ -111,7 +112,7 @@ class _Joint:
             if not self.budget.allows(len(leaves) + 1):
                 return
             chosen = self._chosen(leaves)
-            if not chosen or self.bytes * (len(leaves) + len(chosen)) > MOST_BYTES * len(leaves):
+            if not chosen:
                 self.exhausted = True
                 return
             for leaf in chosen:
@@ -162,7 +163,10 @@ class _Joint:
         leaf.bound = NodeBound.of(node, self.W, S, N, h_squared=leaf.h_squared, steps=self.steps)
 
     def _chosen(self, leaves: list[Branch]) -> list[Branch]:
-        """Leaves to split: where the product of the two activations of a generator is largest in the loss."""
+        """Leaves to split: where the product of the two activations of a generator is largest in the loss.
+
+        As many as nodes, memory and the callback allow, and none where not even one is.
+        """
         scores = np.array(
             [
                 np.max(branching_scores(self.program, self.W, leaf.free, leaf.bound.S), initial=0.0)
@@ -170,10 +174,12 @@ class _Joint:
                 if leaf.bound is not None
             ]
         )
-        count = max(1, round((SETTINGS.growth - 1.0) * len(leaves)))
-        if self.budget.nodes is not None:
-            count = min(count, self.budget.nodes - self.budget.used - len(leaves))
-        order = np.argsort(-scores, kind="stable")[:count]
+        now, nodes = len(leaves), self.budget.nodes
+        memory = now * (MOST_BYTES / max(self.bytes, 1) - 1.0)
+        limits = [max(1.0, (SETTINGS.growth - 1.0) * now), self.most - now, memory]
+        if nodes is not None:
+            limits.append(nodes - self.budget.used - now)
+        order = np.argsort(-scores, kind="stable")[: max(int(min(limits)), 0)]
         least = SETTINGS.least_score * scores.max(initial=0.0)
         return [leaves[number] for number in order if scores[number] > 0 and scores[number] >= least]
 
@@ -213,11 +219,14 @@ class _Joint:
         return JointLeaf(S, restrict(self.program, leaf.signs).restrict(N))
 
     def _tell(self, value: float) -> bool:
+        """Show it; whether there may be no more leaves."""
         if self.callback is None:
             return False
         leaves, bound = sum(1 for _ in self.root.leaves), self.program.to_original(value)
         progress = SearchProgress(self.budget.used, leaves, bound, self.budget.spent, self._state, self.result)
-        return bool(self.callback(progress))
+        most = self.callback(progress)
+        self.most = np.inf if most is None else most
+        return not leaves + 1 <= self.most
 
     def _state(self) -> State:
         return {

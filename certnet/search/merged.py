@@ -82,7 +82,7 @@ def merged_search(
         if ends or (max_nodes is not None and nodes + free.leaves > max_nodes):
             return replace(free, complete=not is_open, can_go_on=is_open, state=of_free if is_open else None), free
 
-    def look(progress: SearchProgress) -> bool | None:
+    def look(progress: SearchProgress) -> float | None:
         best, both = max(progress.lower_bound, bound), nodes + progress.nodes
         state = progress.state
         return callback(replace(progress, lower_bound=best, nodes=both, state=lambda: {**state(), **of_free}))

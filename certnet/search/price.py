@@ -65,8 +65,8 @@ class SearchProgress:
     result: Callable[[], "SearchResult"]
 
 
-Look = Callable[[SearchProgress], bool | None]
-"""Called between batches; a true value ends the search."""
+Look = Callable[[SearchProgress], float | None]
+"""Called between batches; tells the most leaves that there may be after the next one, None for any number."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -125,7 +125,7 @@ def search(
         max_nodes: limit on relaxations that are solved.
         time_limit: seconds.
         workers: processes; the result is the same for equal numbers of workers.
-        callback: called after every batch; a true value ends the search.
+        callback: called after every batch; the search ends where no more leaves may be.
         scheduler: address of a Dask cluster that bounds the nodes instead of processes here.
         too_large: a point of a larger price ends the search: then W is not worth more effort.
         confirm: called with a node that is small enough, and the unit of its bound; returns the squared bound that
@@ -231,7 +231,8 @@ class _Price:
             return False
         bound = bound_from_price(self.program, self.W, self.unit * float(np.sqrt(-worst)))
         progress = SearchProgress(self.budget.used, waiting, bound, self.budget.spent, self._state, self.result)
-        return bool(self.callback(progress))
+        most = self.callback(progress)
+        return most is not None and not waiting < most
 
     def together(self, waiting: int) -> int:
         """As many as keep all workers busy."""

@@ -114,7 +114,8 @@ def fit(
     Args:
         program: the training problem.
         candidates: (d, k) hidden directions to start from, of any length, or None.
-        start: U (d×m) and V (c×m) of a network to go on from, or None; the result is no worse.
+        start: U (d×m) and V (c×m) of a network to go on from, or None; the result is no worse. With candidates too, no
+            random networks join.
         random_state: seed; the result depends on it and on the input alone, unless time runs out.
         time_limit: seconds, or None.
         max_rounds: most rounds of column generation.
@@ -174,7 +175,8 @@ class _ColumnGeneration:
         directions = normalised(program, self.coordinates.inverse @ candidates)
         if self.start is not None:
             self.offer(weights.balance(program, *self.start))
-        self._quick_start(directions)
+        if self.start is None or not directions.shape[1]:
+            self._quick_start(directions)
         fresh, stalled = self._first_columns(directions), 0
         for number in range(1, max_rounds + 1):
             if self.deadline.passed:
@@ -223,7 +225,8 @@ class _ColumnGeneration:
         if is_exact(program):
             return np.hstack([given, self._price(W, thorough=True).directions[:, :FIRST_COLUMNS]])
         wide = [] if self.start is None else [self._descended(self.start)]
-        wide += [self._wide_network() for _ in range(WIDE_STARTS - len(wide)) if not self.deadline.passed]
+        if self.start is None or not given.shape[1]:
+            wide += [self._wide_network() for _ in range(WIDE_STARTS - len(wide)) if not self.deadline.passed]
         U, V = (np.hstack(parts) for parts in zip(self.zero, *wide, strict=True))
         order = np.argsort(-length(program, U) * np.linalg.norm(V, axis=0), kind="stable")
         return np.hstack([given, normalised(program, U[:, order[: max(FIRST_ORDER // len(V), NEW_COLUMNS)]])])

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certificates import Verdict, check, write_certificate
-from certnet.jobs import narrowing
+from certnet.jobs import narrowing, relaxing
 from certnet.jobs.best import repaired
 from certnet.jobs.checkpoint import Checkpoint, program_fingerprint
 from certnet.jobs.clock import JobClock
@@ -107,6 +107,28 @@ def test_the_relaxation_of_costly_rows_bounds_all(monkeypatch: pytest.MonkeyPatc
     again = begin(JobClock(None, None), program, fit(program))
     prove_known(again, one.presolved.undo_dual(one.saver.current.dual))
     assert again.best.proved >= report.lower_bound * (1 - 1e-6)
+
+
+def test_the_relaxation_of_all_rows_goes_on_from_that_of_costly_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = separable(40, 5, 1.0)
+    job = begin(JobClock(600.0, None), program, fit(program), closing=closing_of("sdp", 1e-3, None, 1, None))
+    job.solver = "admm"
+    for module, name, value in (
+        (narrowing, "LOST_FOR_STEPS", (0.05,)),
+        (narrowing, "FEWER", 1.0),
+        (narrowing, "NEAR", 0.0),
+        (relaxing, "in_groups", lambda job: True),
+    ):
+        monkeypatch.setattr(module, name, value)
+    relaxing.relax_in_groups(job)
+    costly = job.best.proved
+    assert costly > 0
+    assert (job.best.proof[0].generator == ZERO_ROW).any()
+    relaxing.price_network(job)
+    relaxing.relax(job)
+    relaxing.prove(job)
+    assert not (job.best.proof[0].generator == ZERO_ROW).any()
+    assert costly < job.best.proved <= job.best.network.objective
 
 
 @given(seed=st.integers(0, 1000), lost=st.floats(0.0, 1.0))

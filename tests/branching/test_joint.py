@@ -6,6 +6,7 @@ import pytest
 import certnet
 from certificates import Verdict, check
 from certnet.search import joint, merged
+from certnet.search.bounds import branching_scores
 from certnet.search.certificate import certify_search
 from certnet.search.joint import joint_search, share_of_child
 from certnet.search.merged import merged_search
@@ -99,20 +100,48 @@ def test_interruptions_leave_a_proof(problem: tuple) -> None:
     _, network, presolved, _ = problem
     shown: list[float] = []
 
-    def interrupt(progress: SearchProgress) -> bool:
+    def interrupt(progress: SearchProgress) -> None:
         shown.append(progress.lower_bound)
         if progress.open > 2:
             raise KeyboardInterrupt
-        return False
 
     found = joint_search(presolved.program, enough=network.objective, callback=interrupt)
     assert shown == sorted(shown)
     early = joint_search(presolved.program, enough=network.objective, time_limit=1e-6)
-    stopped = joint_search(presolved.program, enough=network.objective, callback=lambda progress: True)
+    stopped = joint_search(presolved.program, enough=network.objective, callback=lambda progress: progress.open)
     for result in (found, early, stopped):
         _, report = certify_search(presolved, result, network.U, network.V)
         assert report.verdict is Verdict.PROVED
         assert report.lower_bound <= network.objective
+
+
+def test_as_many_leaves_are_split_as_there_may_be(problem: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, network, presolved, _ = problem
+    seen: list[int] = []
+
+    def three(progress: SearchProgress) -> float:
+        seen.append(progress.open)
+        return 3.9
+
+    found = joint_search(presolved.program, enough=network.objective, callback=three)
+    assert sorted(set(seen)) == [1, 2, 3]
+    assert found.leaves == 3
+    assert found.can_go_on
+    # The leaf of the larger score is the one that was split.
+    split, other = sorted(found.root.children or (), key=lambda child: child.children is None)
+    two = joint_search(presolved.program, enough=network.objective, callback=lambda progress: 2)
+    scores = {
+        tuple(leaf.signs): branching_scores(presolved.program, two.W, leaf.free, leaf.bound.S).max()
+        for leaf in two.root.leaves
+        if leaf.bound is not None
+    }
+    assert scores[tuple(split.signs)] >= scores[tuple(other.signs)]
+    # Memory likewise.
+    assert two.state is not None
+    monkeypatch.setattr(joint, "MOST_BYTES", 1.6 * two.state["joint"][0])
+    full = joint_search(presolved.program, enough=network.objective)
+    assert full.leaves >= 3
+    assert not full.can_go_on
 
 
 @pytest.mark.slow
@@ -120,9 +149,8 @@ def test_both_in_turn_close_the_gap(problem: tuple, monkeypatch: pytest.MonkeyPa
     _, network, presolved, W = problem
     bounds: list[float] = []
 
-    def look(progress: SearchProgress) -> bool:
+    def look(progress: SearchProgress) -> None:
         bounds.append(progress.lower_bound)
-        return False
 
     monkeypatch.setattr(merged, "SWITCH", 0.05)
     options = {"objective": network.objective, "gap": 5e-3}

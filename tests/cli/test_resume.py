@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from certificates import Verdict, check, read_certificate, write_certificate
-from certnet.cli import main
+from certnet.cli import main, resuming
 from certnet.cli.training import STOPPED, keep_choice
 from certnet.jobs import relaxing
 from certnet.jobs import stages as _stages
@@ -18,6 +18,7 @@ from certnet.jobs import train as job
 from certnet.jobs.checkpoint import read_checkpoint, write_checkpoint
 from certnet.jobs.train import Event, TrainingResult
 from certnet.solvers import SolverResult, SolveStatus, solve
+from formulations import TrainingProgram
 from tests.certificates.altering import replace
 from tests.cli.support import Call, files, one_sentence, quick_train, strict
 
@@ -113,6 +114,32 @@ def test_it_ends_where_an_uninterrupted_job_ends(certnet: Call, cut: Path) -> No
     # Objectives are rounded up, and of two networks that are equal but for rounding either may stay.
     assert after.objective <= before.objective * (1 + 1e-12)
     assert after.provenance == read_certificate("w/optimality.cert").provenance
+
+
+def test_an_earlier_certificate_that_takes_long_to_check_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(0)
+    program = TrainingProgram(random.standard_normal((8, 2)), random.standard_normal((8, 1)), 0.3)
+    good, path, kept = job.train(program), tmp_path / "optimality.cert", tmp_path / "earlier.cert"
+    weak = replace(good, report=replace(good.report, lower_bound=0.0))
+    worse = job.train(program, solver="admm", tolerance=0.3)
+    assert 0 < worse.report.lower_bound < good.report.lower_bound
+    write_certificate(path, good.certificate)
+    with monkeypatch.context() as patch:
+        patch.setattr(resuming, "LAST_PROOF_SECONDS", 1e-9)
+        found = resuming.with_earlier(weak, path)
+        assert found.report.lower_bound == weak.report.lower_bound  # what is not checked is no bound
+        assert "earlier.cert" in found.notes[-1]
+        # Another run, of a certificate with a worse claim that takes as long, does not displace it.
+        write_certificate(path, worse.certificate)
+        assert resuming.with_earlier(weak, path).report.lower_bound == weak.report.lower_bound
+        assert read_certificate(kept).lower_bound == good.report.lower_bound
+    # With time for the check it is the best again.
+    assert resuming.with_earlier(weak, path).report.lower_bound == good.report.lower_bound
+    # And it goes when there is as good a one.
+    assert resuming.with_earlier(good, path) is good
+    assert not kept.exists()
 
 
 @pytest.mark.usefixtures("quick")
