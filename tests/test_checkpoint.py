@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import certnet
 from certificates import Verdict
 from certnet.jobs import checkpoint as _checkpoint
-from certnet.jobs import narrowing, relaxing
+from certnet.jobs import many_rows, narrowing
 from certnet.jobs.checkpoint import (
     EVERY_SECONDS,
     SHARE,
@@ -479,9 +479,9 @@ def test_damaged_groups_are_one_sentence(tmp_path: Path, name: str) -> None:
 
 def test_a_job_in_groups_is_resumed_with_its_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where all products would leave too few steps; the bound of the checkpoint counts at once."""
-    for module in (narrowing, relaxing):
+    for module in (narrowing, many_rows):
         monkeypatch.setattr(module, "FEWEST_STEPS", 10**9)
-    monkeypatch.setattr(relaxing, "GROUP_SIZES", (6,))
+    monkeypatch.setattr(many_rows, "GROUP_SIZES", (6,))
     program, path = small_program(), tmp_path / "c.npz"
     first = certnet.train(program, solver="admm", time_limit=3.0, tolerance=1e-9, checkpoint=path)
     assert first.resumable

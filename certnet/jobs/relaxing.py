@@ -1,48 +1,34 @@
 """The relaxation in a job: which solver, from where it starts, when it ends, and what is kept of it."""
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from certificates.failure import SMALLEST_LIMIT
 from certificates.making.repair import raw_dual
-from certificates.nonnegativity import MAX_ORDER
 from certnet.jobs.best import repaired, repairing
 from certnet.jobs.clock import RAW_REPAIR
 from certnet.jobs.closing import branch
 from certnet.jobs.job import GLOBAL, Job
+from certnet.jobs.many_rows import LAST_REPAIR_SECONDS, relax_in_groups
 from certnet.jobs.narrowing import (
     ADMM,
-    FEWEST_STEPS,
     RELAXATION_SHARE,
     STAGE,
     branch_on_costly,
     has_tree,
-    in_groups,
     is_quick,
-    relax_costly,
     without_costly,
 )
-from certnet.jobs.stages import FIRST_GAIN, bound_without_products, is_settled, last_gain, prove, round_relaxation
-from certnet.runtime.machine import available_bytes
-from certnet.runtime.numerics import cores
+from certnet.jobs.stages import bound_without_products, prove, relaxation_seconds, round_relaxation
 from certnet.search.price import bound_from_price
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
 from certnet.solvers.cost import round_seconds
-from certnet.solvers.grouped import grouped_admm, grouping
-from certnet.solvers.interface import SolverOptions, WarmStart
+from certnet.solvers.interface import WarmStart
 from certnet.solvers.registry import choose_solver
-from certnet.solvers.session import is_due
 from certnet.solvers.warm_start import from_certificate
 from formulations import Dual, Primal
-from formulations.groups import GroupedDual
 
-LAST_REPAIR_SECONDS = 3.0
-"""What repairing a solver's last dual may take after an interruption."""
 TOO_LARGE = (
     "Memory or time do not suffice for the relaxation of {neurons} distinct data directions; the bound is that of the "
     "relaxation without products, which is weaker."
@@ -56,21 +42,7 @@ logistic loss (350), γ = 3, 60 s, the gap is 7.8 %, and 9.6 % in 75 s where the
 tree is no better than the relaxation after 80 s."""
 
 PRICE_STEPS = 1500  # Most steps of the solve for the price of the network's own W.
-GROUP_SIZES = (128, 96, 64, 48, 32, 24)  # Rows of a group, of which the first is taken that leaves so many steps.
-STEP_COST = 3.0  # Eigendecompositions that a step in groups takes as long as.
-# Last repair and proof in groups, in repairs. Measured: 4.4 on 20,000 × 20 rows in groups of 64.
-AFTER_GROUPS = 5.0
-# The same before there was a repair, in proofs without products. Measured: 10 there; 100,000 rows in groups of 128 are
-# repaired in 56 CPU s and need more than 82 for the check, which 12 does not leave.
-AFTER_STEPS = 16.0
-# Memory of a solve in groups for each entry of its matrices. Measured: 72 with 100,000 rows in groups of 128.
-BYTES_PER_ENTRY = 75.0
-MOST_BYTES = 4e9  # What it may take, also where there is more.
 TREE_PRODUCTS = 6  # Products of a leaf by the order of S, as of ``certnet.solvers.joint``, for a guess of its time.
-# Steps that have to fit into the time for the relaxation of all rows after that of the costly ones. Measured: 150 raise
-# 57.13 to 57.17 and 200 to 57.97 on 200 Gaussian rows (γ = 3), 32.55 to 33.14 and 33.32 on 250 of digits (γ = 2); 100
-# raise the second alone, to 32.66.
-STEPS_AFTER = 150
 RELAXATION_GAP = 0.7  # Part of the gap to be closed at which the relaxation ends.
 
 
@@ -81,9 +53,6 @@ class Settings:
     price_share: float = 0.3
     """Share of the time left that the price of the network's own W gets before W is free. Measured: on wine with
     cross-entropy and γ = 1 the solve with W free ends at a gap of 3.9 % when it begins there, and at 5.5 % when not."""
-    most_shared: int = 8
-    """Rows of a group that are shared, at most. Measured: on pima indians (γ = 10, groups of 48) 800 steps prove 134.9
-    with 4, 136.5 with 8."""
     tree_rounds: float = 8.0
     """Rounds of the interior point that have to fit into the time left where branching comes before the ADMM. Measured:
     on 120 rows of pima indians (logistic loss, γ = 3) a tree leaves 16.4 % after 40 CPU seconds, and 18.7 % where it
@@ -181,96 +150,6 @@ def price_network(job: Job) -> None:
     prove(job, "price of the network")
 
 
-def relax_in_groups(job: Job) -> None:
-    """Bound the objective by the relaxation with products within groups of rows, where all products are too many."""
-    left = job.clock.share(RELAXATION_SHARE)
-    if not in_groups(job) or left is None:
-        return
-    space = job.presolved.program.space
-    rest = space.dimension + space.outputs
-    # Repair and proof come after it, and without them it is worth nothing.
-    left = min(left, max((job.clock.available() or 0.0) - AFTER_STEPS * job.clock.proving, SMALLEST_LIMIT))
-
-    def seconds(size: int) -> float:
-        count = -(-space.neurons // size)
-        steps = count / min(cores(), count) * job.clock.step(size + rest) + job.clock.step(count + rest)
-        return STEP_COST * steps
-
-    def fits(size: int) -> bool:
-        count = -(-space.neurons // size)
-        entries = count * (2 * size + rest) ** 2 + (2 * count + rest) ** 2
-        return BYTES_PER_ENTRY * entries <= min(available_bytes(), MOST_BYTES)
-
-    least = 2 * space.neurons / (MAX_ORDER - rest)
-    sizes = [size for size in GROUP_SIZES if size >= least] or [math.ceil(least)]
-    sizes = [size for size in sizes if fits(size)]
-    if not sizes:
-        return
-    job.grouped = True
-    first = job.trained if _is_last(job) else None
-    most = left if first is None else job.clock.relaxation(first, 0.0) or left
-    if (ended := relax_costly(job, most, FEWEST_STEPS)) is not None:
-        follows = ended in (SolveStatus.CONVERGED, SolveStatus.STOPPED) and job.clock.can_relax()
-        job.grouped = not (follows and job.clock.admm(space.face_order, STEPS_AFTER) <= (_seconds(job) or 0.0))
-        return
-    size = next((size for size in sizes if FEWEST_STEPS * seconds(size) <= left), min(sizes, key=seconds))
-    count = -(-space.neurons // size)
-    # The head may take about as long as all groups together, and the checker's order has an end.
-    reach = min((count ** (1 / 3) * (size + rest) - rest) / count, (MAX_ORDER - rest) / (2 * count))
-    shared = int(np.clip(reach, 1, SETTINGS.most_shared))
-    presolved, dual = job.presolved, _known_in_groups(job)
-    groups = grouping(presolved.program, size, shared) if dual is None else dual.groups
-    reports, taken, repairing = 0, -1, 0.0
-
-    def take(dual: Dual, iteration: int) -> None:
-        nonlocal repairing, taken
-        begin = time.perf_counter()
-        found = repaired(job.merged, presolved.undo_dual(dual))
-        if found.lower_bound > job.best.lower_bound:
-            job.saver.update(dual=dual)
-        job.best.take_dual(found)
-        job.saver.look()
-        taken = iteration
-        repairing = time.perf_counter() - begin
-
-    def watch(progress: Progress) -> bool:
-        nonlocal reports
-        reports += 1
-        if is_due(reports):
-            take(progress.dual(), progress.iteration)
-        residual = max(progress.primal_residual, progress.dual_residual)
-        job.tell("relaxation in groups", iteration=progress.iteration, residual=residual)
-        after = AFTER_GROUPS * repairing
-        return job.best.gap <= job.enough or not (job.clock.available() or math.inf) > after
-
-    network, scaling = job.best.network, presolved.scaling
-    result = grouped_admm(
-        presolved.program,
-        groups,
-        SolverOptions(time_limit=left, tolerance=job.tolerance, callback=watch),
-        (scaling.apply_z(network.U), scaling.apply_v(network.V)),
-        dual,
-        job.executor,
-    )
-    job.interrupted = result.status is SolveStatus.INTERRUPTED
-    job.late |= result.status is not SolveStatus.CONVERGED
-    if taken != result.iterations and (not job.interrupted or repairing <= LAST_REPAIR_SECONDS):
-        take(result.dual, result.iterations)
-    prove(job, "relaxation in groups")
-    if not job.interrupted:
-        job.saver.stage_ends("relaxation")
-
-
-def _known_in_groups(job: Job) -> GroupedDual | None:
-    """The dual of a checkpoint or a certificate, in the coordinates of the solvers, if its products are in groups."""
-    dual = None
-    if job.resume is not None:
-        dual = job.resume.dual
-    elif job.start is not None:
-        dual = from_certificate(job.presolved, job.start)[1]
-    return dual if isinstance(dual, GroupedDual) else None
-
-
 def relax(job: Job) -> None:
     """Solve the doubly nonnegative relaxation; its duals hold whatever the network."""
     if job.grouped:
@@ -291,7 +170,7 @@ def relax(job: Job) -> None:
     solve_relaxation(
         job,
         solver=job.solver,
-        seconds=_seconds(job),
+        seconds=relaxation_seconds(job),
         tolerance=job.tolerance,
         warm_start=start,
         enough=job.enough if job.closing is None else RELAXATION_GAP * job.enough,
@@ -300,20 +179,6 @@ def relax(job: Job) -> None:
         prove(job, "relaxation")
     elif not job.interrupted:
         job.saver.stage_ends("relaxation")
-
-
-def _seconds(job: Job) -> float | None:
-    """What the relaxation of all rows may take."""
-    first = job.trained if job.given is None else None
-    return job.clock.relaxation(first, 0.0) if _is_last(job) else job.clock.relaxation(first)
-
-
-def _is_last(job: Job) -> bool:
-    """Whether nothing follows the relaxation: there is nothing to round, and there are too many rows for a tree."""
-    first = job.trained if job.given is None else None
-    if first is None or job.closing is None or has_tree(job):
-        return False
-    return is_settled(job, first.price_ratio) or last_gain(job) < FIRST_GAIN
 
 
 def solve_relaxation(

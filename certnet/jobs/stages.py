@@ -13,7 +13,7 @@ from certificates.making.repair import RepairedDual
 from certnet.jobs.best import Proof, as_it_stands, certify, repaired, with_network
 from certnet.jobs.clock import CHECK
 from certnet.jobs.job import SDP, Job, run
-from certnet.jobs.narrowing import in_groups, prove_known
+from certnet.jobs.narrowing import has_tree, in_groups, prove_known
 from certnet.search.price import price_for_gap
 from certnet.solvers.shor import shor_bound
 from certnet.solvers.warm_start import certified_dual
@@ -121,6 +121,20 @@ def round_gain(rounds: Sequence[Round], last: int = 2) -> float:
 def last_gain(job: Job) -> float:
     """The same of the last fit, whose last round may have been cut short."""
     return np.inf if job.trained is None else round_gain(job.trained.history, 3)
+
+
+def relaxation_seconds(job: Job) -> float | None:
+    """What the relaxation of all rows may take."""
+    first = job.trained if job.given is None else None
+    return job.clock.relaxation(first, 0.0) if is_last(job) else job.clock.relaxation(first)
+
+
+def is_last(job: Job) -> bool:
+    """Whether nothing follows the relaxation: there is nothing to round, and there are too many rows for a tree."""
+    first = job.trained if job.given is None else None
+    if first is None or job.closing is None or has_tree(job):
+        return False
+    return is_settled(job, first.price_ratio) or last_gain(job) < FIRST_GAIN
 
 
 def first_bound(job: Job) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certificates import Verdict, check, write_certificate
-from certnet.jobs import narrowing, relaxing
+from certnet.jobs import many_rows, narrowing, relaxing
 from certnet.jobs.best import repaired
 from certnet.jobs.checkpoint import Checkpoint, program_fingerprint
 from certnet.jobs.clock import JobClock
@@ -117,10 +117,10 @@ def test_the_relaxation_of_all_rows_goes_on_from_that_of_costly_ones(monkeypatch
         (narrowing, "LOST_FOR_STEPS", (0.05,)),
         (narrowing, "FEWER", 1.0),
         (narrowing, "NEAR", 0.0),
-        (relaxing, "in_groups", lambda job: True),
+        (many_rows, "in_groups", lambda job: True),
     ):
         monkeypatch.setattr(module, name, value)
-    relaxing.relax_in_groups(job)
+    many_rows.relax_in_groups(job)
     costly = job.best.proved
     assert costly > 0
     assert (job.best.proof[0].generator == ZERO_ROW).any()
