@@ -114,8 +114,7 @@ def fit(
     Args:
         program: the training problem.
         candidates: (d, k) hidden directions to start from, of any length, or None.
-        start: U (d×m) and V (c×m) of a network to go on from, or None; the result is no worse. With candidates too, no
-            random networks join.
+        start: U (d×m) and V (c×m) to go on from, or None; the result is no worse. With candidates no random ones join.
         random_state: seed; the result depends on it and on the input alone, unless time runs out.
         time_limit: seconds, or None.
         max_rounds: most rounds of column generation.
