@@ -116,10 +116,9 @@ def solve_joint(
     nodes = [restrict(program, item) for item in signs]
     loss = DualLoss.of(program)
     problems = [node_problem(program, node, loss) for node in nodes]
-    size = largest_entry(W)
     best: Measure | None = None
     starts = [
-        replace(start, N=problem.with_output(start.N, program.gamma / size))
+        replace(start, N=problem.with_output(start.N, program.gamma / largest_entry(W)))
         for problem, start in zip(problems, starts, strict=True)
     ]
 
@@ -143,16 +142,16 @@ def solve_joint(
     )
     rounds.run()
     seen = rounds.reached
+    W = np.zeros(program.shape) if best is None else loss.W(best.dual_point.W)
     leaves = []
     for number, (problem, point) in enumerate(zip(problems, seen.points, strict=True)):
         N = np.zeros((problem.positions,) * 2)
         if best is not None:
             at = best.points[number].at
-            size = largest_entry(loss.W(best.dual_point.W))
-            N = problem.with_output(problem.products(at.y, at.p, at.q), size / program.gamma)
+            N = problem.with_output(problem.products(at.y, at.p, at.q), largest_entry(W) / program.gamma)
         leaves.append(JointLeaf(widened(point.at.S, loss.basis), N))
     return JointResult(
-        W=np.zeros(program.shape) if best is None else loss.W(best.dual_point.W),
+        W=W,
         leaves=tuple(leaves),
         value=-np.inf if best is None else best.dual,
         objective=seen.primal,
