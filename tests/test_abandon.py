@@ -2,12 +2,14 @@
 
 import _thread
 import contextlib
+import importlib
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -89,6 +91,28 @@ def test_work_that_is_left_before_it_begins_is_silent(monkeypatch: pytest.Monkey
     finally:
         sys.setswitchinterval(before)
     assert not lost
+
+
+def test_an_import_is_not_broken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a module would stay: its parts are imported already, and what they set up is set up twice on a new try."""
+    (tmp_path / "slow_part.py").write_text("import time\nfor k in range(500):\n    time.sleep(0.001)\nwhole = True\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    ended = threading.Event()
+
+    def work() -> None:
+        try:
+            importlib.import_module("slow_part")
+            spin()
+        finally:
+            ended.set()
+
+    began = time.monotonic()
+    with pytest.raises(OutOfTimeError):
+        abandonable(work, seconds=0.05)
+    assert not ended.is_set()
+    assert time.monotonic() - began < LONG / 2
+    assert ended.wait(LONG / 2), "the work goes on after the import"
+    assert sys.modules.pop("slow_part").whole
 
 
 def test_a_long_call_into_lapack_does_not_keep_the_caller() -> None:

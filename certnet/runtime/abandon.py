@@ -23,6 +23,8 @@ T = TypeVar("T")
 PATIENCE = 5.0
 """Seconds that work may take to end in good order after Ctrl-C."""
 LOOK_SECONDS = 0.1
+WHOLE = frozenset({"importlib", "_frozen_importlib", "numba", "llvmlite"})
+"""Packages whose calls are not broken: half a module, or half of numba's registries, would fail all later work."""
 
 
 class OutOfTimeError(Exception):
@@ -137,13 +139,34 @@ class _Runner(Generic[T]):
     def throw(self, error: type[BaseException]) -> None:
         """Raise an error in the thread, as soon as it runs Python again; what has not begun does not begin.
 
-        Python's own steps before that would not bear an error: they hold a lock of all threads.
+        Python's own steps before that would not bear an error: they hold a lock of all threads. Nor would an import,
+        which is waited for.
         """
         ident = self._thread.ident
         with self._throwing:
             self._dropped = self._dropped or not self._begun
-            if ident is not None and self._begun and not self.ended:
+            if ident is None or not self._begun or self.ended:
+                return
+            if _must_go_on(ident):
+                self._throw_later(error)
+            else:
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(error))
+
+    def _throw_later(self, error: type[BaseException]) -> None:
+        timer = threading.Timer(LOOK_SECONDS, self.throw, (error,))
+        timer.daemon = True
+        with contextlib.suppress(RuntimeError):  # the interpreter is ending
+            timer.start()
+
+
+def _must_go_on(ident: int) -> bool:
+    """True while the thread imports a module or compiles."""
+    frame = sys._current_frames().get(ident)
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).partition(".")[0] in WHOLE:
+            return True
+        frame = frame.f_back
+    return False
 
 
 _here = threading.local()
@@ -156,8 +179,7 @@ def _again(lost: "sys.UnraisableHookArgs") -> None:
     if runner is None or not issubclass(lost.exc_type, KeyboardInterrupt | _Left):
         _before(lost)
     else:
-        with contextlib.suppress(RuntimeError):  # the interpreter is ending
-            threading.Timer(LOOK_SECONDS, runner.throw, (lost.exc_type,)).start()
+        runner._throw_later(lost.exc_type)
 
 
 sys.unraisablehook = _again
