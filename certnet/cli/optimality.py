@@ -146,7 +146,7 @@ def optimality(
                 progress=live,
                 provenance=training.provenance(split),
             )
-        remarks = (training.OPEN,) if result.search is not None and not result.search.complete else ()
+        remarks = (training.OPEN.format(gap=gap),) if result.search is not None and not result.search.complete else ()
         known = {
             **training.job_report("optimality", result, split, (*about, *remarks), time.perf_counter() - started),
             "network": subject.name,

@@ -84,7 +84,7 @@ def train(
     ] = "sdp",
     gap: Annotated[
         float | None,
-        option(help="Relative gap to prove by branching, 1e-3 for 0.1 %; with --method global 1e-3 by default."),
+        option(help="Relative gap at which to stop, 1e-3 (0.1 %) by default; 0.9 does without branching."),
     ] = None,
     branching: common.Branching,
     shown: common.Shown,

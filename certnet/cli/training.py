@@ -40,7 +40,7 @@ STARTING = (
     "Starting and reading the data took {taken:.0f} of the {limit:g} seconds, as on a busy machine or the first time; "
     "a longer --time-limit gives more."
 )
-OPEN = "Branching ended before it had proved the gap that was asked for; more --time-limit or --nodes may do."
+OPEN = "Branching ended before it had proved a gap of {gap:g}; more --time-limit or --nodes may do."
 FINISHING = 3.0
 """Seconds for a network and a bound where Ctrl-C came before there was a weight decay."""
 FILES = {"network": "network.npz", "certificate": "optimality.cert", "report": "report.json"}
@@ -65,8 +65,9 @@ def run_train(options: SimpleNamespace) -> int:
             f"{options.data} no longer holds the data of the checkpoint; bring those back, or train anew without "
             "--resume."
         )
-    if gap is None and options.method == SDP and program.shape[1] <= LARGEST_DIMENSION:
-        # In few dimensions proving a gap takes seconds, so it is done unasked; a gap of 0.9 prevents it.
+    few = program.shape[1] <= LARGEST_DIMENSION
+    if gap is None and options.method == SDP and (few or options.time_limit is not None):
+        # What time is left goes to the gap; without a limit only in few dimensions, where minutes are enough.
         gap = DEFAULT_GAP
     say_notes(options, sentences_about(split))
     out = Path(options.out or f"runs/{split.name}")
@@ -114,8 +115,8 @@ def run_train(options: SimpleNamespace) -> int:
         remarks = stopped(result)
         if options.time_limit is not None and starting > 0.5 * options.time_limit:
             remarks.append(STARTING.format(taken=starting, limit=options.time_limit))
-        if (options.gap is not None or options.method != SDP) and result.search and not result.search.complete:
-            remarks.append(OPEN)
+        if result.search and not result.search.complete:
+            remarks.append(OPEN.format(gap=DEFAULT_GAP if gap is None else gap))
         if result.resumable and keeper.size:
             from rich.filesize import decimal
 
@@ -161,7 +162,13 @@ def check_options(options: SimpleNamespace) -> None:
         as_positive("gamma", options.gamma)
     as_positive("tolerance", options.tolerance)
     require_device(options.device)
-    closing_of(options.method, options.gap, options.nodes, options.workers, options.scheduler)
+    closing_of(
+        options.method,
+        DEFAULT_GAP if options.gap is None else options.gap,
+        options.nodes,
+        options.workers,
+        options.scheduler,
+    )
     require_named(options.out)
     if options.solver != AUTO:
         get_solver(options.solver)

@@ -25,7 +25,7 @@ from tests.cli.support import Call, files, one_sentence, quick_train, strict
 RESULTS = ["network.npz", "optimality.cert", "report.json"]
 BIAS = ("--loss", "squared", "--hidden-bias", "penalised", "--output-bias", "none")
 PAPER = ("--loss", "squared", "--no-bias", "--gamma", "0.1")
-CUT = ["--solver", "admm", "--tolerance", "1e-4", "--gamma", "0.3"]
+CUT = ["--time-limit", "0", "--solver", "admm", "--tolerance", "1e-4", "--gamma", "0.3"]
 original_train = job.train
 
 

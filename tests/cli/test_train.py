@@ -511,7 +511,7 @@ def test_global_training_closes_the_gap(certnet: Call, folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [["--gap", "0"], ["--gap", "2"], ["--nodes", "3"], ["--gap", "1e-3", "--workers", "0"], ["--method", "magic"]],
+    [["--gap", "0"], ["--gap", "2"], ["--nodes", "0"], ["--gap", "1e-3", "--workers", "0"], ["--method", "magic"]],
 )
 def test_branching_options_that_make_no_sense(certnet: Call, folder: Path, options: list[str]) -> None:
     outcome = certnet("train", "iris", *options)
