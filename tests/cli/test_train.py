@@ -519,6 +519,10 @@ def test_branching_options_that_make_no_sense(certnet: Call, folder: Path, optio
     assert files(folder) == []
 
 
+def test_nodes_without_a_gap_to_close(certnet: Call, folder: Path) -> None:
+    assert "--gap" in one_sentence(certnet("train", "wine", "--nodes", "3", "--time-limit", "0"))
+
+
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("late", [0.0, 9.0])
 def test_time_that_went_into_starting_is_said(certnet: Call, monkeypatch: pytest.MonkeyPatch, late: float) -> None:
