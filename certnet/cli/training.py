@@ -13,7 +13,7 @@ from certificates import write_certificate
 from certificates.findings import finite
 from certnet.cli.limits import at_least, began, column_names, job_seconds
 from certnet.cli.output import deliver, head, say, say_notes
-from certnet.cli.resuming import CHECKPOINT, LISTS, Keeper, about, with_earlier
+from certnet.cli.resuming import CHECKPOINT, EARLIER, LISTS, Keeper, about, with_earlier
 from certnet.cli.scores import Judged, evaluate
 from certnet.cli.show import Live, job_table, summary
 from certnet.io.dataset import Recipe, Split
@@ -133,6 +133,9 @@ def run_train(options: SimpleNamespace) -> int:
         report, failure = deliver(folder, FILES, known, writers(split, result))
         if not result.resumable and failure is None:
             keeper.remove()
+        if resume is None and failure is None:
+            with contextlib.suppress(OSError):
+                (folder.path / EARLIER).unlink()
     return say(
         options,
         report,

@@ -321,7 +321,8 @@ def test_data_or_resume_must_be_given(certnet: Call) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_job_that_ends_removes_an_old_checkpoint(certnet: Call, cut: Path) -> None:
+def test_a_job_that_ends_removes_an_old_checkpoint_and_the_certificate_beside_it(certnet: Call, cut: Path) -> None:
+    shutil.copy(cut / "optimality.cert", cut / resuming.EARLIER)
     assert certnet("train", "points.csv", "--out", "o").code == 0
     assert files(cut) == RESULTS
 
