@@ -71,19 +71,22 @@ class Prox:
         place = (feature, np.arange(len(feature)))
         self._sum = scipy.sparse.csr_array((weight, place), shape=(features, len(feature)))
         self._sum_of_squares = scipy.sparse.csr_array((weight**2, place), shape=(features, len(feature)))
-        self._known: tuple[float, _Arrow] | None = None
-        self._kept: tuple[float, _Arrow] | None = None
+        self._known: tuple[FloatArray | float, _Arrow] | None = None
+        self._kept: tuple[FloatArray | float, _Arrow] | None = None
         self._reach = np.inf
 
     def __call__(
         self,
         G: FloatArray,
-        penalty: float,
+        penalty: FloatArray | float,
         *,
         offset: FloatArray | float = 0.0,
         start: tuple[FloatArray, FloatArray] | None = None,
     ) -> tuple[FloatArray, FloatArray]:
-        """The minimisers (P, a); ``start`` is where Newton's method begins, G and 0 by default."""
+        """The minimisers (P, a); ``start`` is where Newton's method begins, G and 0 by default.
+
+        Every row of G may have a penalty (m, 1) of its own.
+        """
         zero = np.zeros(G.shape[1])
         if isinstance(self.loss.kind, Squared):
             dP, da, _ = self._newton(G, penalty, offset, G, zero)
@@ -117,7 +120,7 @@ class Prox:
     def _minimise(
         self,
         G: FloatArray,
-        penalty: float,
+        penalty: FloatArray | float,
         offset: FloatArray | float,
         P: FloatArray,
         a: FloatArray,
@@ -133,7 +136,7 @@ class Prox:
 
         def value(P: FloatArray, a: FloatArray) -> float:
             own = loss.value(self.kappa * P[self.feature] + offset, a)
-            return own + 0.5 * penalty * float(np.sum((P - G) ** 2))
+            return own + 0.5 * float(np.sum(penalty * (P - G) ** 2))
 
         here, decrease = value(P, a), np.inf
         for _ in range(STEPS):
@@ -158,7 +161,7 @@ class Prox:
         return P, a, False
 
     def _newton(
-        self, G: FloatArray, penalty: float, offset: FloatArray | float, P: FloatArray, a: FloatArray
+        self, G: FloatArray, penalty: FloatArray | float, offset: FloatArray | float, P: FloatArray, a: FloatArray
     ) -> tuple[FloatArray, FloatArray, float]:
         """(dP, da, predicted decrease) of a Newton step with the matrix known for this penalty, or with a new one."""
         loss = self.loss
@@ -166,7 +169,7 @@ class Prox:
         slope = -loss.dual(f, np.zeros(G.shape[1]))
         g = penalty * (P - G) + self._sum @ slope
         g_a = slope.sum(axis=0) + loss.bias_decay * a if loss.has_bias else None
-        if self._known is not None and self._known[0] == penalty:
+        if self._known is not None and np.array_equal(self._known[0], penalty):
             arrow = self._known[1]
         else:
             arrow = self._arrow(f, penalty)
@@ -174,7 +177,7 @@ class Prox:
         dP, da = arrow.solve(g, g_a)
         return dP, da, -float(np.sum(g * dP)) - (0.0 if g_a is None else float(g_a @ da))
 
-    def _arrow(self, f: FloatArray, penalty: float) -> _Arrow:
+    def _arrow(self, f: FloatArray, penalty: FloatArray | float) -> _Arrow:
         loss, (m, c) = self.loss, (self._sum.shape[0], f.shape[1])
         if not loss.kind.couples:
             h = loss.curvature(f)[0]
@@ -185,7 +188,9 @@ class Prox:
             return _Arrow(1.0 / own, cross, head, False, self._reach)
         H = loss.hessian(f)
         flat = H.reshape(len(H), c * c)
-        inverse = np.linalg.inv(penalty * np.eye(c) + (self._sum_of_squares @ flat).reshape(m, c, c))
+        inverse = np.linalg.inv(
+            np.reshape(penalty, (-1, 1, 1)) * np.eye(c) + (self._sum_of_squares @ flat).reshape(m, c, c)
+        )
         cross, head = (self._sum @ flat).reshape(m, c, c), np.eye(c)
         if loss.has_bias:
             total = H.sum(axis=0)

@@ -25,6 +25,7 @@ from certnet.search.price import bound_from_price
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
 from certnet.solvers.cost import round_seconds
 from certnet.solvers.interface import WarmStart
+from certnet.solvers.leaf_admm import takes_leaves
 from certnet.solvers.registry import choose_solver
 from certnet.solvers.warm_start import from_certificate
 from formulations import Dual, Primal
@@ -102,7 +103,7 @@ def _tree_is_quick(job: Job) -> bool:
     """Whether branching pays at once, because it is small or because there is time for several leaves."""
     program, left = job.merged.program, job.clock.available()
     variables = program.shape[0] * program.shape[1] + program.space.neurons
-    if variables <= QUICK_TREE:
+    if variables <= QUICK_TREE or (program.shape[1] == 1 and takes_leaves(job.presolved.program)):
         return True
     seconds = SETTINGS.tree_rounds * round_seconds(variables + TREE_PRODUCTS * program.space.face_order)
     return left is not None and seconds <= left and has_tree(job) and not is_quick(job)

@@ -50,6 +50,8 @@ class Watch:
     def __call__(self, progress: SearchProgress) -> float | None:
         job, keep = self._job, self._keep
         job.tell(self._stage, bound=progress.lower_bound, iteration=progress.nodes)
+        if progress.between:
+            return None
         job.saver.look(dict if keep is None else lambda: {"search": keep(progress.state()), "stage": self._stage})
         if self._proves and self._is_worth_a_proof(progress):
             self._prove(progress)

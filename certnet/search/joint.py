@@ -6,6 +6,7 @@ feasible for its children, so the bound never falls, and any W with the multipli
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,8 @@ from certnet.search.price import Look, SearchProgress, SearchResult
 from certnet.search.tree import Branch, floats, intact, integers, read_tree, write_tree
 from certnet.solvers.interface import Progress, SolverOptions, State, WarmStart
 from certnet.solvers.interior_point import interior_point
-from certnet.solvers.joint import JointLeaf, solve_joint
+from certnet.solvers.joint import JointLeaf, JointResult, solve_joint
+from certnet.solvers.leaf_admm import solve_leaves
 from certnet.solvers.warm_start import usable
 from formulations import ACTIVE, Program, restrict
 from formulations._validation import FloatArray
@@ -61,6 +63,7 @@ def joint_search(
     callback: Look | None = None,
     resume: State | None = None,
     root: WarmStart | None = None,
+    large: bool = False,
 ) -> SearchResult:
     """Branch with W free until the bound is ``enough``, or until nodes, memory or time run out.
 
@@ -75,12 +78,14 @@ def joint_search(
         callback: called after every solve, and at steps of the root's; the search ends where no more leaves may be.
         resume: state of an earlier search for the same program.
         root: primal and dual of the relaxation, which is not solved again then.
+        large: the ADMM bounds the leaves, see ``solve_leaves``; with one output it begins with that split.
 
     Raises:
         InputError: the state to resume is damaged, or there are more targets than the interior point takes.
     """
-    run = _Joint(program, program.to_own(enough), Budget(max_nodes, time_limit), callback)
-    return run.result(interrupted=outlived(lambda: run.run(resume, root)))
+    run = _Joint(program, program.to_own(enough), Budget(max_nodes, time_limit), callback, large)
+    interrupted = outlived(lambda: run.run(resume, root))
+    return run.result(interrupted=interrupted or run.interrupted)
 
 
 @dataclass(eq=False)
@@ -91,12 +96,13 @@ class _Joint:
     enough: float
     budget: Budget
     callback: Look | None
+    large: bool = False
 
     def __post_init__(self) -> None:
         self.root = Branch.of(self.program)
         self.W, self.value = np.zeros(self.program.shape), 0.0
         self.steps = self.bytes = 0
-        self.stopped = self.exhausted = False
+        self.stopped = self.exhausted = self.interrupted = False
         self.most = np.inf
 
     def run(self, resume: State | None, root: WarmStart | None) -> None:
@@ -105,6 +111,9 @@ class _Joint:
             self._resume(resume)
         if any(leaf.bound is None for leaf in self.root.leaves):
             self.root = Branch.of(self.program)
+            if self.large:
+                # What it takes from here on tells what the next round will.
+                self._tell(self.value)
             if not self._take_root(root):
                 self._solve_root()
         while not (self.value >= self.enough or self.stopped) and self.budget.allows(0) and not self._tell(self.value):
@@ -139,6 +148,15 @@ class _Joint:
         return True
 
     def _solve_root(self) -> None:
+        if self.large:
+            space = self.program.space
+            S, N = np.zeros((space.face_order,) * 2), np.zeros((self.program.positions,) * 2)
+            self._keep(self.root, S, N)
+            if self.program.shape[1] == 1:
+                # Both sides of the output take hardly longer than the whole.
+                self.root.split(space.neurons)
+            self._solve()
+            return
         # Inequalities that are parallel on the face count once, as in every node.
         program, left = self.program, self.budget.left
         program = program.with_inequalities(restrict(program, self.root.signs).inequalities)
@@ -187,10 +205,16 @@ class _Joint:
         """Bound all leaves; where that gives no better bound, W stays and children inherit multipliers."""
         leaves = list(self.root.leaves)
         starts = [self._start(leaf) for leaf in leaves]
+        signs = [leaf.signs for leaf in leaves]
+        if self.large:
+            limits: dict[str, Any] = {"enough": self.enough, "time_limit": self.budget.left}
+            result = solve_leaves(self.program, signs, self.W, starts, look=self._show, **limits)
+            self.stopped = self.interrupted = result.interrupted
+            return self._take(result, starts)
         missing = GAP_SHARE * (self.enough - self.value) / max(abs(self.enough), 1e-300)
         result = solve_joint(
             self.program,
-            [leaf.signs for leaf in leaves],
+            signs,
             self.W,
             starts,
             enough=self.enough,
@@ -198,6 +222,11 @@ class _Joint:
             max_rounds=SETTINGS.solve_rounds,
             time_limit=self.budget.left,
         )
+        return self._take(result, starts)
+
+    def _take(self, result: JointResult, starts: list[JointLeaf]) -> bool:
+        """Keep a solve of all leaves; whether its bound is better."""
+        leaves = list(self.root.leaves)
         self.budget.used += len(leaves)
         self.steps, self.bytes = self.steps + result.steps, result.bytes
         better = result.value > self.value
@@ -217,6 +246,13 @@ class _Joint:
             S = share_of_child(S, self.program.space.generators, source, leaf)
         N = source.bound.matrix(self.program.positions) / self.program.gamma
         return JointLeaf(S, restrict(self.program, leaf.signs).restrict(N))
+
+    def _show(self, value: float) -> None:
+        """Show what a solve that goes on has found."""
+        if self.callback is not None:
+            leaves, bound = sum(1 for _ in self.root.leaves), self.program.to_original(max(value, self.value))
+            nodes, seconds = self.budget.used, self.budget.spent
+            self.callback(SearchProgress(nodes, leaves, bound, seconds, self._state, self.result, between=True))
 
     def _tell(self, value: float) -> bool:
         """Show it; whether there may be no more leaves."""

@@ -13,7 +13,8 @@ from certnet.search.certificate import LeafRepair
 from certnet.search.joint import joint_search
 from certnet.search.price import Look, SearchProgress, SearchResult, price_for_gap, search
 from certnet.solvers.interface import State, WarmStart, without_prefix
-from formulations import Presolved
+from certnet.solvers.leaf_admm import takes_leaves
+from formulations import Presolved, Program
 from formulations._validation import FloatArray
 
 SWITCH = 0.02
@@ -21,6 +22,8 @@ SWITCH = 0.02
 shown after 15 CPU seconds, and with W free to the end 0.18 % after 45."""
 LARGEST = 3000
 """Most entries of W and t for which W is free: a Schur complement of this order is solved at every step."""
+SMALL = 400
+"""The same up to which the interior point bounds the leaves, else the ADMM where it can."""
 SAME_W = 1e-12
 PREFIX = "free_"
 
@@ -62,8 +65,9 @@ def merged_search(
     stored = without_prefix(resume or {}, PREFIX)
     own = {name: array for name, array in (resume or {}).items() if not name.startswith(PREFIX)}
 
-    is_small = program.shape[0] * program.shape[1] + program.space.neurons <= LARGEST
-    if free is None and is_small and (resume is None or stored):
+    large = root is not None or program.shape[1] == 1
+    large = large and entries(program) > SMALL and takes_leaves(program)
+    if free is None and (large or entries(program) <= LARGEST) and (resume is None or stored):
         free = joint_search(
             program,
             enough=objective * (1.0 - max(gap, SWITCH)),
@@ -72,6 +76,7 @@ def merged_search(
             callback=lambda progress: callback(replace(progress, state=lambda: _prefixed(progress.state()))),
             resume=stored or None,
             root=root,
+            large=large,
         )
     of_free: State = {}
     bound, nodes, steps, seconds = program.to_original(0.0), 0, 0, 0.0
@@ -115,6 +120,11 @@ def merged_search(
         state=None if fixed.state is None else {**fixed.state, **of_free},
     )
     return found, free
+
+
+def entries(program: Program) -> int:
+    """Of W and t."""
+    return program.shape[0] * program.shape[1] + program.space.neurons
 
 
 def _is_about(state: State, W: FloatArray) -> bool:

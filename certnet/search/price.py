@@ -54,7 +54,8 @@ class SearchSummary:
 class SearchProgress:
     """A look at the search; ``state`` copies what a later one needs to go on, ``result`` is what it has so far.
 
-    ``lower_bound`` on the optimum, in original units, is proved up to rounding.
+    ``lower_bound`` on the optimum, in original units, is proved up to rounding. ``between`` two rounds there is no
+    state.
     """
 
     nodes: int
@@ -63,6 +64,7 @@ class SearchProgress:
     seconds: float
     state: Callable[[], State]
     result: Callable[[], "SearchResult"]
+    between: bool = False
 
 
 Look = Callable[[SearchProgress], float | None]

@@ -76,6 +76,7 @@ class JointResult:
         objective: of the last primal iterate, in the program's own scale; near the bound where the solve has converged.
         steps: Newton steps.
         bytes: of the Schur complements of all leaves.
+        interrupted: by Ctrl-C.
     """
 
     W: FloatArray
@@ -84,6 +85,7 @@ class JointResult:
     objective: float
     steps: int
     bytes: int
+    interrupted: bool = False
 
 
 def solve_joint(

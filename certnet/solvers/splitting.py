@@ -38,11 +38,14 @@ class Sizes(NamedTuple):
 class Splitting:
     """The two proximal maps of a program in orthonormal coordinates, on the arrays of a layer.
 
+    Args:
+        objective: what is minimised besides signs and distance; that of the program by default.
+
     Attributes:
         size: of the costs, in which the penalty ρ is measured.
     """
 
-    def __init__(self, program: Program, layer: Arrays) -> None:
+    def __init__(self, program: Program, layer: Arrays, objective: FormTerms | LossTerms | None = None) -> None:
         space = self.space = program.space
         self.layer, A, quotient = layer, space.generators, Quotient.of(program)
         self._w: Array | None = None
@@ -55,8 +58,8 @@ class Splitting:
         R = np.linalg.cholesky(np.eye(space.dimension) + 0.5 * A.T @ A).T
         inverse = sl.solve_triangular(R, np.eye(space.dimension))
         self._inverse, self._B = layer.array(inverse), layer.array(0.5 * A @ inverse)
-        objective = FormTerms if program.loss is None else LossTerms
-        self._objective = objective(program, layer, in_region=quotient is None)
+        terms = FormTerms if program.loss is None else LossTerms
+        self._objective = objective or terms(program, layer, in_region=quotient is None)
         self.size = self._objective.size
         self._blocks = layer.blocks(space.neurons, space.order)
 
