@@ -23,7 +23,9 @@ shown after 15 CPU seconds, and with W free to the end 0.18 % after 45."""
 LARGEST = 3000
 """Most entries of W and t for which W is free: a Schur complement of this order is solved at every step."""
 SMALL = 400
-"""The same up to which the interior point bounds the leaves, else the ADMM where it can."""
+"""The same up to which with one output the interior point bounds the leaves, where the ADMM can. Measured: on pima
+indians (766 entries, γ = 10, penalised biases, logistic loss, a busy machine) 45 s of the ADMM leave 14.7 %, 176 s of
+the interior point and 82 of a relaxation 12.3 %; two leaves of the ADMM alone leave 12.5 % after 80 s."""
 SAME_W = 1e-12
 PREFIX = "free_"
 
@@ -65,9 +67,9 @@ def merged_search(
     stored = without_prefix(resume or {}, PREFIX)
     own = {name: array for name, array in (resume or {}).items() if not name.startswith(PREFIX)}
 
-    large = root is not None or program.shape[1] == 1
-    large = large and entries(program) > SMALL and takes_leaves(program)
-    if free is None and (large or entries(program) <= LARGEST) and (resume is None or stored):
+    size = entries(program)
+    large = takes_leaves(program) and (size > SMALL if program.shape[1] == 1 else size > LARGEST and root is not None)
+    if free is None and (large or size <= LARGEST) and (resume is None or stored):
         free = joint_search(
             program,
             enough=objective * (1.0 - max(gap, SWITCH)),

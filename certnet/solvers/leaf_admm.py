@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 
 import numpy as np
 
 from certificates.making.repair import raw_dual, repair_form
+from certnet.runtime.blocks import workers
 from certnet.runtime.machine import available_bytes
 from certnet.runtime.numerics import blas_threads
 from certnet.solvers.admm import Point, Run
@@ -37,6 +39,7 @@ def solve_leaves(
     *,
     enough: float = np.inf,
     time_limit: float | None = None,
+    max_iterations: int | None = None,
     look: Callable[[float], None] = lambda value: None,
 ) -> JointResult:
     """That of ``certnet.solvers.joint.solve_joint``, for programs without a region and inequalities besides signs.
@@ -46,8 +49,9 @@ def solve_leaves(
     Memory O(L (2N+k+c)²) for L leaves, one eigendecomposition of order N+k+c for each leaf and step.
     """
     # Matrices of this order gain by threads for the leaves, and lose by those of the linear algebra.
-    with blas_threads(1):
-        run = _Run(program, signs, W, starts, enough, time_limit, look)
+    with blas_threads(1), workers(len(signs)) as pool:
+        options = SolverOptions(time_limit=time_limit, tolerance=RESIDUAL, max_iterations=max_iterations)
+        run = _Run(program, signs, W, starts, enough, options, look, pool)
         status = run.session.run(run.solve)
         return replace(run.joint(), interrupted=status is SolveStatus.INTERRUPTED)
 
@@ -64,17 +68,19 @@ class _Run(Run):
         W: FloatArray,
         starts: Sequence[JointLeaf],
         enough: float,
-        time_limit: float | None,
+        options: SolverOptions,
         look: Callable[[float], None],
+        pool: Executor | None,
     ) -> None:
+        self.pool = pool
         self.signs, self.starts, self.first_W, self.enough, self.look = signs, starts, W, enough, look
         self.nodes = [restrict(program, item) for item in signs]
         self.best: tuple[float, FloatArray, list[FloatArray]] | None = None
         self.reports, self.begin = 0, time.perf_counter()
-        super().__init__(program, SolverOptions(time_limit=time_limit, tolerance=RESIDUAL), FOR_BOUNDS)
+        super().__init__(program, options, FOR_BOUNDS)
 
     def _split(self) -> LeafSplitting:  # type: ignore[override]
-        return LeafSplitting(self.program, self.layer, self.signs)
+        return LeafSplitting(self.program, self.layer, self.signs, self.pool)
 
     def _allocate(self, rows: int, columns: int) -> None:  # type: ignore[override]
         super()._allocate(len(self.signs) * rows, columns)

@@ -8,6 +8,8 @@ there.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
+from functools import partial
 
 import numpy as np
 
@@ -60,14 +62,17 @@ class LeafTerms(LossTerms):
 class LeafSplitting:
     """The two maps over leaves with these signs; their matrices stand one below the other.
 
+    ``executor`` has threads that work on leaves side by side; None: one leaf after the other.
+
     Attributes:
         size: of the costs.
     """
 
-    def __init__(self, program: Program, layer: Arrays, signs: Sequence[IntArray]) -> None:
+    def __init__(self, program: Program, layer: Arrays, signs: Sequence[IntArray], executor: Executor | None) -> None:
         assert not program.region.size  # null vectors of a leaf have one side; those of ``Quotient`` have two
         N, count = program.space.neurons, program.shape[1]
         self.program, self.layer = program, layer
+        self._each = partial(side_by_side, executor=executor)
         self.outputs = np.array([int(item[N:].sum()) for item in signs])
         self.gone = [
             np.concatenate([np.flatnonzero(item[:N] == INACTIVE), N + np.flatnonzero(item[:N] == ACTIVE)])
@@ -119,13 +124,13 @@ class LeafSplitting:
         self._free, self._loss.start = self._next
         self._loss.prox.go_on()
         found = list(
-            side_by_side(lambda leaf, own, new: leaf.entrywise(own, penalty, new), self.leaves, self.of(V), self.of(Z))
+            self._each(lambda leaf, own, new: leaf.entrywise(own, penalty, new), self.leaves, self.of(V), self.of(Z))
         )
         return [X for X, _ in found], Sizes(*np.linalg.norm([sizes for _, sizes in found], axis=0).tolist())
 
     def factor(self, X: list[Array], expected_rank: int) -> Array:
         """The leaves' factors one below the other, of the largest of their ranks."""
-        parts = list(side_by_side(lambda leaf, own: leaf.factor(own, expected_rank), self.leaves, X))
+        parts = list(self._each(lambda leaf, own: leaf.factor(own, expected_rank), self.leaves, X))
         out = self.layer.zeros(sum(len(part) for part in parts), max(part.shape[1] for part in parts))
         for target, part in zip(self.of(out), parts, strict=True):
             target[:, : part.shape[1]] = part
@@ -134,7 +139,7 @@ class LeafSplitting:
     def gap(self, F: Array, Z: Array, scale: float) -> tuple[Array, float]:
         """That of ``Splitting`` for all leaves."""
         out, sizes = self.layer.empty(*Z.shape), []
-        found = side_by_side(lambda leaf, *of: leaf.gap(*of, scale), self.leaves, self.of(F), self.of(Z))
+        found = self._each(lambda leaf, *of: leaf.gap(*of, scale), self.leaves, self.of(F), self.of(Z))
         for own, (difference, size) in zip(self.of(out), found, strict=True):
             own[...] = difference
             sizes.append(size)
