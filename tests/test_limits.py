@@ -248,16 +248,21 @@ def test_a_price_that_promises_little_ends_training() -> None:
 
 
 def test_a_tree_comes_before_the_first_order_solver_where_there_is_time() -> None:
-    program = gaussian(300, 6)
+    plain = gaussian(300, 6)
     closing = closing_of("sdp", 1e-3, None, 1, None)
 
-    def order(seconds: float | None) -> list[str]:
+    def order(seconds: float | None, program: TrainingProgram) -> list[str]:
         job = begin(JobClock(seconds, None), program, solver="admm", closing=closing)
         names = [name for name, _ in relaxing.bounding(job)]
         return sorted(("branching", "relaxation"), key=names.index)
 
-    assert order(1e6) == ["branching", "relaxation"]
-    assert order(20.0) == order(None) == ["relaxation", "branching"]
+    free = TrainingProgram(plain.X, plain.Y, plain.gamma, hidden_bias="free")
+    assert order(1e6, free) == ["branching", "relaxation"]
+    assert order(20.0, free) == order(None, free) == ["relaxation", "branching"]
+    # Both sides of a single output are bounded in place of the relaxation.
+    assert order(20.0, plain) == order(None, plain) == ["branching", "relaxation"]
+    several = TrainingProgram(plain.X, np.tile(plain.Y, 2), plain.gamma)
+    assert order(20.0, several) == order(None, several) == ["relaxation", "branching"]
 
 
 def test_what_cannot_end_in_time_does_not_begin() -> None:

@@ -6,7 +6,6 @@ feasible for its children, so the bound never falls, and any W with the multipli
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -14,13 +13,13 @@ from certificates.making.repair import raw_dual, repair
 from certnet.search.best_first import Budget, outlived
 from certnet.search.bounds import NodeBound, branching_scores
 from certnet.search.price import Look, SearchProgress, SearchResult
-from certnet.search.tree import Branch, floats, intact, integers, read_tree, write_tree
+from certnet.search.tree import Branch, floats, intact, integers, read_tree, share_of_child, write_tree
 from certnet.solvers.interface import Progress, SolverOptions, State, WarmStart
 from certnet.solvers.interior_point import interior_point
 from certnet.solvers.joint import JointLeaf, JointResult, solve_joint
 from certnet.solvers.leaf_admm import solve_leaves
 from certnet.solvers.warm_start import usable
-from formulations import ACTIVE, Program, restrict
+from formulations import Program, restrict
 from formulations._validation import FloatArray
 
 SMALLEST_TOLERANCE = 3e-4  # The least relative gap at which a solve ends.
@@ -49,8 +48,6 @@ class Settings:
 
 
 SETTINGS = Settings()
-
-
 MARK = "joint"
 
 
@@ -203,24 +200,22 @@ class _Joint:
 
     def _solve(self) -> bool:
         """Bound all leaves; where that gives no better bound, W stays and children inherit multipliers."""
-        leaves = list(self.root.leaves)
-        starts = [self._start(leaf) for leaf in leaves]
-        signs = [leaf.signs for leaf in leaves]
+        leaves, program, W, limit = list(self.root.leaves), self.program, self.W, self.budget.left
+        starts, signs = [self._start(leaf) for leaf in leaves], [leaf.signs for leaf in leaves]
         if self.large:
-            limits: dict[str, Any] = {"enough": self.enough, "time_limit": self.budget.left}
-            result = solve_leaves(self.program, signs, self.W, starts, look=self._show, **limits)
+            result = solve_leaves(program, signs, W, starts, enough=self.enough, time_limit=limit, look=self._show)
             self.stopped = self.interrupted = result.interrupted
             return self._take(result, starts)
         missing = GAP_SHARE * (self.enough - self.value) / max(abs(self.enough), 1e-300)
         result = solve_joint(
-            self.program,
+            program,
             signs,
-            self.W,
+            W,
             starts,
             enough=self.enough,
             tolerance=float(np.clip(missing, SMALLEST_TOLERANCE, SETTINGS.tolerance)),
             max_rounds=SETTINGS.solve_rounds,
-            time_limit=self.budget.left,
+            time_limit=limit,
         )
         return self._take(result, starts)
 
@@ -247,22 +242,23 @@ class _Joint:
         N = source.bound.matrix(self.program.positions) / self.program.gamma
         return JointLeaf(S, restrict(self.program, leaf.signs).restrict(N))
 
+    def _progress(self, value: float, *, between: bool = False) -> SearchProgress:
+        leaves, bound = sum(1 for _ in self.root.leaves), self.program.to_original(value)
+        return SearchProgress(self.budget.used, leaves, bound, self.budget.spent, self._state, self.result, between)
+
     def _show(self, value: float) -> None:
         """Show what a solve that goes on has found."""
         if self.callback is not None:
-            leaves, bound = sum(1 for _ in self.root.leaves), self.program.to_original(max(value, self.value))
-            nodes, seconds = self.budget.used, self.budget.spent
-            self.callback(SearchProgress(nodes, leaves, bound, seconds, self._state, self.result, between=True))
+            self.callback(self._progress(max(value, self.value), between=True))
 
     def _tell(self, value: float) -> bool:
         """Show it; whether there may be no more leaves."""
         if self.callback is None:
             return False
-        leaves, bound = sum(1 for _ in self.root.leaves), self.program.to_original(value)
-        progress = SearchProgress(self.budget.used, leaves, bound, self.budget.spent, self._state, self.result)
+        progress = self._progress(value)
         most = self.callback(progress)
         self.most = np.inf if most is None else most
-        return not leaves + 1 <= self.most
+        return not progress.open + 1 <= self.most
 
     def _state(self) -> State:
         return {
@@ -304,28 +300,3 @@ class _Joint:
             seconds=self.budget.spent,
             state=self._state(),
         )
-
-
-def share_of_child(S: FloatArray, generators: FloatArray, parent: Branch, child: Branch) -> FloatArray:
-    """A child's share of its parent's face matrix S, on its own face; the shares of both children sum to S.
-
-    Both sides of an output's split get half.
-
-    The activations α and β of the generator that was split are orthogonal in S. So S is the sum of its part along α,
-    where β vanishes, its part along β, where α vanishes, and a rest where both do, which is halved.
-    """
-    f, k, neuron = len(parent.free), generators.shape[1], parent.neuron
-    if neuron == len(generators):
-        return 0.5 * S
-    place = int(np.flatnonzero(parent.free == neuron)[0])
-    beta = np.eye(len(S))[place]
-    alpha = beta.copy()
-    alpha[f : f + k] = generators[neuron]
-    parts = []
-    for row in (alpha, beta):
-        image = S @ row
-        size = float(row @ image)
-        parts.append(np.outer(image, image) / size if size > 0 else np.zeros_like(S))
-    own = parts[0] if child.signs[neuron] == ACTIVE else parts[1]
-    kept = np.delete(np.arange(len(S)), place)
-    return np.asarray((own + 0.5 * (S - parts[0] - parts[1]))[np.ix_(kept, kept)])
