@@ -256,7 +256,7 @@ def test_a_tree_comes_before_the_first_order_solver_where_there_is_time() -> Non
         names = [name for name, _ in relaxing.bounding(job)]
         return sorted(("branching", "relaxation"), key=names.index)
 
-    free = TrainingProgram(plain.X, plain.Y, plain.gamma, hidden_bias="free")
+    free = TrainingProgram(plain.X, plain.Y, plain.gamma, hidden_bias="free", output_bias="free")
     assert order(1e6, free) == ["branching", "relaxation"]
     assert order(20.0, free) == order(None, free) == ["relaxation", "branching"]
     # Both sides of a single output are bounded in place of the relaxation.
