@@ -260,7 +260,9 @@ def test_a_tree_comes_before_the_first_order_solver_where_there_is_time() -> Non
     assert order(1e6, free) == ["branching", "relaxation"]
     assert order(20.0, free) == order(None, free) == ["relaxation", "branching"]
     # Both sides of a single output are bounded in place of the relaxation.
-    assert order(20.0, plain) == order(None, plain) == ["branching", "relaxation"]
+    small = gaussian(220, 6)
+    assert order(100.0, small) == order(None, small) == ["branching", "relaxation"]
+    assert order(20.0, gaussian(2000, 6)) == ["relaxation", "branching"]
     several = TrainingProgram(plain.X, np.tile(plain.Y, 2), plain.gamma)
     assert order(20.0, several) == order(None, several) == ["relaxation", "branching"]
 
