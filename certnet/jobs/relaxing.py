@@ -23,6 +23,7 @@ from certnet.jobs.narrowing import (
     without_costly,
 )
 from certnet.jobs.stages import bound_without_products, prove, relaxation_seconds, round_relaxation
+from certnet.search.merged import entries
 from certnet.search.price import bound_from_price
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
 from certnet.solvers.cost import round_seconds
@@ -104,10 +105,8 @@ def bounding(job: Job) -> list[tuple[str, Callable[[Job], None]]]:
 def _tree_is_quick(job: Job) -> bool:
     """Whether branching pays at once, because it is small or because there is time for several leaves."""
     program, left = job.merged.program, job.clock.available()
-    variables = program.shape[0] * program.shape[1] + program.space.neurons
-    if variables <= QUICK_TREE:
-        return True
-    if _bounds_both_sides(job):
+    variables = entries(program)
+    if variables <= QUICK_TREE or _bounds_both_sides(job):
         return True
     seconds = SETTINGS.tree_rounds * round_seconds(variables + TREE_PRODUCTS * program.space.face_order)
     return left is not None and seconds <= left and has_tree(job) and not is_quick(job)
