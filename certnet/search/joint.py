@@ -13,7 +13,8 @@ from certificates.making.repair import raw_dual, repair
 from certnet.search.best_first import Budget, outlived
 from certnet.search.bounds import NodeBound, branching_scores
 from certnet.search.price import Look, SearchProgress, SearchResult
-from certnet.search.tree import Branch, floats, intact, integers, read_tree, share_of_child, write_tree
+from certnet.search.shares import last_moments
+from certnet.search.tree import Branch, floats, intact, integers, read_tree, write_tree
 from certnet.solvers.interface import Progress, SolverOptions, State, WarmStart
 from certnet.solvers.interior_point import interior_point
 from certnet.solvers.joint import JointLeaf, JointResult, solve_joint
@@ -27,6 +28,9 @@ ROOT_SHARE = 0.5  # Part of the time limit that the root may take.
 MOST_BYTES = 4 << 30  # Memory that the Schur complements of all leaves may take.
 # Relative gap at which a solve ends, as a part of the distance from what is enough, where that is small.
 GAP_SHARE = 0.2
+FIRST_LEAVES = 4
+"""Leaves that the ADMM bounds first. Measured: on 600 rows of digits (cross-entropy, γ = 1, penalised biases) the whole
+ends at 13.9 %, two leaves at 12.7 % after 600 CPU seconds, and four leave 12.3 % after 220 seconds of two cores."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,8 @@ class _Joint:
                 return
             for leaf in chosen:
                 leaf.split(leaf.bound.branch if leaf.bound else -1)
+            if chosen == [self.root] and self.large and self.most >= FIRST_LEAVES and self.budget.allows(FIRST_LEAVES):
+                self._split_again()
             try:
                 better = self._solve()
             except BaseException:
@@ -198,6 +204,16 @@ class _Joint:
         least = SETTINGS.least_score * scores.max(initial=0.0)
         return [leaves[number] for number in order if scores[number] > 0 and scores[number] >= least]
 
+    def _split_again(self) -> None:
+        """Split the children of the root by the row of its next score at once."""
+        root = self.root
+        assert root.bound is not None  # it has been solved
+        scores = branching_scores(self.program, self.W, root.free, root.bound.S)
+        scores[root.free == root.neuron] = 0.0
+        if scores.max(initial=0.0) > 0:
+            for child in root.children or ():
+                child.split(int(root.free[np.argmax(scores)]))
+
     def _solve(self) -> bool:
         """Bound all leaves; where that gives no better bound, W stays and children inherit multipliers."""
         leaves, program, W, limit = list(self.root.leaves), self.program, self.W, self.budget.left
@@ -232,13 +248,9 @@ class _Joint:
         return better
 
     def _start(self, leaf: Branch) -> JointLeaf:
-        """The leaf's last S and N, or those of its parent on its own face."""
-        source = leaf if leaf.bound is not None else leaf.parent
-        assert source is not None  # a new leaf has a parent
-        assert source.bound is not None  # which has been solved
-        S = source.bound.S
-        if source is not leaf:
-            S = share_of_child(S, self.program.space.generators, source, leaf)
+        """The leaf's last S and N, or those of the vertex above that was solved last, on its own face."""
+        S, source = last_moments(leaf, self.program.space.generators)
+        assert source.bound is not None  # it has been solved
         N = source.bound.matrix(self.program.positions) / self.program.gamma
         return JointLeaf(S, restrict(self.program, leaf.signs).restrict(N))
 

@@ -110,31 +110,6 @@ class Branch(Vertex):
         return cls.root(program.space.neurons, int(program.shape[1] == 1))
 
 
-def share_of_child(S: FloatArray, generators: FloatArray, parent: Branch, child: Branch) -> FloatArray:
-    """A child's share of its parent's face matrix S, on its own face; the shares of both children sum to S.
-
-    Both sides of an output's split get half.
-
-    The activations α and β of the generator that was split are orthogonal in S. So S is the sum of its part along α,
-    where β vanishes, its part along β, where α vanishes, and a rest where both do, which is halved.
-    """
-    f, k, neuron = len(parent.free), generators.shape[1], parent.neuron
-    if neuron == len(generators):
-        return 0.5 * S
-    place = int(np.flatnonzero(parent.free == neuron)[0])
-    beta = np.eye(len(S))[place]
-    alpha = beta.copy()
-    alpha[f : f + k] = generators[neuron]
-    parts = []
-    for row in (alpha, beta):
-        image = S @ row
-        size = float(row @ image)
-        parts.append(np.outer(image, image) / size if size > 0 else np.zeros_like(S))
-    own = parts[0] if child.signs[neuron] == ACTIVE else parts[1]
-    kept = np.delete(np.arange(len(S)), place)
-    return np.asarray((own + 0.5 * (S - parts[0] - parts[1]))[np.ix_(kept, kept)])
-
-
 V = TypeVar("V", bound=Vertex)
 
 
