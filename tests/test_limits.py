@@ -22,7 +22,7 @@ from certnet.jobs import relaxing
 from certnet.jobs import stages as _stages
 from certnet.jobs.best import Best
 from certnet.jobs.clock import JobClock
-from certnet.jobs.job import begin, closing_of
+from certnet.jobs.job import Closing, begin, closing_of
 from certnet.runtime import machine as _memory
 from certnet.runtime.machine import available_bytes
 from certnet.search.price import bound_from_price
@@ -265,6 +265,24 @@ def test_a_tree_comes_before_the_first_order_solver_where_there_is_time() -> Non
     assert order(20.0, gaussian(2000, 6)) == ["relaxation", "branching"]
     several = TrainingProgram(plain.X, np.tile(plain.Y, 2), plain.gamma)
     assert order(20.0, several) == order(None, several) == ["relaxation", "branching"]
+
+
+def test_leaves_follow_a_few_steps_where_outputs_are_several_and_there_is_time() -> None:
+    plain = gaussian(800, 6)
+    several = TrainingProgram(plain.X, np.tile(plain.Y, 3), plain.gamma)
+    closing = closing_of("sdp", 1e-3, None, 1, None)
+
+    def follow(seconds: float | None, program: TrainingProgram, closing: Closing | None = closing) -> bool:
+        return relaxing.leaves_follow(begin(JobClock(seconds, None), program, solver="admm", closing=closing))
+
+    assert follow(1e6, several)
+    assert not follow(10.0, several)
+    # Without a limit the relaxation is solved to its end, and without a search nothing follows.
+    assert not follow(None, several)
+    assert not follow(1e6, several, None)
+    assert not follow(1e6, plain)
+    free = TrainingProgram(several.X, several.Y, several.gamma, hidden_bias="free", output_bias="free")
+    assert not follow(1e6, free)
 
 
 def test_what_cannot_end_in_time_does_not_begin() -> None:

@@ -52,7 +52,7 @@ TREE_PRODUCTS = 6  # Products of a leaf by the order of S, as of ``certnet.solve
 # Steps of the ADMM for the whole where it only tells which rows to split, and the fewest for leaves that pay. Measured:
 # digits (600 rows, γ = 1, penalised biases): with four leaves 20 % after 100 steps, 12.9 after 400, 12.3 after 830; the
 # whole ends at 13.9. Steps late in a solve take 0.6 of what the clock expects.
-SCOUT_STEPS, LEAF_STEPS = 300, 250
+SCOUT_STEPS, LEAF_STEPS = 150, 250
 RELAXATION_GAP = 0.7  # Part of the gap to be closed at which the relaxation ends.
 
 
@@ -129,7 +129,7 @@ def _bounds_both_sides(job: Job) -> bool:
     return job.merged.program.shape[1] == 1 and plain and fits and rows_of(job) is None
 
 
-def _leaves_follow(job: Job) -> bool:
+def leaves_follow(job: Job) -> bool:
     """Whether there is time for leaves of the ADMM with several outputs; the whole then only tells what to split."""
     program, left = job.presolved.program, job.clock.available()
     plain = job.closing is not None and job.closing.max_nodes is None and not job.closing.circuits
@@ -203,7 +203,7 @@ def relax(job: Job) -> None:
         job,
         solver=job.solver,
         seconds=relaxation_seconds(job),
-        steps=SCOUT_STEPS if _leaves_follow(job) else None,
+        steps=SCOUT_STEPS if leaves_follow(job) else None,
         tolerance=job.tolerance,
         warm_start=start,
         enough=job.enough if job.closing is None else RELAXATION_GAP * job.enough,

@@ -1,6 +1,6 @@
 """From a search to a certificate: the bound of every leaf is repaired in the coordinates of the data, then proved."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from certificates.making.assemble import assemble_proof, prove, require_named, s
 from certificates.making.circuits import as_proof
 from certificates.making.repair import RepairedForm, repair_form
 from certificates.making.tree import LeafProof, build
+from certnet.runtime.blocks import side_by_side
 from certnet.search.price import SearchResult
 from certnet.search.tree import Branch, proof_tree
 from formulations import Dual, Part, Presolved, restrict
@@ -20,6 +21,8 @@ from formulations.program import NO_PRODUCTS
 
 MARGINS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
 """Relative margins between repair and check, tried in turn."""
+LARGE = 200
+"""Order of a leaf's slack from which threads gain more than they cost. Not measured."""
 
 
 def certify_search(
@@ -51,7 +54,7 @@ def certify_search(
 
     def candidates() -> Iterator[Certificate]:
         for margin in MARGINS:
-            repaired = [repair(leaf, result.unit, margin) for leaf in leaves]
+            repaired = repair.many(leaves, result.unit, margin)
             h_bar = size * float(np.sqrt(max(-form.delta for form, _ in repaired)))
             s = program.best_scale(dual, h_bar, margin)
             lifted, used = [], np.zeros(program.positions - 2 * neurons, dtype=bool)
@@ -104,6 +107,12 @@ class LeafRepair:
         node = restrict(program, leaf.signs)
         form = node.pricing(self.dual / self.size)
         return repair_form(form, Dual(np.zeros(form.shape), node.restrict(N)), margin=margin), node
+
+    def many(self, leaves: Sequence[Branch], unit: float, margin: float) -> list[tuple[RepairedForm, Part]]:
+        """The same for several; large ones side by side."""
+        if self._presolved.program.space.face_order < LARGE:
+            return [self(leaf, unit, margin) for leaf in leaves]
+        return list(side_by_side(lambda leaf: self(leaf, unit, margin), leaves))
 
     def price(self, leaf: Branch, unit: float) -> float:
         """The squared price (of W, in ``unit``²) that repair proves for a leaf."""

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from certificates.making.repair import raw_dual, repair_form
-from certnet.runtime.blocks import workers
+from certificates.making.repair import RepairedForm, raw_dual, repair_form
+from certnet.runtime.blocks import side_by_side, workers
 from certnet.runtime.machine import available_bytes
 from certnet.runtime.numerics import blas_threads
 from certnet.solvers.admm import Point, Run
@@ -122,11 +122,14 @@ class _Run(Run):
         W = duals[0].W
         if not W.any():
             return -np.inf
-        size, forms = largest_entry(W), []
-        for node, dual in zip(self.nodes, duals, strict=True):
+        size = largest_entry(W)
+
+        def repaired(node: Part, dual: Dual) -> RepairedForm:
             N = node.restrict(dual.N if node.output != FREE else dual.N[:-1, :-1])
             form = node.pricing(W / size)
-            forms.append(repair_form(form, Dual(np.zeros(form.shape), given.gamma / size**2 * N)))
+            return repair_form(form, Dual(np.zeros(form.shape), given.gamma / size**2 * N))
+
+        forms = list(side_by_side(repaired, self.nodes, duals, executor=self.pool))
         price = size * float(np.sqrt(max(0.0, *(-form.delta for form in forms))))
         scale = given.best_scale(W, price, MARGIN)
         value = given.dual_value(scale * W)

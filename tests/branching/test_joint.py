@@ -1,5 +1,7 @@
 """Searches with W free, and both searches in turn: always a proof, never worse for more nodes, and resumable."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from certnet.search.certificate import certify_search
 from certnet.search.joint import joint_search
 from certnet.search.merged import merged_search
 from certnet.search.price import SearchProgress, bound_from_price, search
-from certnet.search.shares import share_of_child
+from certnet.search.shares import last_moments, share_of_child
 from certnet.search.tree import Branch
 from certnet.training import fit
 from formulations import InputError, TrainingProgram, presolve
@@ -81,6 +83,21 @@ def test_children_share_their_parents_matrix(seed: int) -> None:
     for share, child in zip(shares, children, strict=True):
         own = points[:, child.signs[1] * (A[1] @ z) > 0][kept]
         np.testing.assert_allclose(share, own @ own.T, atol=1e-10)
+
+
+def test_grandchildren_share_what_was_bounded_last() -> None:
+    """Two splits at once: the four shares are S again where their faces meet."""
+    random = rng(4)
+    A, root = random.standard_normal((5, 3)), Branch(np.zeros(5, dtype=np.int64))
+    points = random.standard_normal((10, 4))
+    root.bound = SimpleNamespace(S=points @ points.T)
+    for child in root.split(1):
+        child.split(3)
+    shares = [last_moments(leaf, A) for leaf in root.leaves]
+    assert all(source is root for _, source in shares)
+    kept = np.delete(np.arange(10), [1, 3])
+    np.testing.assert_allclose(sum(share for share, _ in shares), (points @ points.T)[np.ix_(kept, kept)], atol=1e-10)
+    assert all(np.linalg.eigvalsh(share)[0] > -1e-10 for share, _ in shares)
 
 
 def test_a_search_with_a_free_w_goes_on(problem: tuple) -> None:

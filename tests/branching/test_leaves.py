@@ -101,6 +101,26 @@ def test_a_tree_of_large_leaves_proves_more_than_the_relaxation_and_no_more_than
     assert report.lower_bound > presolved.program.to_original(relaxed.dual_value) + 1e-3 * best.objective
 
 
+def test_with_several_outputs_four_leaves_follow_the_whole() -> None:
+    original = program_of("cross-entropy", 3, rows=8, seed=3, **BIASED)
+    program = presolve(original).program
+
+    def leaves(most: int | None) -> list[int]:
+        seen: list[int] = []
+
+        def look(progress: SearchProgress) -> None:
+            seen.append(progress.open)
+            if progress.open > 1:
+                raise KeyboardInterrupt
+
+        assert joint_search(program, enough=np.inf, max_nodes=most, callback=look, large=True).interrupted
+        return sorted(set(seen))
+
+    assert leaves(5) == [1, 4]
+    # Four do not fit.
+    assert leaves(4) == [1, 2]
+
+
 def test_an_interrupted_solve_keeps_its_bound() -> None:
     original = program_of("logistic", 1, rows=14, **BIASED)
     presolved, looks = presolve(original), threading.Semaphore(0)
