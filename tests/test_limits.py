@@ -4,7 +4,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -26,7 +26,7 @@ from certnet.jobs.job import Closing, begin, closing_of
 from certnet.runtime import machine as _memory
 from certnet.runtime.machine import available_bytes
 from certnet.search.price import bound_from_price
-from certnet.solvers import Progress
+from certnet.solvers import Progress, SolverResult
 from certnet.solvers import solve as honest_solve
 from certnet.training.trainer import FitResult, Round, fit
 from formulations import InputError, LiftedSpace, TrainingProgram, merge_rows
@@ -283,6 +283,30 @@ def test_leaves_follow_a_few_steps_where_outputs_are_several_and_there_is_time()
     assert not follow(1e6, plain)
     free = TrainingProgram(several.X, several.Y, several.gamma, hidden_bias="free", output_bias="free")
     assert not follow(1e6, free)
+
+
+def test_a_relaxation_that_is_near_goes_on_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    program, asked = gaussian(30, 6), []
+    job = begin(
+        JobClock(1e3, None), program, fit(program), solver="admm", closing=closing_of("sdp", 1e-3, None, 1, None)
+    )
+    objective = job.best.network.objective
+
+    def fake(*arguments: object, callback: Callable[[Progress], bool], **options: object) -> SolverResult:
+        shown = [
+            Progress(25, objective, 1e-3, 1e-3, 1, lambda: None, lower_bound=objective * (1.0 - gap))
+            for gap in (0.5, 2e-3, 5e-4, np.nan)
+        ]
+        asked.append([callback(progress) for progress in shown])
+        return honest_solve(*arguments, **{**options, "max_iterations": 5, "repair": None})
+
+    monkeypatch.setattr(relaxing, "solve", fake)
+    for usual in (1e6, 0.0, None):
+        relaxing.solve_relaxation(
+            job, solver="admm", seconds=None, tolerance=1e-6, warm_start=None, enough=1e-3, usual=usual
+        )
+    ends_when_closed = [False, False, True, False]
+    assert asked == [ends_when_closed, [True, False, True, True], ends_when_closed]
 
 
 def test_what_cannot_end_in_time_does_not_begin() -> None:

@@ -106,6 +106,7 @@ def fit(
     time_limit: float | None = None,
     max_rounds: int = 200,
     tolerance: float = 1e-6,
+    patience: int | None = None,
     callback: Watch | None = None,
     better: Better | None = None,
 ) -> FitResult:
@@ -119,6 +120,7 @@ def fit(
         time_limit: seconds, or None.
         max_rounds: most rounds of column generation.
         tolerance: stop once no direction is found with ‖Rᵀ(Xu)₊‖ > γ(1 + tolerance).
+        patience: how often it is looked for with more starts before that is said; None for the usual number.
         callback: see ``Watch``.
         better: called with every network that is better than all before it, of whatever width.
 
@@ -129,7 +131,8 @@ def fit(
     directions = np.zeros((program.shape[1], 0))
     if candidates is not None and np.asarray(candidates).size:
         directions = as_matrix("candidates", candidates, rows=program.shape[1])
-    run = max_rounds, as_positive("tolerance", tolerance), callback
+    patience = PATIENCE if patience is None else patience
+    run = max_rounds, as_positive("tolerance", tolerance), patience, callback
     search, interrupted = _ColumnGeneration(program, start, random_state, Deadline.after(time_limit), better), False
     for work in (partial(search.run, directions, *run), search.finish):
         try:
@@ -167,7 +170,9 @@ class _ColumnGeneration:
             if self.better is not None:
                 self.better((self.coordinates.basis @ network[0], network[1]), value)
 
-    def run(self, candidates: FloatArray, max_rounds: int, tolerance: float, callback: Watch | None) -> None:
+    def run(
+        self, candidates: FloatArray, max_rounds: int, tolerance: float, patience: int, callback: Watch | None
+    ) -> None:
         """Column generation until nothing is found that pays."""
         program, deadline = self.program, self.deadline
         enough, exact = program.gamma * (1 + tolerance), is_exact(program)
@@ -185,7 +190,7 @@ class _ColumnGeneration:
             self.offer(weights.refit(program, *self.network, fresh, tolerance=accuracy, deadline=deadline))
             self.offer(weights.polish(program, *self.network, tolerance=accuracy, deadline=deadline))
             prices = self._price(W := self._dual(fresh))
-            for _ in range(0 if exact else PATIENCE):
+            for _ in range(0 if exact else patience):
                 if prices.best > enough or self.deadline.passed:
                     break
                 # The usual draw finds nothing: look harder before giving up.

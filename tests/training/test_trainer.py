@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from certnet.training import trainer
 from certnet.training.pricing import price_planar
 from certnet.training.trainer import fit
 from formulations import InputError, TrainingProgram
@@ -151,6 +152,24 @@ def test_one_data_point_has_a_closed_form():
     w = (5 * y - gamma) / 25
     result = fit(TrainingProgram(x, [[y]], gamma))
     assert result.objective == pytest.approx(0.5 * (5 * w - y) ** 2 + gamma * w, rel=1e-9)
+
+
+def test_patience_is_how_often_prices_are_looked_for_again(monkeypatch):
+    program, calls = _planar(d=9, n=40, gamma=5.0), []
+    honest = trainer.largest_prices
+
+    def counted(*arguments, **options):
+        calls.append(options["samples"])
+        return honest(*arguments, **options)
+
+    monkeypatch.setattr(trainer, "largest_prices", counted)
+    counts = []
+    for patience in (0, 2):
+        calls.clear()
+        result = fit(program, patience=patience)
+        assert result.converged
+        counts.append(len(calls))
+    assert counts[1] >= counts[0] + 2
 
 
 def test_unusable_options_are_refused():
