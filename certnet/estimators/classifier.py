@@ -70,7 +70,8 @@ class CertifiedMLPClassifier(ClassifierMixin, CertifiedMLP):  # type: ignore[mis
             raise InputError("y holds a label that was not there when the network was fitted.")
         classes = len(self.classes_)
         if classes < 2:
-            raise InputError(f"y has one class only, {self.classes_.tolist()[0]!r}; a classifier needs at least two classes.")
+            only = self.classes_.tolist()[0]
+            raise InputError(f"y has one class only, {only!r}; a classifier needs at least two classes.")
         loss = ("logistic" if classes == 2 else "cross-entropy") if self.loss == AUTO else self.loss
         kind = kind_named(loss)
         if kind.targets == SIGNS and classes > 2:

@@ -258,9 +258,10 @@ def solve_relaxation(
             rank=progress.rank,
             residual=max(progress.primal_residual, progress.dual_residual),
         )
-        gap = 1.0 - progress.lower_bound / job.best.network.objective
+        bound, objective = progress.lower_bound, job.best.network.objective
         is_late = usual is not None and time.perf_counter() - begin > usual
-        return gap <= enough or (is_late and not gap <= NEAR * enough)
+        is_near = bound >= objective * (1.0 - NEAR * enough)
+        return bool(bound >= objective * (1.0 - enough) or (is_late and not is_near))
 
     result = job.relaxation = solve(
         presolved.program,
