@@ -10,6 +10,7 @@ added to x and y. Copositivity only needs lower bounds of the entries of M, so e
 ``LeafTest`` lists all sources of error.
 """
 
+from collections.abc import Iterator
 from typing import Self
 
 import numpy as np
@@ -81,8 +82,8 @@ class LeafTest:
         require(all(part.finite for part in parts), "numbers overflow in the coordinates of the basis")
         return cls(*parts)
 
-    def first_failure(self, root: FloatArray, cones: FloatArray, depth: int, deadline: Deadline) -> int:
-        """The number of the first of these cones (m, d, d) for which the test fails, or −1."""
+    def failures(self, root: FloatArray, cones: FloatArray, depth: int, deadline: Deadline) -> Iterator[int]:
+        """The numbers of those of these cones (m, d, d), all within a root (d, d), for which the test fails."""
         at_root = self.rows @ root
         crossing = np.flatnonzero((at_root > 0).any(axis=1) & (at_root < 0).any(axis=1))
         active = (at_root >= 0).all(axis=1)
@@ -92,10 +93,7 @@ class LeafTest:
         for begin in range(0, len(cones), step):
             deadline.check()
             M = self._matrices(linear, crossing, cones[begin : begin + step], depth)
-            failed = np.flatnonzero(~are_copositive(M, deadline))
-            if len(failed):
-                return begin + int(failed[0])
-        return -1
+            yield from (begin + np.flatnonzero(~are_copositive(M, deadline))).tolist()
 
     def _matrices(self, linear: FloatArray, crossing: IntArray, cones: FloatArray, depth: int) -> FloatArray:
         """Lower bounds (m, d, d) of the entries of M."""

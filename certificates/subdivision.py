@@ -92,8 +92,13 @@ def _ends(codes: IntArray, roots: int) -> IntArray:
     return ends
 
 
-def prove_by_subdivision(test: LeafTest, proof: Subdivision, ends: IntArray, deadline: Deadline) -> None:
-    """Check every leaf: ``‖f‖² ≤ uᵀPu`` on its cone, as ``test`` tells; ``ends`` are from ``check_subdivision``."""
+def failing_leaves(
+    test: LeafTest, proof: Subdivision, ends: IntArray, deadline: Deadline
+) -> Iterator[tuple[int, FloatArray, int]]:
+    """The nodes of leaves on which ``‖f‖² ≤ uᵀPu`` is not shown, their cones (d, d), and a bound on their depth.
+
+    ``test`` tells, and ``ends`` are from ``check_subdivision``. Where there is none, it holds everywhere.
+    """
     d, roots = len(proof.basis), [0]
     for _ in range((1 << d) - 1):
         roots.append(int(ends[roots[-1]]))
@@ -106,8 +111,9 @@ def prove_by_subdivision(test: LeafTest, proof: Subdivision, ends: IntArray, dea
             levels = [*below(np.array([start]), cone[None], 1)]
             depth = above + levels[-1][0]
             require(depth <= DEEPEST, f"a leaf of the subdivision lies deeper than {DEEPEST} cuts")
-            failed = test.first_failure(cone, np.concatenate([leaves for *_, leaves in levels]), depth, deadline)
-            require(failed < 0, f"leaf {failed} below node {start} of the subdivision is not shown to be copositive")
+            leaves, their_cones = (np.concatenate([level[k] for level in levels]) for k in (1, 2))
+            for failed in test.failures(cone, their_cones, depth, deadline):
+                yield int(leaves[failed]), their_cones[failed], depth
 
 
 def _small_subtrees(
@@ -121,11 +127,11 @@ def _small_subtrees(
         small = ends[nodes] - nodes <= most
         yield depth, nodes[small], cones[small]
         nodes, cones, depth = nodes[~small], cones[~small], depth + 1
-        cones = np.concatenate(_cut(cones, *np.divmod(codes[nodes], cones.shape[1]), theta[nodes]))
+        cones = np.concatenate(cut(cones, *np.divmod(codes[nodes], cones.shape[1]), theta[nodes]))
         nodes = np.concatenate([nodes + 1, ends[nodes + 1]])
 
 
-def _cut(cones: FloatArray, a: IntArray, b: IntArray, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
+def cut(cones: FloatArray, a: IntArray, b: IntArray, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Both children of each cone (m, d, d). Entries lie in [−1, 1], so a cut adds at most 4 units of rounding."""
     each = np.arange(len(cones))
     vertex = (1.0 - theta)[:, None] * cones[each, :, a] + theta[:, None] * cones[each, :, b]

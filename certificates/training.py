@@ -33,7 +33,7 @@ from certificates.norm_bound import norm_bytes, norm_order, parts_of, prove_norm
 from certificates.proof import Cone
 from certificates.report import Verdict
 from certificates.resources import require_memory, require_short, row_bytes
-from certificates.subdivision import Subdivision, check_subdivision, prove_by_subdivision
+from certificates.subdivision import Subdivision, check_subdivision, failing_leaves
 from certificates.work import Work
 from formulations.arrays import FloatArray, IntArray
 from formulations.parallel import ZERO_ROW, are_parallel, scale_rows
@@ -184,13 +184,21 @@ def _prove_feasible(s: Training, p: TrainingProof, work: Work) -> None:
         if not isinstance(proof, Subdivision):
             J = matrix.exact(np.zeros((c, d)))
             return prove_norm(Cone.everywhere(generators, quadratics), features, J, square, proof, parts, matrix)
-        reduced = without(square, quadratics, proof.sigma)
-        if not (isinstance(features, Enclosure) and isinstance(reduced, Enclosure)):
-            raise ProofFailure("a subdivision is proved in floating point with enclosed errors; choose float or auto")
-        test = LeafTest.in_basis(generators, features, reduced, proof.basis)
-        prove_by_subdivision(test, proof, ends, work.deadline)
+        test = leaf_test(generators, features, square, quadratics, proof)
+        for leaf, *_ in failing_leaves(test, proof, ends, work.deadline):
+            raise ProofFailure(f"node {leaf} of the subdivision is a leaf that is not shown to be copositive")
 
     work.proved(prove, order, exactly=True)
+
+
+def leaf_test(
+    generators: FloatArray, features: M, square: M, quadratics: tuple[M, ...], proof: Subdivision
+) -> LeafTest:
+    """What the leaves of a subdivision have to pass, from the numbers of step 3."""
+    reduced = without(square, quadratics, proof.sigma)
+    if not (isinstance(features, Enclosure) and isinstance(reduced, Enclosure)):
+        raise ProofFailure("a subdivision is proved in floating point with enclosed errors; choose float or auto")
+    return LeafTest.in_basis(generators, features, reduced, proof.basis)
 
 
 def dual_value(s: Training, W: FloatArray, deadline: Deadline = NO_DEADLINE) -> float:

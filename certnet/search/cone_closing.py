@@ -7,7 +7,7 @@ and at any moment the last run that was complete proves a bound.
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from certificates import Certificate, Report
 from certificates.failure import Deadline
 from certificates.making.assemble import assemble_proof, prove, sigma_of
+from certificates.making.mending import mend
 from certificates.subdivision import Subdivision
 from certnet.search.best_first import outlived
 from certnet.search.cones import Exploration, basis_of, explore, output_of
@@ -36,7 +37,8 @@ PAYS = 1e-8
 """Relative excess of a price over γ from which a point is worth a neuron."""
 MARGINS = (1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
 """Relative room between a price that is shown and the one that is claimed, tried in turn."""
-
+MENDINGS = 3
+"""Times that a proof is tried, with the leaves cut that failed, before more room is left."""
 
 FIRST_GAP, FINER, AHEAD, GOAL_SHARE = 0.3, 0.3, 3.0, 0.9
 """Gap of the first run; factor between the gaps of runs, at most; multiple of the gap that the prices seen would leave,
@@ -263,8 +265,18 @@ class SubdivisionSearch:
         W, found, price = self.proved.W, self.proved.found, self.proved.price
         sigma = sigma_of(self.original, self.program.gamma**2 * self.program.share)
         proof = Subdivision(self.basis, found.codes, found.positions, sigma)
-        scales = (self.program.best_scale(W, price, margin) for margin in MARGINS)
-        return prove(assemble_proof(self.merged, s * W, proof, U, V, provenance) for s in scales)
+
+        def candidates() -> Iterator[Certificate]:
+            for margin in MARGINS:
+                scaled = self.program.best_scale(W, price, margin) * W
+                candidate: Certificate | None = assemble_proof(self.merged, scaled, proof, U, V, provenance)
+                for _ in range(MENDINGS):
+                    if candidate is None:
+                        break
+                    yield candidate
+                    candidate = mend(candidate)
+
+        return prove(candidates())
 
     def summary(self) -> SearchSummary:
         """What there is to say of the search."""

@@ -15,6 +15,7 @@ from scipy.linalg import null_space
 
 from certificates import Certificate, Verdict, check, fingerprint
 from certificates.failure import ProofFailure
+from certificates.making.mending import mend
 from certificates.subdivision import LEAF, Subdivision, check_subdivision
 from certnet.search.cones import Exploration, explore, output_of
 from formulations import TrainingProgram, merge_rows
@@ -209,6 +210,35 @@ def test_a_leaf_without_its_cuts_fails() -> None:
     X, W, h, proof = proved()
     assert len(proof.positions) > 1
     assert verdict(X, W, 1.00011 * h, roots_only(proof.basis)) is Verdict.UNKNOWN
+
+
+def test_a_leaf_that_fails_is_cut_until_it_passes() -> None:
+    """Any two leaves of one cut become one leaf again. Where that does not pass, it does after mending."""
+    X, W, h, proof = proved(5, 6, 3, 2)
+    mended = 0
+    for cut, node in enumerate(np.flatnonzero(proof.codes != LEAF).tolist()):
+        if (proof.codes[node + 1 : node + 3] != LEAF).any():
+            continue
+        codes = np.delete(proof.codes, [node + 1, node + 2])
+        codes[node] = LEAF
+        pruned = Subdivision(proof.basis, codes, np.delete(proof.positions, cut))
+        certificate = claim(X, W, 1.00011 * h, pruned)
+        better = mend(certificate)
+        if check(certificate).verdict is Verdict.PROVED:
+            assert better is None
+        else:
+            assert better is not None
+            assert check(better).verdict is Verdict.PROVED
+            mended += 1
+    assert mended > 3
+
+
+def test_what_is_false_is_not_mended() -> None:
+    X, W, h, proof = proved(5, 6, 3, 2)
+    assert mend(claim(X, W, 0.5 * h, proof)) is None
+    for below in (0.999, 1 - 1e-6):
+        better = mend(claim(X, W, below * h, proof))
+        assert better is None or check(better).verdict is Verdict.UNKNOWN
 
 
 def test_mutants_prove_nothing_false() -> None:
