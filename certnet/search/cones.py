@@ -154,9 +154,12 @@ def explore(
         else:
             results = pool(delayed(_slice)(*one) for one in work)
         for segment, (codes, positions, cones, depths, found, top) in zip(chosen, results, strict=True):
-            at, count = order.index(segment), max(min(len(cones), PARTS_PER_WORKER * busy if busy > 1 else 1), 1)
+            # No slice begins more cones than it makes tests, so what is handed to it stays small.
+            count = max(PARTS_PER_WORKER * busy if busy > 1 else 1, -(-len(cones) // SLICE))
+            count, at = max(min(len(cones), count), 1), order.index(segment)
             pieces = zip(np.array_split(cones, count), np.array_split(depths, count), strict=True)
-            done = _Segment(cones[:0], depths[:0], codes, positions[codes >= 0])
+            # A view of no cones would keep them all in memory.
+            done = _Segment(np.zeros((0, d, d)), np.zeros(0, dtype=np.int64), codes, positions[codes >= 0])
             order[at : at + 1] = [done, *(_Segment(*piece) for piece in pieces)]
             tests, refuted = tests + len(codes), refuted or bool((codes == kernel.REFUTED).any())
             points.append(found)

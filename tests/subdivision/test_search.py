@@ -1,6 +1,7 @@
 """Cutting the weight space: the trees do not depend on how the work is sliced, and what they say is true."""
 
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from certnet.search import cones as search
 from certnet.search.cone_kernel import fast_explore
 from certnet.search.cones import Exploration, Output, basis_of, explore, output_of
 from formulations import TrainingProgram, presolve
+from formulations.arrays import FloatArray
 from tests.strategies import rng
 
 
@@ -152,3 +154,23 @@ def test_a_larger_limit_needs_no_more_cones() -> None:
     price = _largest(output)
     tests = [explore(output, factor * price).tests for factor in (4.0, 1.5, 1.1)]
     assert tests[0] <= tests[1] <= tests[2]
+
+
+def test_cones_that_are_done_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the cones that waited after each slice only those that still wait are in memory."""
+    sliced = search._slice
+    waited: list[weakref.ref[FloatArray]] = []
+    alive: list[int] = []
+
+    def followed(*arguments: Any) -> search.Slice:
+        answer = sliced(*arguments)
+        waited.append(weakref.ref(answer[2]))
+        alive.append(sum(cones() is not None for cones in waited))
+        return answer
+
+    monkeypatch.setattr(search, "_slice", followed)
+    monkeypatch.setattr(search, "PLAIN_SLICE", 8)
+    output = _output(20, 4, 2)
+    explore(output, 1.001 * _largest(output), max_tests=400)
+    assert len(alive) >= 50
+    assert max(alive) <= 3
