@@ -5,10 +5,10 @@ mnist_pca20), read as their authors published them where the optional data folde
 iris else as they come with certnet. ``gaussian-N`` is N points of Gaussian noise (d = 10, c = 2), ``mnist-N`` are N
 rows of mnist_pca20 divided by the standard deviation of all its entries; more than 1,000 are copies with noise.
 
-Of wine, breast_cancer (its first 341 rows), digits (600), iris, moons (100 rows), ionosphere and pima_indians (the
-paper's training halves) there are two more, standardised: ``NAME-classes`` with logistic loss for two classes and
-cross-entropy for more, both biases free; and ``NAME-squares`` with squared loss, a one-hot column for each class and no
-bias.
+Of wine, breast_cancer (its first 341 rows), digits (600), iris, moons (100 rows), spiral, ionosphere, pima_indians and
+bank_notes (the paper's training halves) there are two more, standardised: ``NAME-classes`` with logistic loss for two
+classes and cross-entropy for more, both biases free; and ``NAME-squares`` with squared loss, a one-hot column for each
+class and no bias.
 """
 
 from dataclasses import dataclass
@@ -103,9 +103,9 @@ def _labelled(name: str) -> tuple[FloatArray, FloatArray]:
     if name == "moons":
         X, labels = datasets.make_moons(100, noise=0.2, random_state=0)
         return X, labels
-    if name in ("ionosphere", "pima_indians") and (PAPER / f"{name}.npz").is_file():
+    if name in ("ionosphere", "pima_indians", "bank_notes", "spiral") and (PAPER / f"{name}.npz").is_file():
         X, Y = _paper(name)
-        return X, Y[:, 0]
+        return X, Y[:, 0] if Y.shape[1] == 2 else np.argmax(Y, axis=1)
     raise InputError(f"{name} is not measured, because it is unknown, or not in the optional data folder.")
 
 
