@@ -41,7 +41,7 @@ def cut_cone(random: np.random.Generator, d: int, depth: int) -> tuple[np.ndarra
     for _ in range(depth if d > 1 else 0):
         a, b = random.choice(d, 2, replace=False)
         theta = float(random.uniform(0.02, 0.98))
-        first, second = subdivision._cut(cone[None], np.array([a]), np.array([b]), np.array([theta]))
+        first, second = subdivision.cut(cone[None], np.array([a]), np.array([b]), np.array([theta]))
         vertex = (1 - Fraction(theta)) * true[:, a] + Fraction(theta) * true[:, b]
         side = int(random.integers(2))
         cone, true = (first, second)[side][0], true.copy()
