@@ -95,10 +95,8 @@ def _ends(codes: IntArray, roots: int) -> IntArray:
 def failing_leaves(
     test: LeafTest, proof: Subdivision, ends: IntArray, deadline: Deadline
 ) -> Iterator[tuple[int, FloatArray, int]]:
-    """The nodes of leaves on which ``‖f‖² ≤ uᵀPu`` is not shown, their cones (d, d), and a bound on their depth.
-
-    ``test`` tells, and ``ends`` are from ``check_subdivision``. Where there is none, it holds everywhere.
-    """
+    """Nodes of the leaves on which ``‖f‖² ≤ uᵀPu`` is not shown, their cones (d, d), and a bound on their depth; where
+    there is none, it holds everywhere. ``test`` tells, and ``ends`` are from ``check_subdivision``."""
     d, roots = len(proof.basis), [0]
     for _ in range((1 << d) - 1):
         roots.append(int(ends[roots[-1]]))

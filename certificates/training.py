@@ -184,21 +184,14 @@ def _prove_feasible(s: Training, p: TrainingProof, work: Work) -> None:
         if not isinstance(proof, Subdivision):
             J = matrix.exact(np.zeros((c, d)))
             return prove_norm(Cone.everywhere(generators, quadratics), features, J, square, proof, parts, matrix)
-        test = leaf_test(generators, features, square, quadratics, proof)
+        reduced = without(square, quadratics, proof.sigma)
+        if not (isinstance(features, Enclosure) and isinstance(reduced, Enclosure)):
+            raise ProofFailure("a subdivision is proved in floating point with enclosed errors; choose float or auto")
+        test = LeafTest.in_basis(generators, features, reduced, proof.basis)
         for leaf, *_ in failing_leaves(test, proof, ends, work.deadline):
             raise ProofFailure(f"node {leaf} of the subdivision is a leaf that is not shown to be copositive")
 
     work.proved(prove, order, exactly=True)
-
-
-def leaf_test(
-    generators: FloatArray, features: M, square: M, quadratics: tuple[M, ...], proof: Subdivision
-) -> LeafTest:
-    """What the leaves of a subdivision have to pass, from the numbers of step 3."""
-    reduced = without(square, quadratics, proof.sigma)
-    if not (isinstance(features, Enclosure) and isinstance(reduced, Enclosure)):
-        raise ProofFailure("a subdivision is proved in floating point with enclosed errors; choose float or auto")
-    return LeafTest.in_basis(generators, features, reduced, proof.basis)
 
 
 def dual_value(s: Training, W: FloatArray, deadline: Deadline = NO_DEADLINE) -> float:

@@ -14,8 +14,9 @@ from certificates.arithmetic import Enclosure
 from certificates.certificate import Certificate, Training
 from certificates.cone_bound import LeafTest
 from certificates.failure import NO_DEADLINE
+from certificates.norm_bound import without
 from certificates.subdivision import LEAF, Subdivision, check_subdivision, cut, failing_leaves
-from certificates.training import check_rows, cost_and_region, leaf_test
+from certificates.training import check_rows, cost_and_region
 from formulations.arrays import FloatArray, IntArray
 
 FAILING_SHARE = 1e-3
@@ -38,7 +39,7 @@ def mend(certificate: Certificate) -> Certificate | None:
     ends = check_subdivision(proof, statement.X.shape[1], len(quadratics))
     generators, kappas = check_rows(statement.X, training.W, training.source, training.generator, NO_DEADLINE)
     features = Enclosure.sparse_product(kappas, 2 * len(generators), Enclosure.exact(training.W))
-    test = leaf_test(generators, features, square, quadratics, proof)
+    test = LeafTest.in_basis(generators, features, without(square, quadratics, proof.sigma), proof.basis)
     failing, most = dict[int, list[int]](), max(int(FAILING_SHARE * proof.leaves), 1)
     for leaf, cone, depth in failing_leaves(test, proof, ends, NO_DEADLINE):
         if len(failing) == most:
