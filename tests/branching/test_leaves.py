@@ -20,6 +20,7 @@ from formulations.prox import Prox
 
 OUTPUT, STEPS = -1, 400
 BIASED = {"hidden_bias": "penalised", "output_bias": "free"}
+PENALISED = {"hidden_bias": "penalised", "output_bias": "penalised"}
 
 
 def program_of(
@@ -54,8 +55,8 @@ def leaves_of(program: Program, splits: Sequence[int]) -> tuple[list[np.ndarray]
     [
         ("logistic", 1, [OUTPUT], BIASED),
         ("squared", 1, [OUTPUT, 3], {}),
-        ("hinge", 1, [OUTPUT], {"hidden_bias": "penalised", "output_bias": "penalised"}),
-        ("cross-entropy", 3, [0, 4], BIASED),
+        pytest.param("hinge", 1, [OUTPUT], PENALISED, marks=pytest.mark.slow),
+        pytest.param("cross-entropy", 3, [0, 4], BIASED, marks=pytest.mark.slow),
         ("squared", 2, [1], {}),
     ],
 )

@@ -91,7 +91,9 @@ def test_what_is_proved_in_groups_is_proved_of_the_whole_and_by_the_second_check
     assert products >= 4
 
 
-@pytest.mark.parametrize("arithmetic", [*MATRICES], ids=str)
+@pytest.mark.parametrize(
+    "arithmetic", [pytest.param(each, marks=[pytest.mark.slow] * (each == "exact")) for each in MATRICES], ids=str
+)
 def test_a_slack_that_is_nearly_singular(arithmetic: Arithmetic) -> None:
     """W is made so large that the whole slack is at the limit: never is more proved in groups than is true."""
     for c in bases()[:4]:
