@@ -274,7 +274,8 @@ class SubdivisionSearch:
                     if candidate is None:
                         break
                     yield candidate
-                    candidate = mend(candidate)
+                    seconds = self.left()
+                    candidate = mend(candidate) if seconds is None or seconds > 0 else None
 
         return prove(candidates())
 
