@@ -16,10 +16,10 @@ from formulations._validation import FloatArray, IntArray
 
 SLICE = 4096
 """Tests in one call of the compiled kernel."""
-PLAIN_SLICE = 128
-PLAIN_TESTS = 512
-"""Tests in small slices, which the plain kernel does in about half a second; after them compiling the other is worth
-its seconds. Whichever kernel does them, the slices are the same, and so is what they find."""
+PLAIN_SLICE = 8_000
+PLAIN_TESTS = 32_000
+"""Tests in small slices, times rows, which the plain kernel does in about half a second; after them compiling the other
+is worth its seconds. Whichever kernel does them, the slices are the same, and so is what they find."""
 PARTS_PER_WORKER = 4
 NO_AXIS = 1e-14
 """Eigenvalue of the directions of the rows, as a part of the largest, that counts as 0."""
@@ -133,7 +133,7 @@ def explore(
         deadline: compiling the kernel, some ten seconds the first time after an installation, puts it off.
         callback: called after every batch with the tests so far; a true value ends the search.
     """
-    compiling, d = 0.0, len(output.metric)
+    compiling, d, N = 0.0, len(output.metric), max(len(output.rows), 1)
     order = [_Segment(output.roots, np.zeros(len(output.roots), dtype=np.int64))]
     tests, refuted, best, points = 0, False, 0.0, [np.zeros((0, d))]
     while waiting := [segment for segment in order if len(segment.depths)]:
@@ -141,13 +141,13 @@ def explore(
         if left <= 0 or time.perf_counter() >= deadline.moment + compiling:
             break
         # Small searches are over before the fast kernel is there.
-        small = tests < PLAIN_TESTS
+        small = tests * N < PLAIN_TESTS
         if not small and not is_compiled():
             started = time.perf_counter()
             _slice(output, waiting[0], limit, notable, 1)
             compiling = time.perf_counter() - started
         chosen = waiting[: 1 if small else int(min(busy, left))]
-        budget = int(min(PLAIN_SLICE if small else SLICE, left // len(chosen)))
+        budget = int(min(-(-PLAIN_SLICE // N) if small else SLICE, left // len(chosen)))
         work = [(output, segment, limit, notable, budget, small and not is_compiled()) for segment in chosen]
         if small or pool is None:
             results = [_slice(*one) for one in work]

@@ -86,7 +86,7 @@ def test_slices_threads_and_compilation_do_not_change_the_tree(monkeypatch: pyte
     output = _output(n=7, d=3)
     limit = 1.02 * _largest(output)
     plain = explore(output, limit)
-    monkeypatch.setattr(search, "PLAIN_SLICE", 7)
+    monkeypatch.setattr(search, "PLAIN_SLICE", 56)
     assert _same(plain, explore(output, limit))
     monkeypatch.setattr(search, "is_compiled", lambda: True)
     monkeypatch.setattr(search, "fast_explore", lambda: kernel.explore)
@@ -108,7 +108,7 @@ def test_compiled_and_plain_kernels_agree(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_limits_end_a_search_and_leave_no_tree(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "PLAIN_SLICE", 10)
+    monkeypatch.setattr(search, "PLAIN_SLICE", 80)
     output = _output()
     limit = 1.001 * _largest(output)
     few = explore(output, limit, max_tests=20)
@@ -169,7 +169,7 @@ def test_cones_that_are_done_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> No
         return answer
 
     monkeypatch.setattr(search, "_slice", followed)
-    monkeypatch.setattr(search, "PLAIN_SLICE", 8)
+    monkeypatch.setattr(search, "PLAIN_SLICE", 160)
     output = _output(20, 4, 2)
     explore(output, 1.001 * _largest(output), max_tests=400)
     assert len(alive) >= 50
