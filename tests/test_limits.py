@@ -21,7 +21,7 @@ from certnet.jobs import optimality as _optimality
 from certnet.jobs import relaxing
 from certnet.jobs import stages as _stages
 from certnet.jobs.best import Best
-from certnet.jobs.clock import JobClock
+from certnet.jobs.clock import CHECK, PROOF, JobClock
 from certnet.jobs.job import Closing, begin, closing_of
 from certnet.runtime import machine as _memory
 from certnet.runtime.machine import available_bytes
@@ -315,6 +315,24 @@ def test_what_cannot_end_in_time_does_not_begin() -> None:
     plan = JobClock(5.0, None, large)
     assert not plan.can_relax()
     assert not plan.can_branch()
+
+
+def test_a_relaxation_leaves_time_for_its_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing follows; else what follows does without as much. A free hidden bias makes proofs longer."""
+    plain = gaussian(40, 6)
+    free = TrainingProgram(plain.X, plain.Y, plain.gamma, hidden_bias="free", output_bias="free")
+    kept = []
+    for program in (plain, free):
+        clock = begin(JobClock(1e6, None), program).clock
+        monkeypatch.setattr(clock, "_measured", 1.0)
+        left = clock.available() or 0.0
+        kept.append(left - (clock.relaxation(None, 0.0) or 0.0))
+        assert kept[-1] == pytest.approx(clock.takes(PROOF), abs=1.0)
+        assert kept[-1] > clock.takes(CHECK) > 0
+        assert clock.relaxation(None, 0.5) == pytest.approx(0.5 * left, abs=1.0)
+    assert kept[1] > 3 * kept[0]
+    hasty = JobClock(1e-2, None, LiftedSpace(plain.X, 1))
+    assert 0 < (hasty.relaxation(None, 0.0) or 0.0) <= 1e-2
 
 
 def test_a_search_leaves_time_for_the_proofs_of_its_leaves() -> None:

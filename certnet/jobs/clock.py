@@ -22,9 +22,14 @@ from formulations import InputError, LiftedSpace, MergedRows
 BYTES_PER_ROW, BYTES_PER_NUMBER, BYTES_PER_METRIC, BYTES_PER_ENTRY = 8 * 5000, 8 * 40, 18 * 8, 12 * 8
 """Memory of training and of the cheap bound for each row, for each number of the data and each of the metric, and of
 the relaxation for each entry of the lifted matrix."""
-RAW_REPAIR, CHECK, LEAST_STEPS = 16.0, 6.0, 30.0
-"""What repairing a solver's dual takes, certificate and check, and the steps of a solver before its first dual: in
-eigendecompositions of the face's order."""
+LEAST_STEPS, LEAF_PROOF = 30.0, 22.0
+"""Steps of a solver before its first dual, and what proving a price takes: in eigendecompositions of the face's
+order."""
+REPAIR, CHECK, PROOF = (20.0, 60.0), (4.0, 28.0), (25.0, 100.0)
+"""What repairing a solver's dual takes, certificate and check, and all that makes a proof of a relaxation's last dual:
+in steps of the ADMM as the clock expects them, without and with a region, which needs two repairs, and balls for the
+check. Measured at orders of 373, 669 and 1,031 with a region: 54, 42, 30; 28, 16, 24; 136, 101, 84. At 669 and 1,031
+without: 20, 14; 3, 3."""
 LEAF = 60.0
 """What repairing and checking a leaf takes beyond ``leaf_seconds``, in the same unit."""
 PROBE, PROBES = 300, 3
@@ -49,6 +54,7 @@ class JobClock(Clock):
     Attributes:
         space: the lifted space, whose size decides what is affordable; None before presolving.
         saving: gives the seconds that the last checkpoint will take.
+        has_region: whether the program has a region, as with a free hidden bias.
         proving: seconds that the last proof without products took.
         proving_leaf: the same of a leaf of a tree, 0 as long as none was proved.
         kept: seconds that the stage that runs has to leave to others.
@@ -58,7 +64,7 @@ class JobClock(Clock):
         self, time_limit: float | None, progress: Callable[[Event], None] | None, space: LiftedSpace | None = None
     ) -> None:
         super().__init__(time_limit, progress)
-        self.space = space
+        self.space, self.has_region = space, False
         self.saving: Callable[[], float] = lambda: 0.0
         self.proving = self.proving_leaf = self.kept = 0.0
 
@@ -88,7 +94,7 @@ class JobClock(Clock):
         return share * left if (1.0 - share) * left > 2.0 * self.proving else 0.0
 
     def relaxation(self, first: FitResult | None, share: float = ROUNDING_SHARE) -> float | None:
-        """What is available, without this share for what follows, and repair and proof of the last dual.
+        """What is available, without this share for what follows, which has to do for a proof of the last dual.
 
         Where the fit ``first`` has converged, rounding will take no longer than that, and leaves more.
         """
@@ -98,20 +104,20 @@ class JobClock(Clock):
         after = share * left
         if first is not None and first.converged:
             after = min(after, 2.0 * first.seconds)
-        return max(left - after - (RAW_REPAIR + CHECK) * self.eigenvalues, SMALLEST_LIMIT)
+        return max(left - max(after, self.takes(PROOF)), SMALLEST_LIMIT)
 
     def rounding(self, *, relaxed: bool) -> float | None:
         """What is left without a proof, which takes longer for what a relaxation has found."""
         left = self.available()
-        return None if left is None else max(left - (CHECK * self.eigenvalues if relaxed else self.proving), 0.0)
+        return None if left is None else max(left - (self.takes(CHECK) if relaxed else self.proving), 0.0)
 
-    def is_quick(self, seconds: float, cost: float) -> bool:
-        """Whether work of ``cost`` eigendecompositions takes at most so many seconds."""
-        return cost * self._measured <= seconds
+    def takes(self, cost: tuple[float, float]) -> float:
+        """Seconds of what takes so many steps of the ADMM over all rows, without and with a region."""
+        return self.admm(self._space.face_order, 1) * cost[self.has_region]
 
     def can_relax(self) -> bool:
         """Whether there are memory and time for the relaxation, and for repair and proof of one of its duals."""
-        return self._affords((LEAST_STEPS + RAW_REPAIR + CHECK) * self.eigenvalues)
+        return self._affords(0.0 if self.time_limit is None else LEAST_STEPS * self.eigenvalues + self.takes(PROOF))
 
     def step(self, order: int) -> float:
         """Seconds of an eigendecomposition of this order."""
@@ -146,7 +152,7 @@ class JobClock(Clock):
         """The same for branching on signs, which needs a round of the interior point and a repair for each leaf."""
         space = self._space
         one_round = round_seconds(space.neurons + space.face_order)
-        return self._affords(one_round + 2.0 * (RAW_REPAIR + CHECK) * self.eigenvalues)
+        return self._affords(one_round + 2.0 * LEAF_PROOF * self.eigenvalues)
 
     def _affords(self, seconds: float) -> bool:
         left = self.available()

@@ -230,7 +230,7 @@ def begin(
         raise InputError("The checkpoint is about other data or another gamma; give those it was made with.")
     merged = merge_rows(program)
     require_memory(merged)
-    clock.space = merged.program.space
+    clock.space, clock.has_region = merged.program.space, merged.program.region.size > 0
     _, d, c = program.shape
     network = network or untrained(program, np.zeros((d, 0)), np.zeros((c, 0)))
     job = Job(merged=merged, clock=clock, best=Best(merged, network), saver=Saver(first, save, clock), **options)

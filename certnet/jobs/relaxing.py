@@ -8,7 +8,7 @@ from typing import Any
 
 from certificates.making.repair import raw_dual
 from certnet.jobs.best import repaired, repairing
-from certnet.jobs.clock import RAW_REPAIR
+from certnet.jobs.clock import REPAIR
 from certnet.jobs.closing import branch
 from certnet.jobs.job import GLOBAL, Job
 from certnet.jobs.many_rows import LAST_REPAIR_SECONDS, relax_in_groups
@@ -280,7 +280,7 @@ def solve_relaxation(
     job.saver.update(**_iterate(result.primal, result.dual))
     # After Ctrl-C the last dual is repaired only if that is quick, and no dual that was shown is better.
     seen = job.shown is not None and job.shown.lower_bound >= job.best.lower_bound
-    soon = not job.interrupted or (not seen and job.clock.is_quick(LAST_REPAIR_SECONDS, RAW_REPAIR))
+    soon = not job.interrupted or (not seen and job.clock.takes(REPAIR) <= LAST_REPAIR_SECONDS)
     if result.dual is not None and soon:
         job.best.take_dual(repaired(job.merged, presolved.undo_dual(result.dual)))
     return result
