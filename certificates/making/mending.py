@@ -13,7 +13,7 @@ import numpy as np
 from certificates.arithmetic import Enclosure
 from certificates.certificate import Certificate, Training
 from certificates.cone_bound import LeafTest
-from certificates.failure import NO_DEADLINE
+from certificates.failure import NO_DEADLINE, ProofFailure
 from certificates.norm_bound import without
 from certificates.subdivision import LEAF, Subdivision, check_subdivision, cut, failing_leaves
 from certificates.training import check_rows, cost_and_region
@@ -25,29 +25,28 @@ MOST_CUTS = 8
 """Below a leaf that fails, one after the other."""
 
 
+@np.errstate(all="ignore")
 def mend(certificate: Certificate) -> Certificate | None:
-    """A training certificate by subdivision with its failing leaves cut until they pass; None if none fails, or many.
-
-    Raises:
-        ProofFailure: it is wrong in itself.
-    """
+    """A training certificate by subdivision with its failing leaves cut until they pass; None if none fails, too many
+    do, there is nothing to cut in one dimension, or it is wrong in itself."""
     statement, training = certificate.statement, certificate.proofs[0]
     proof = training.proof
     assert isinstance(statement, Training)
     assert isinstance(proof, Subdivision)
-    square, quadratics = cost_and_region(statement, training, Enclosure)
-    ends = check_subdivision(proof, statement.X.shape[1], len(quadratics))
-    generators, kappas = check_rows(statement.X, training.W, training.source, training.generator, NO_DEADLINE)
-    features = Enclosure.sparse_product(kappas, 2 * len(generators), Enclosure.exact(training.W))
-    test = LeafTest.in_basis(generators, features, without(square, quadratics, proof.sigma), proof.basis)
     failing, most = dict[int, list[int]](), max(int(FAILING_SHARE * proof.leaves), 1)
-    for leaf, cone, depth in failing_leaves(test, proof, ends, NO_DEADLINE):
-        if len(failing) == most:
-            return None
-        failing[leaf] = halves(test, cone, depth, MOST_CUTS)
-    if not failing:
+    try:
+        square, quadratics = cost_and_region(statement, training, Enclosure)
+        ends = check_subdivision(proof, statement.X.shape[1], len(quadratics))
+        generators, kappas = check_rows(statement.X, training.W, training.source, training.generator, NO_DEADLINE)
+        features = Enclosure.sparse_product(kappas, 2 * len(generators), Enclosure.exact(training.W))
+        test = LeafTest.in_basis(generators, features, without(square, quadratics, proof.sigma), proof.basis)
+        for leaf, cone, depth in failing_leaves(test, proof, ends, NO_DEADLINE):
+            if len(failing) == most or len(cone) == 1:
+                return None
+            failing[leaf] = halves(test, cone, depth, MOST_CUTS)
+    except ProofFailure:
         return None
-    return replace(certificate, proofs=(replace(training, proof=_instead(proof, failing)),))
+    return replace(certificate, proofs=(replace(training, proof=_instead(proof, failing)),)) if failing else None
 
 
 def halves(test: LeafTest, cone: FloatArray, depth: int, cuts: int) -> list[int]:

@@ -241,6 +241,20 @@ def test_what_is_false_is_not_mended() -> None:
         assert better is None or check(better).verdict is Verdict.UNKNOWN
 
 
+def test_what_is_wrong_in_itself_is_not_mended() -> None:
+    X, W, h, proof = proved()
+    wrong = (
+        replace(proof, codes=proof.codes[:-1]),
+        replace(proof, positions=proof.positions + 1.0),
+        replace(proof, basis=np.zeros_like(proof.basis)),
+        replace(proof, basis=1e300 * proof.basis),
+        replace(proof, sigma=np.ones(1)),
+    )
+    assert [mend(claim(X, W, 1.00011 * h, tree)) for tree in wrong] == [None] * len(wrong)
+    line = np.array([[2.0], [-1.0]])
+    assert mend(claim(line, np.array([[0.5], [0.9]]), 0.5, roots_only(np.array([[3.0]])))) is None
+
+
 def test_mutants_prove_nothing_false() -> None:
     """Claims about W a little too large, with trees whose cuts are moved, swapped and exchanged."""
     X, W, h, proof = proved()
