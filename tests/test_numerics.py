@@ -65,7 +65,10 @@ def _bound_without_the_twin() -> float:
     return _bound(TrainingProgram(X * [np.sqrt(2.0), 1.0], Y, 0.1), "interior-point")
 
 
-@pytest.mark.parametrize(("solver", "noise"), [("interior-point", 1e-6), ("interior-point", 1e-15), ("admm", 1e-9)])
+@pytest.mark.parametrize(
+    ("solver", "noise"),
+    [("interior-point", 1e-6), ("interior-point", 1e-15), pytest.param("admm", 1e-9, marks=pytest.mark.slow)],
+)
 def test_bounds_do_not_suffer_from_features_that_are_equal_up_to_noise(solver: str, noise: float) -> None:
     assert _bound(_nearly_equal(noise), solver) >= 0.98 * _bound_without_the_twin()
 

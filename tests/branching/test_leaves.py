@@ -54,7 +54,7 @@ def leaves_of(program: Program, splits: Sequence[int]) -> tuple[list[np.ndarray]
     ("loss", "outputs", "splits", "biases"),
     [
         ("logistic", 1, [OUTPUT], BIASED),
-        ("squared", 1, [OUTPUT, 3], {}),
+        pytest.param("squared", 1, [OUTPUT, 3], {}, marks=pytest.mark.slow),
         pytest.param("hinge", 1, [OUTPUT], PENALISED, marks=pytest.mark.slow),
         pytest.param("cross-entropy", 3, [0, 4], BIASED, marks=pytest.mark.slow),
         ("squared", 2, [1], {}),

@@ -92,7 +92,7 @@ def test_what_is_proved_in_groups_is_proved_of_the_whole_and_by_the_second_check
 
 
 @pytest.mark.parametrize(
-    "arithmetic", [pytest.param(each, marks=[pytest.mark.slow] * (each == "exact")) for each in MATRICES], ids=str
+    "arithmetic", [pytest.param(each, marks=[pytest.mark.slow] * (each != "float")) for each in MATRICES], ids=str
 )
 def test_a_slack_that_is_nearly_singular(arithmetic: Arithmetic) -> None:
     """W is made so large that the whole slack is at the limit: never is more proved in groups than is true."""

@@ -56,7 +56,7 @@ class Counter:
         return self.true(*arguments, **options)
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", pytest.param("l2", marks=pytest.mark.slow)])
 def test_certified_lies_below_true_and_true_below_attacked(norm: str) -> None:
     rng = np.random.default_rng(3)
     network = random_network(11, inputs=3, width=8, outputs=3)

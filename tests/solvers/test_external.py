@@ -172,6 +172,7 @@ def test_a_solver_that_cvxpy_does_not_know_is_a_failed_solve(program) -> None:
         Compiled(program, "MOSEKK")
 
 
+@pytest.mark.slow
 def test_a_solve_left_behind_leaves_no_half_of_cvxpy() -> None:
     """In a process of its own, where CVXPY is not there yet: a solve is left while it imports, and the next runs."""
     code = """

@@ -155,7 +155,7 @@ def test_one_data_point_has_a_closed_form():
 
 
 def test_patience_is_how_often_prices_are_looked_for_again(monkeypatch):
-    program, calls = _planar(d=4, n=12, gamma=1.0), []
+    program, calls = _planar(d=3, n=8, gamma=0.5), []
     honest = trainer.largest_prices
 
     def counted(*arguments, **options):
