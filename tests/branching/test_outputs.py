@@ -98,7 +98,10 @@ def test_a_raise_on_the_wrong_side_or_of_no_split_proves_nothing() -> None:
         build(Split(2, leaf, leaf), 1, outputs=1)
 
 
-@pytest.fixture(scope="module", params=["none", *(pytest.param(bias, marks=pytest.mark.slow) for bias in ("penalised", "free"))])
+SLOW = [pytest.param(bias, marks=pytest.mark.slow) for bias in ("penalised", "free")]
+
+
+@pytest.fixture(scope="module", params=["none", *SLOW])
 def problem(request: pytest.FixtureRequest) -> tuple:
     random = rng(3)
     X, y = random.standard_normal((8, 4)), np.sign(random.standard_normal((8, 1)))
