@@ -108,6 +108,8 @@ def _cut_cones(job: Job) -> Closed:
         scheduler=closing.scheduler,
         train=closing.train,
         better=job.see,
+        take=(lambda proof: job.take_proof("branching", proof)) if job.given is None else None,
+        provenance=job.provenance,
     )
     cut.run()
     if cut.objective < network.objective:

@@ -155,3 +155,16 @@ def test_bounds_and_objectives_only_improve() -> None:
     assert (np.diff(objectives) <= 0).all()
     assert (np.diff(bounds[np.isfinite(bounds)]) >= 0).all()
     assert (bounds <= objectives).all()
+
+
+def test_a_proof_that_is_made_on_the_way_is_offered() -> None:
+    """A run that is checked to see how long that takes has a proof, and it stays whatever comes after."""
+    taken: list[tuple[Certificate, Report]] = []
+    program = _program(seed=3)
+    search = _search(program, _zero(program), left=lambda: 1e3, take=taken.append, provenance={"by": "hand"})
+    search.run()
+    assert taken
+    for certificate, report in taken:
+        assert report.verdict is Verdict.PROVED
+        assert certificate.provenance == {"by": "hand"}
+        assert report.lower_bound <= _certified(search)[1].lower_bound * (1 + 1e-9)
