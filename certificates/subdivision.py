@@ -31,6 +31,7 @@ LARGEST_TREE = 1 << 25
 CHUNK = 2048
 """Nodes of a subtree whose leaves are checked together."""
 DEEPEST = 4096
+Failing = tuple[int, FloatArray, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,9 +93,7 @@ def _ends(codes: IntArray, roots: int) -> IntArray:
     return ends
 
 
-def failing_leaves(
-    test: LeafTest, proof: Subdivision, ends: IntArray, deadline: Deadline
-) -> Iterator[tuple[int, FloatArray, int]]:
+def failing_leaves(test: LeafTest, proof: Subdivision, ends: IntArray, deadline: Deadline) -> Iterator[Failing]:
     """Nodes of the leaves on which ``‖f‖² ≤ uᵀPu`` is not shown, their cones (d, d), and a bound on their depth; where
     there is none, it holds everywhere. ``test`` tells, and ``ends`` are from ``check_subdivision``."""
     d, roots = len(proof.basis), [0]

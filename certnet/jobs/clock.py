@@ -31,7 +31,7 @@ in steps of the ADMM as the clock expects them, without and with a region, which
 check. Measured at orders of 373, 669 and 1,031 with a region: 54, 42, 30; 28, 16, 24; 136, 101, 84. At 669 and 1,031
 without: 20, 14; 3, 3."""
 LEAF = 60.0
-"""What repairing and checking a leaf takes beyond ``leaf_seconds``, in the same unit."""
+"""What repairing and checking a leaf takes beyond ``LEAF_SECONDS``, in eigendecompositions of its slack's order."""
 PROBE, PROBES = 300, 3
 """Order of the eigendecomposition that is measured, and how often; the quickest counts. Measured: the first takes up to
 three times as long as the others."""

@@ -114,7 +114,7 @@ def _cut_cones(job: Job) -> Closed:
     cut.run()
     if cut.objective < network.objective:
         network = replace(network, U=cut.network[0], V=cut.network[1], objective=cut.objective)
-    return network, cut.certify(*(job.given or (network.U, network.V)), job.provenance), cut.summary()
+    return network, cut.certify(*(job.given or (network.U, network.V))), cut.summary()
 
 
 def _split_signs(job: Job) -> Closed:

@@ -86,7 +86,7 @@ class SubdivisionSearch:
         train: let points of too large a price become neurons. Without it the residual stays that of the network.
         better: called with the network whenever neurons were added.
         take: called with each certificate that was proved on the way, with its report.
-        provenance: of these certificates.
+        provenance: of all its certificates.
     """
 
     presolved: Presolved
@@ -231,7 +231,7 @@ class SubdivisionSearch:
         if not (self.proved.found.tests <= self.checked * SAMPLE_SHARE * seconds):
             return
         begin = time.perf_counter()
-        proof = self.certify(*self.network, self.provenance)
+        proof = self.certify(*self.network)
         self.checked = self.proved.found.tests / (time.perf_counter() - begin)
         if self.take is not None and proof is not None:
             self.take(proof)
@@ -264,7 +264,7 @@ class SubdivisionSearch:
         if self.better is not None:
             self.better(self.network, self.objective)
 
-    def certify(self, U: FloatArray, V: FloatArray, provenance: Mapping[str, Any]) -> tuple[Certificate, Report] | None:
+    def certify(self, U: FloatArray, V: FloatArray) -> tuple[Certificate, Report] | None:
         """The certificate of the best run for a network, with the checker's report; None if no run was complete."""
         if self.proved is None:
             return None
@@ -275,7 +275,7 @@ class SubdivisionSearch:
         def candidates() -> Iterator[Certificate]:
             for margin in MARGINS:
                 scaled = self.program.best_scale(W, price, margin) * W
-                candidate: Certificate | None = assemble_proof(self.merged, scaled, proof, U, V, provenance)
+                candidate: Certificate | None = assemble_proof(self.merged, scaled, proof, U, V, self.provenance)
                 for _ in range(MENDINGS):
                     if candidate is None:
                         break

@@ -107,8 +107,8 @@ class Exploration:
 class _Segment:
     """A part of the preorder: nodes that are done, or cones that wait."""
 
-    cones: FloatArray
-    depths: IntArray
+    cones: FloatArray = field(default_factory=lambda: np.zeros((0, 0, 0)))
+    depths: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     codes: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     positions: FloatArray = field(default_factory=lambda: np.zeros(0))
 
@@ -158,8 +158,8 @@ def explore(
             count = max(PARTS_PER_WORKER * busy if busy > 1 else 1, -(-len(cones) // SLICE))
             count, at = max(min(len(cones), count), 1), order.index(segment)
             pieces = zip(np.array_split(cones, count), np.array_split(depths, count), strict=True)
-            # A view of no cones would keep them all in memory.
-            done = _Segment(np.zeros((0, d, d)), np.zeros(0, dtype=np.int64), codes, positions[codes >= 0])
+            # Without a view of the cones, which would keep them all in memory.
+            done = _Segment(codes=codes, positions=positions[codes >= 0])
             order[at : at + 1] = [done, *(_Segment(*piece) for piece in pieces)]
             tests, refuted = tests + len(codes), refuted or bool((codes == kernel.REFUTED).any())
             points.append(found)

@@ -28,7 +28,7 @@ def test_the_checker_imports_no_solver_and_no_modelling_language() -> None:
 
 
 ROOT = Path(__file__).parents[2]
-MOST_LINES = 3455
+MOST_LINES = 3454
 
 
 def source(module: str) -> Path | None:

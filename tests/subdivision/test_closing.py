@@ -32,7 +32,7 @@ def _zero(program: TrainingProgram) -> Network:
 
 
 def _certified(search: SubdivisionSearch) -> tuple[Certificate, Report]:
-    proof = search.certify(*search.network, {})
+    proof = search.certify(*search.network)
     assert proof is not None
     assert proof[1].verdict is Verdict.PROVED, proof[1].reason
     assert isinstance(proof[0].proof, Subdivision)
@@ -124,7 +124,7 @@ def test_limits_leave_what_was_proved() -> None:
     nothing = _search(program, _zero(program), max_tests=1)
     nothing.run()
     assert nothing.tests == 1
-    assert nothing.certify(*nothing.network, {}) is None
+    assert nothing.certify(*nothing.network) is None
     assert nothing.summary().can_go_on
     late = _search(program, _zero(program), left=lambda: 0.0)
     late.run()
