@@ -91,7 +91,7 @@ def _radii(
     subject: Subject, X: FloatArray, norm: str, largest: float | None, each: float | None, *, quiet: bool
 ) -> dict[str, Sequence[Any]]:
     """A proved radius for each row, and one within which another class was found, None where none was."""
-    from certnet.io.links import class_numbers
+    from certnet.io.endings import class_numbers
     from certnet.jobs.radius import certified_radius
 
     relu, started = subject.read.with_scores(), time.perf_counter()

@@ -9,7 +9,7 @@ from formulations.lazy import lazily
 __getattr__ = lazily(
     __name__,
     {
-        "certnet.io.builtin": "BUILT_IN",
+        "certnet.io.arrays": "BUILT_IN",
         "certnet.io.dataset": "DataSet Recipe Split Task",
         "certnet.io.export": "write_onnx",
         "certnet.io.load_data": "load read_source source_kind",

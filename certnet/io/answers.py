@@ -9,8 +9,7 @@ import numpy as np
 from certnet.io.cells import LARGEST, cell_name, quantity
 from certnet.io.columns import Columns
 from certnet.io.dataset import Recipe
-from certnet.io.endings import after_ending
-from certnet.io.links import means, probabilities
+from certnet.io.endings import after_ending, means, probabilities
 from certnet.io.load_data import read_source, source_kind
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.tables import Table, read_table

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certnet.io.cells import BOOLEANS, DATE_FORMATS, ISO, date_text, is_day, parse_date, parse_time, time_text
-from certnet.io.complaints import require_none
 from certnet.io.readings import absent, names, numbers, words
-from certnet.io.tables import Table
+from certnet.io.tables import Table, require_none
 from certnet.runtime.records import of_json, to_json
 from certnet.runtime.wording import listed
 from formulations import InputError

@@ -12,7 +12,7 @@ from certnet.io.float32 import require_plain, require_plain_graph
 from certnet.io.joint import stacked
 from certnet.io.load_network import read_network
 from certnet.io.onnx_graph import decoded, read_onnx
-from certnet.io.onnx_operators import ELEMENTS
+from certnet.io.onnx_reference import ELEMENTS
 from certnet.io.output import Writer
 from certnet.io.packed import ending
 from certnet.io.vnnlib2 import Declaration, Tensor

@@ -14,7 +14,7 @@ from typing import Any
 
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.onnx_graph import decoded
-from certnet.io.onnx_operators import COPIED, PLACED
+from certnet.io.onnx_reference import COPIED, PLACED
 from certnet.io.onnx_tensors import EXTERNAL, to_array
 from certnet.io.packed import ending
 from formulations import InputError

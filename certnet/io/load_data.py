@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from certnet.io.arrays import read_npz
-from certnet.io.builtin import BUILT_IN, load_builtin
+from certnet.io.arrays import BUILT_IN, load_builtin, read_npz
 from certnet.io.cells import LARGEST
-from certnet.io.dataset import DataSet, Recipe, Split
+from certnet.io.dataset import AUTO, DataSet, Recipe, Split, Task
 from certnet.io.packed import reading
 from certnet.io.tables import PARQUET, SHEETS, read_table
 from certnet.io.tabular import Tabular, tabular
@@ -57,8 +56,6 @@ def read_source(recipe: Recipe, outputs: Outputs | None = None) -> DataSet:
 
 def _read(recipe: Recipe, outputs: Outputs | None) -> DataSet | Tabular:
     """The data of a source; of a table the features are still to be made."""
-    from certnet.io.coding import implied_task  # imports SciPy, which not every command needs
-
     kind = source_kind(recipe.source)
     if kind != "table":
         given = next((option for option, value in recipe.of_tables() if value), None)
@@ -81,8 +78,6 @@ def load(recipe: Recipe, outputs: Outputs | None = None) -> Split:
     are split 60/20/20 (stratified for classes), with ``recipe.refit`` 80/0/20, unless ``recipe.split`` is False. What
     is learned from the columns of a table, such as fill values and categories, is learned from training rows.
     """
-    from certnet.io.coding import class_weights, resolved, with_loss
-
     found = _read(recipe, outputs)
     data = found.data if isinstance(found, Tabular) else found
     loss = resolved(recipe.loss, data)
@@ -208,3 +203,54 @@ def standardisation(X: FloatArray) -> tuple[FloatArray, FloatArray]:
         # Differences below the square root of the smallest number vanish when squared.
         scale[column] = deviation if deviation > 0 else 1.0
     return offset, scale
+
+
+def implied_task(loss: str) -> Task | None:
+    """What targets are by the loss that the user named; None where they decide themselves."""
+    from formulations.losses import ONE_HOT, SIGNS, Squared, kind_named  # SciPy, which not every command needs
+
+    kind = None if loss == AUTO else kind_named(loss)
+    if kind is None or isinstance(kind, Squared):
+        return None
+    return "classification" if kind.targets in (ONE_HOT, SIGNS) else "regression"
+
+
+def resolved(loss: str, data: DataSet) -> str:
+    """The loss that "auto" stands for; others stay."""
+    from formulations.losses import NUMBERS, ONE_HOT, SIGNS, kind_named
+
+    count = None if data.classes is None else len(data.classes)
+    if loss == AUTO:
+        return "squared" if count is None else "logistic" if count == 2 else "cross-entropy"
+    kind = kind_named(loss)
+    if count is None:
+        # A matrix of signs is two classes for each column; whether it is one, the training program will say.
+        if kind.targets == ONE_HOT or (kind.targets == SIGNS and data.Y.shape[1] == 1):
+            raise InputError(f"The loss {loss} is about classes, but {data.name} holds numbers; leave --loss out.")
+    elif kind.targets == SIGNS and count != 2:
+        raise InputError(
+            f"The loss {loss} is about two classes, but {data.name} has {count}; choose cross-entropy or squared."
+        )
+    elif kind.targets not in (ONE_HOT, SIGNS, NUMBERS):
+        raise InputError(f"The loss {loss} is about counts, but {data.name} holds classes; leave --loss out.")
+    return loss
+
+
+def with_loss(split: Split, loss: str) -> Split:
+    """The same rows with targets as this loss takes them, from one-hot ones: −1 and 1 for the losses of signs."""
+    from formulations.losses import SIGNS, kind_named
+
+    split = replace(split, recipe=replace(split.recipe, loss=loss))
+    if kind_named(loss).targets != SIGNS or split.classes is None or split.Y.shape[1] != 2:
+        return split
+    Y_val, Y_test = (None if Y is None else Y[:, 1:] - Y[:, :1] for Y in (split.Y_val, split.Y_test))
+    return replace(split, Y=split.Y[:, 1:] - split.Y[:, :1], Y_val=Y_val, Y_test=Y_test)
+
+
+def class_weights(data: DataSet, one_hot: FloatArray, weights: FloatArray | None) -> FloatArray:
+    """(c,) weights with which every class counts as much, all rows together as before; 0 for classes without rows."""
+    if data.classes is None:
+        raise InputError(f"--class-weight is about classes, but {data.name} holds numbers; leave it out.")
+    sizes = one_hot.sum(axis=0) if weights is None else weights @ one_hot
+    present = sizes > 0
+    return np.where(present, sizes.sum() / (np.count_nonzero(present) * np.where(present, sizes, 1.0)), 0.0)

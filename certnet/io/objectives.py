@@ -1,16 +1,19 @@
-"""From a model and its data to the objective it was trained on, whatever made it."""
+"""From a model and its data to the objective it was trained on, whatever made it; live PyTorch models as networks."""
 
+import copy
+import importlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from certnet.io.given import Given, features, plain, targets
-from certnet.io.given_sklearn import given_of_sklearn
-from certnet.io.given_torch import TorchNetwork
+import numpy as np
+
+from certnet.io.given import Given, features, given_of_sklearn, plain, targets
 from certnet.io.load_network import read_network, state_network
-from certnet.io.network import TwoLayerNetwork
+from certnet.io.models import kind_of
+from certnet.io.network import TwoLayerNetwork, assemble
 from certnet.io.torch_terms import decay_of, require_coupled
 from certnet.io.torch_terms import torch_loss as read_torch_loss
 from formulations import InputError, TrainingProgram
@@ -19,6 +22,18 @@ from formulations.network import ReluNetwork
 
 __all__ = ["Given", "objective_of"]
 
+AGREEMENT = 1e-5
+"""Largest difference between the module's outputs and the network's, relative."""
+_LAST = {
+    "Softmax": "cross_entropy",
+    "LogSoftmax": "cross_entropy",
+    "Sigmoid": "bce_with_logits",
+    "LogSigmoid": "bce_with_logits",
+}
+"""Functions after the last layer, and the loss that has them in it."""
+DROPPED = (
+    "The model has dropout, whose training minimises no fixed objective; this is about the objective without dropout."
+)
 SUMMED = (
     "With reduction sum this is about steps on all rows at once; where steps were taken on mini-batches, give gamma, "
     "which is then larger by the number of rows over that of a batch."
@@ -112,6 +127,59 @@ Biases = tuple[str | None, str | None]
 
 
 @dataclass(frozen=True, eq=False)
+class TorchNetwork:
+    """A live module of two Linear layers: its function in float64, and sentences that a user should read.
+
+    The ``parameters`` are hidden weight and bias, output weight and bias, None for a bias that is missing.
+    """
+
+    network: ReluNetwork
+    parameters: tuple[Any, Any, Any, Any]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, module: Any, X: Any) -> "TorchNetwork":
+        """The network of a module, which is compared with it at the rows of X."""
+        linears = _two_linears(module)
+        drops = any(kind_of(layer).startswith("Dropout") and layer.p > 0 for layer in module.modules())
+        for hidden, output in (linears, linears[::-1]):
+            network = _network(hidden, output)
+            if network is not None and _agrees(module, network, X):
+                parameters = (hidden.weight, hidden.bias, output.weight, output.bias)
+                return cls(network, parameters, (DROPPED,) if drops else ())
+        last = next((kind for kind in map(kind_of, module.modules()) if kind in _LAST), None)
+        if last is not None:
+            raise InputError(
+                f"The model ends in {last}; give it without that layer, and name the loss {_LAST[last]}, which has it "
+                "inside."
+            )
+        raise InputError(
+            "The model does not map these X as Linear, ReLU, Linear; give the X it was trained on, and a model that "
+            "ends in its last Linear layer."
+        )
+
+    @property
+    def has_biases(self) -> tuple[bool, bool]:
+        return self.parameters[1] is not None, self.parameters[3] is not None
+
+    def decays(self, optimizer: Any) -> tuple[float, str, str]:
+        """(weight decay, hidden bias, output bias) of a live optimiser for this module."""
+        rates = [(float(group.get("weight_decay", 0.0)), group["params"]) for group in optimizer.param_groups]
+        held = {id(tensor): rate for rate, tensors in rates for tensor in tensors}
+        if any(tensor is not None and id(tensor) not in held for tensor in self.parameters):
+            raise InputError("The optimizer does not hold the model's parameters; give the one that trained it.")
+        decay, hidden, other, output = (held.get(id(tensor)) for tensor in self.parameters)
+        if decay != other or decay is None:
+            raise InputError("The optimizer decays hidden and output weights differently; certnet has one γ for both.")
+        kinds = []
+        for rate in (hidden, output):
+            if rate not in (None, 0.0, decay):
+                raise InputError("The optimizer decays biases in a way of their own; certnet has γ or none.")
+            kinds.append("none" if rate is None else "penalised" if rate > 0 else "free")
+        return decay, kinds[0], kinds[1]
+
+
+@dataclass(frozen=True, eq=False)
 class _Read:
     """A network, the features it saw, names of its classes, whether it has biases, and the module it was."""
 
@@ -183,3 +251,44 @@ def _of_optimizer(
     if weight_decay is not None and weight_decay != decay:
         raise InputError(f"The optimizer has weight_decay {decay:g}, not {weight_decay:g}; leave weight_decay out.")
     return decay_of(decay), (biases[0], biases[1])
+
+
+def _two_linears(module: Any) -> tuple[Any, Any]:
+    """The two Linear layers that hold all parameters."""
+    linears = [layer for layer in module.modules() if kind_of(layer) == "Linear"]
+    held = {id(tensor) for layer in linears for tensor in layer.parameters()}
+    if len(linears) != 2 or held != {id(tensor) for tensor in module.parameters()}:
+        names = sorted({type(layer).__name__ for layer in module.modules() if [*layer.parameters(recurse=False)]})
+        raise InputError(
+            f"The model has parameters in {', '.join(names)[:100] or 'no layer'}; certnet takes models with those of "
+            "exactly two Linear layers."
+        )
+    return linears[0], linears[1]
+
+
+def _network(hidden: Any, output: Any) -> ReluNetwork | None:
+    """The network of two layers in this order, None where they do not fit."""
+    if hidden.weight.shape[0] != output.weight.shape[1]:
+        return None
+    tensors = {"U": hidden.weight.T, "V": output.weight, "hidden_bias": hidden.bias, "output_bias": output.bias}
+    parts: dict[str, Any] = {name: plain("a weight", part) for name, part in tensors.items() if part is not None}
+    return assemble("The model", **parts).network
+
+
+def _agrees(module: Any, network: ReluNetwork, X: Any) -> bool:
+    """Whether the module in evaluation has the outputs of the network at the rows of X."""
+    rows: FloatArray = features(X)
+    if network.inputs != rows.shape[1]:
+        return False
+    torch = importlib.import_module("torch")
+    try:
+        with torch.no_grad():
+            # A copy, so that the module keeps its type and mode.
+            twin = copy.deepcopy(module).cpu().double().eval()
+            found = twin(torch.from_numpy(np.asarray(plain("X", X), dtype=np.float64)))
+        outputs = plain("the outputs", found).reshape(len(rows), -1)
+    except (RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError, IndexError, InputError):
+        return False
+    expected = network(rows)
+    size = float(np.abs(expected).max(initial=0.0))
+    return outputs.shape == expected.shape and bool(np.abs(outputs - expected).max(initial=0.0) <= AGREEMENT * size)

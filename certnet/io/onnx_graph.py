@@ -19,8 +19,7 @@ from certnet.io.chain import Chain
 from certnet.io.network import LARGEST_FILE, TwoLayerNetwork
 from certnet.io.onnx_learned import LABELS
 from certnet.io.onnx_nodes import apply
-from certnet.io.onnx_operators import ELEMENTS, FOLDED, MOVES, ROUNDED, advice
-from certnet.io.onnx_reference import Node, Opsets
+from certnet.io.onnx_reference import ELEMENTS, FOLDED, MOVES, ROUNDED, Node, Opsets, advice
 from certnet.io.onnx_signals import LARGEST_SIGNAL, Operand, OtherNodeError, Signal, refuse_within, settled
 from certnet.io.onnx_tensors import Tensors, part_of_onnx, plain
 from certnet.io.packed import Array, read_bytes

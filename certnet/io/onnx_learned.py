@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from certnet.io.onnx_operators import advice
-from certnet.io.onnx_reference import Node
+from certnet.io.onnx_reference import Node, advice
 from certnet.io.onnx_signals import (
     Ending,
     Operand,

@@ -10,8 +10,7 @@ import numpy as np
 from certnet.io.chain import LARGEST_MATRIX, Chain, beside
 from certnet.io.folding import ONE, Rounded, normalised
 from certnet.io.onnx_learned import LEARNED
-from certnet.io.onnx_operators import ELEMENTS, ENDS, LINEAR, MOVES, advice
-from certnet.io.onnx_reference import Node
+from certnet.io.onnx_reference import ELEMENTS, ENDS, LINEAR, MOVES, Node, advice
 from certnet.io.onnx_signals import (
     Ending,
     Operand,

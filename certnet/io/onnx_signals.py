@@ -14,8 +14,7 @@ import numpy as np
 
 from certnet.io.chain import LARGEST_MATRIX, Bounds, Chain, beside
 from certnet.io.folding import ONE, Rounded
-from certnet.io.onnx_operators import MEANS, READ
-from certnet.io.onnx_reference import LARGEST_RESULT, Node
+from certnet.io.onnx_reference import LARGEST_RESULT, MEANS, READ, Node
 from certnet.io.packed import Array
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray

@@ -9,12 +9,10 @@ import numpy as np
 
 from certnet.io.cells import EXACT, INFINITE, MISSING, MISSING_NAME, quantity
 from certnet.io.columns import Columns
-from certnet.io.columns_fit import Draft, draft
-from certnet.io.columns_look import ends_in_total
-from certnet.io.complaints import require_none
+from certnet.io.columns_fit import Draft, draft, ends_in_total
 from certnet.io.dataset import DataSet, Recipe, Task
 from certnet.io.readings import absent, names, numbers
-from certnet.io.tables import Table
+from certnet.io.tables import Table, require_none
 from certnet.io.targets import MOST_NUMBERED_CLASSES, Outputs, coded, guess_task
 from certnet.runtime.wording import listed
 from formulations import InputError
