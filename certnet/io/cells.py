@@ -181,6 +181,12 @@ def class_name(label: Label) -> str:
     return str(int(label)) if label.is_integer() else repr(label)
 
 
+def in_order(name: str) -> tuple[bool, float, str]:
+    """A key that sorts numbers by size, then texts."""
+    number = parse_number(name)
+    return number is None, 0.0 if number is None else number, name
+
+
 def cell_name(cell: str, *, decimal_comma: bool) -> str | None:
     """A cell as a name, None where it is missing; a number is the same name however it is written, below 2^53."""
     if cell.lower() in MISSING_NAME:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from certnet.io import cells
-from certnet.io.cells import BOOLEANS, INFINITE, MISSING, parse_number, quantity
+from certnet.io.cells import BOOLEANS, INFINITE, MISSING, quantity
 from certnet.io.columns import Column, Columns
 from certnet.io.dataset import Recipe
 from certnet.io.readings import absent, names, numbers
@@ -172,18 +172,12 @@ def _fitted_names(column: Column, values: list[str | None], recipe: Recipe, aske
     gone, enough = len(values) - sum(counts.values()), _enough(len(values))
     if len(counts) == 1 and not gone and not asked:
         return column, f"it is {next(iter(counts))!r} in every training row"
-    order = sorted(counts, key=lambda name: (-counts[name], _order(name)))
+    order = sorted(counts, key=lambda name: (-counts[name], cells.in_order(name)))
     kept = [name for name in order if asked or counts[name] >= enough][:MOST_CATEGORIES]
     if not kept:
         return column, f"each of its values occurs in fewer than {enough} training rows"
-    fill, known = order[0] if recipe.impute == "most-frequent" else None, tuple(sorted(kept, key=_order))
+    fill, known = order[0] if recipe.impute == "most-frequent" else None, tuple(sorted(kept, key=cells.in_order))
     return replace(column, categories=known, other=len(kept) < len(counts), indicator=gone >= enough, fill=fill), None
-
-
-def _order(name: str) -> tuple[bool, float, str]:
-    """Numbers by size, then texts."""
-    number = parse_number(name)
-    return number is None, 0.0 if number is None else number, name
 
 
 def _require_few(table: str, columns: Sequence[Column]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from certnet.io.cells import class_name
+from certnet.io.cells import class_name, in_order
 from certnet.io.models import mlp_network
 from certnet.io.packed import Array
 from formulations import InputError, TrainingProgram
@@ -181,7 +181,7 @@ def _positions(labels: Array, count: int, classes: Any) -> Array:
     elif {*keys} <= {str(number) for number in range(count)}:
         known = [str(number) for number in range(count)]
     else:
-        known = sorted({*keys}, key=lambda key: (_number(key), key))
+        known = sorted({*keys}, key=in_order)
     if len(known) != count:
         raise InputError(f"y holds {len(known)} classes, but the network has outputs for {count}.")
     place = {key: position for position, key in enumerate(known)}
@@ -200,13 +200,6 @@ def _key(label: Any) -> str:
     if isinstance(label, numbers.Integral):
         return str(int(label))
     return class_name(float(label)) if isinstance(label, numbers.Real) else str(label)
-
-
-def _number(key: str) -> float:
-    try:
-        return float(key)
-    except ValueError:
-        return float("inf")
 
 
 def given_of_sklearn(model: Any, X: Any, y: Any, *, sample_weight: Any = None, gamma: float | None = None) -> Given:

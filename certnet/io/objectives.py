@@ -14,7 +14,7 @@ from certnet.io.given import Given, features, given_of_sklearn, plain, targets
 from certnet.io.load_network import read_network, state_network
 from certnet.io.models import kind_of
 from certnet.io.network import TwoLayerNetwork, assemble
-from certnet.io.torch_terms import decay_of, require_coupled
+from certnet.io.torch_terms import LOSSES, decay_of, require_coupled
 from certnet.io.torch_terms import torch_loss as read_torch_loss
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray, as_positive, shown
@@ -120,8 +120,6 @@ def objective_of(
     return Given(read.network, program, theirs, factor, terms.constant(Y, omega), notes)
 
 
-_WITHIN = {"Softmax": "cross-entropy", "LogSoftmax": "cross-entropy", "Sigmoid": "logistic"}
-"""Functions after the outputs, and the loss that has them in it."""
 Biases = tuple[str | None, str | None]
 """What was named of hidden and output bias."""
 
@@ -157,10 +155,6 @@ class TorchNetwork:
             "The model does not map these X as Linear, ReLU, Linear; give the X it was trained on, and a model that "
             "ends in its last Linear layer."
         )
-
-    @property
-    def has_biases(self) -> tuple[bool, bool]:
-        return self.parameters[1] is not None, self.parameters[3] is not None
 
     def decays(self, optimizer: Any) -> tuple[float, str, str]:
         """(weight decay, hidden bias, output bias) of a live optimiser for this module."""
@@ -206,7 +200,7 @@ class _Read:
             # Which makes constants free, whatever the output layer has.
             output = "free"
         ending = self.network.ending
-        if ending is not None and _WITHIN.get(ending) != loss:
+        if ending is not None and LOSSES.get(_LAST.get(ending, "")) != loss:
             raise InputError(
                 f"The network ends in {ending}, which the loss {loss} does not have in it; name the loss that it was "
                 "trained with, or export it up to its linear output layer."
@@ -218,7 +212,8 @@ class _Read:
 def _read(model: Any, X: Any, *, live: bool) -> _Read:
     if live:
         module = TorchNetwork.of(model, X)
-        return _Read(module.network, features(X), None, module.has_biases, module)
+        _, hidden_bias, _, output_bias = module.parameters
+        return _Read(module.network, features(X), None, (hidden_bias is not None, output_bias is not None), module)
     if isinstance(model, ReluNetwork):
         model = TwoLayerNetwork(model)
     elif isinstance(model, Mapping):

@@ -71,7 +71,7 @@ def _scaler(node: Node, operands: Sequence[Operand]) -> Operand:
         values = np.asarray(node.attributes.get(name, ()), dtype=np.float64)
         if values.size:
             signal, each = beside_constant(signal, values)
-            signal = replace(signal, chain=signal.chain.affine(*arguments(each)))
+            signal = signal.affine(*arguments(each))
     return signal
 
 
@@ -92,8 +92,7 @@ def _linear_model(node: Node, operands: Sequence[Operand]) -> list[Operand]:
     if last not in _TRANSFORMS or weights.size != rows * signal.size or bias.size not in (0, rows) or rows < 1:
         raise InputError("has a last function that certnet does not read, or coefficients that do not fit")
     found = product(signal, weights.reshape(rows, -1).T, (1, rows))
-    found = replace(found, chain=found.chain.affine(1.0, bias)) if bias.size else found
-    kind = _TRANSFORMS[last]
+    found, kind = found.affine(1.0, bias) if bias.size else found, _TRANSFORMS[last]
     found = found if kind is None else replace(found, ending=Ending(kind, node.label))
     if node.kind == "LinearRegressor":
         return [found]

@@ -64,7 +64,7 @@ def _product(node: Node, operands: Sequence[Operand]) -> Operand:
         raise InputError("divides by a computed value, which no ReLU network does")
     signal, values = beside_constant(signal, constant)
     gain = ONE / Rounded(np.asarray(values)) if node.kind == "Div" else values
-    return replace(signal, chain=signal.chain.affine(gain, 0.0))
+    return signal.affine(gain, 0.0)
 
 
 def _sum(node: Node, operands: Sequence[Operand]) -> Operand:
@@ -76,7 +76,7 @@ def _sum(node: Node, operands: Sequence[Operand]) -> Operand:
     for operand in operands:
         if not isinstance(operand, Signal):
             total, values = beside_constant(total, numbers_of(operand))
-            total = replace(total, chain=total.chain.affine(1.0, values))
+            total = total.affine(1.0, values)
     return total
 
 
@@ -87,11 +87,11 @@ def _difference(node: Node, operands: Sequence[Operand]) -> Operand:
     signal, constant, on_left = _apart(operands)
     signal, values = beside_constant(signal, constant)
     if signal.ending is None:
-        return replace(signal, chain=signal.chain.affine(*((1.0, -values) if on_left else (-1.0, values))))
+        return signal.affine(*((1.0, -values) if on_left else (-1.0, values)))
     if on_left or signal.ending.kind != "Sigmoid" or np.any(values != 1):
         refuse_within(signal.ending, node.kind)
     # 1 − p is the probability of the negated score.
-    return replace(signal, chain=signal.chain.affine(-1.0, 0.0))
+    return signal.affine(-1.0, 0.0)
 
 
 def _combined(left: Signal, right: Signal, sign: float) -> Signal:
@@ -137,13 +137,12 @@ def _gemm(node: Node, operands: Sequence[Operand]) -> Operand:
         else replace(operand, places=operand.places.T) if isinstance(operand, Signal) else operand.T
         for operand, turn in zip(operands, ("transA", "transB"), strict=False)
     ]  # fmt: skip
-    signal = signal_of(_matmul(node, factors))
-    signal = replace(signal, chain=signal.chain.affine(node.attributes["alpha"], 0.0))
+    signal = signal_of(_matmul(node, factors)).affine(node.attributes["alpha"], 0.0)
     if len(operands) < 3 or operands[2] is None:
         return signal
     signal, values = beside_constant(signal, numbers_of(operands[2]))
     shift = Rounded(np.asarray(node.attributes["beta"])) * Rounded(np.asarray(values))
-    return replace(signal, chain=signal.chain.affine(1.0, shift))
+    return signal.affine(1.0, shift)
 
 
 def _normalisation(node: Node, operands: Sequence[Operand]) -> Operand:
@@ -159,18 +158,17 @@ def _normalisation(node: Node, operands: Sequence[Operand]) -> Operand:
         Rounded(np.asarray(beside_constant(signal, part.values)[1]), part.off)
         for part in normalised(mean, variance, node.attributes["epsilon"], weight, bias)
     )
-    return replace(signal, chain=signal.chain.affine(gain, shift))
+    return signal.affine(gain, shift)
 
 
-def _on_entries(change: Callable[[Node, Chain], Chain], node: Node, operands: Sequence[Operand]) -> Operand:
+def _on_entries(change: Callable[[Node, Chain], Chain]) -> Operation:
     """What acts on each entry, and takes its numbers from the attributes."""
-    signal = signal_of(operands[0])
-    return replace(signal, chain=change(node, signal.chain))
+    return lambda node, operands: signal_of(operands[0]).of(change(node, signal_of(operands[0]).chain))
 
 
 def _prelu(node: Node, operands: Sequence[Operand]) -> Operand:
     signal, slopes = beside_constant(signal_of(operands[0]), numbers_of(operands[1]))
-    return replace(signal, chain=signal.chain.leaky(slopes))
+    return signal.of(signal.chain.leaky(slopes))
 
 
 def _clip(node: Node, operands: Sequence[Operand]) -> Operand:
@@ -183,7 +181,7 @@ def _clip(node: Node, operands: Sequence[Operand]) -> Operand:
         value = float(np.ravel(values)[0])
         bounds.append(default if abs(value) in _NO_BOUNDS and value * default > 0 else value)
     signal = signal_of(operands[0])
-    return replace(signal, chain=signal.chain.between(*bounds))
+    return signal.of(signal.chain.between(*bounds))
 
 
 def _extreme(sign: float, node: Node, operands: Sequence[Operand]) -> Operand:
@@ -192,13 +190,12 @@ def _extreme(sign: float, node: Node, operands: Sequence[Operand]) -> Operand:
     for other in others:
         # max(a, b) = (a − b)₊ + b, and min(a, b) = a − (a − b)₊.
         difference = _combined(found, other, -1.0)
-        above = replace(difference, chain=difference.chain.between(0.0, np.inf))
+        above = difference.of(difference.chain.between(0.0, np.inf))
         found = _combined(above, other, 1.0) if sign > 0 else _combined(found, above, -1.0)
     for operand in operands:
         if not isinstance(operand, Signal):
             found, bound = beside_constant(found, numbers_of(operand))
-            bounds = (bound, np.inf) if sign > 0 else (-np.inf, bound)
-            found = replace(found, chain=found.chain.between(*bounds))
+            found = found.of(found.chain.between(*((bound, np.inf) if sign > 0 else (-np.inf, bound))))
     return found
 
 
@@ -235,7 +232,7 @@ OPERATIONS: dict[str, Operation] = {
     **dict.fromkeys(MOVES, moved),
     **dict.fromkeys(LINEAR, linear),
     **dict.fromkeys(ENDS, _end),
-    "Abs": partial(_on_entries, lambda _, chain: chain.leaky(-1.0)),
+    "Abs": _on_entries(lambda _, chain: chain.leaky(-1.0)),
     "Add": _sum,
     "BatchNormalization": _normalisation,
     "Cast": _cast,
@@ -243,18 +240,17 @@ OPERATIONS: dict[str, Operation] = {
     "Div": _product,
     "Dropout": _dropout,
     "Gemm": _gemm,
-    "HardSigmoid": partial(
-        _on_entries,
-        lambda node, chain: chain.affine(node.attributes["alpha"], node.attributes["beta"]).between(0.0, 1.0),
+    "HardSigmoid": _on_entries(
+        lambda node, chain: chain.affine(node.attributes["alpha"], node.attributes["beta"]).between(0.0, 1.0)
     ),
-    "LeakyRelu": partial(_on_entries, lambda node, chain: chain.leaky(node.attributes["alpha"])),
+    "LeakyRelu": _on_entries(lambda node, chain: chain.leaky(node.attributes["alpha"])),
     "MatMul": _matmul,
     "Max": partial(_extreme, 1.0),
     "Min": partial(_extreme, -1.0),
     "Mul": _product,
-    "Neg": partial(_on_entries, lambda _, chain: chain.affine(-1.0, 0.0)),
+    "Neg": _on_entries(lambda _, chain: chain.affine(-1.0, 0.0)),
     "PRelu": _prelu,
-    "Relu": partial(_on_entries, lambda _, chain: chain.between(0.0, np.inf)),
+    "Relu": _on_entries(lambda _, chain: chain.between(0.0, np.inf)),
     "Sub": _difference,
     "Sum": _sum,
 }

@@ -114,13 +114,12 @@ class Node:
         copy.ClearField("input")
         copy.ClearField("domain")
         copy.input.extend(names)
-        opset = {"": self.version}
         try:
             sizes = self._sizes(onnx, copy, given)
             ends = [[onnx.ValueInfoProto(name=name) for name in part] for part in (given, copy.output)]
             graph = onnx.helper.make_graph([copy], "node", *ends)
             with np.errstate(all="ignore"):
-                found = ReferenceEvaluator(graph, opsets=opset).run(None, given)
+                found = ReferenceEvaluator(graph, opsets={"": self.version}).run(None, given)
         except InputError:
             raise
         except Exception as error:  # noqa: BLE001  # The reference raises whatever NumPy raises.

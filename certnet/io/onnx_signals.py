@@ -60,6 +60,13 @@ class Signal:
         """How many entries there are."""
         return self.places.size
 
+    def of(self, chain: Chain) -> "Signal":
+        """The same places in another chain."""
+        return replace(self, chain=chain)
+
+    def affine(self, gain: Bounds | Rounded, shift: Bounds | Rounded) -> "Signal":
+        return self.of(self.chain.affine(gain, shift))
+
 
 Operand = Array | Signal | None
 Operation = Callable[[Node, Sequence[Operand]], Operand | list[Operand]]
@@ -205,7 +212,7 @@ def linear(node: Node, operands: Sequence[Operand]) -> Operand:
     if bias is None:
         return found
     found, biases = beside_constant(found, numbers_of(bias).reshape(-1, *[1] * (zero.ndim - 2)))
-    return replace(found, chain=found.chain.affine(1.0, biases))
+    return found.affine(1.0, biases)
 
 
 def _overhangs(node: Node, shape: Sequence[int]) -> bool:

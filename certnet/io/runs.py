@@ -5,6 +5,7 @@ Nothing in a folder is believed: figures are shown as the report states them, an
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,8 @@ __all__ = ["Run", "read_run", "read_runs"]
 HOME = Path("runs")
 """Where runs are written by default, and looked for by their bare names."""
 REPORT, NETWORK, CERTIFICATE, TABLE = "report.json", "network.npz", "optimality.cert", "path.json"
-MOST_NAMED = 8
-"""Folders that a complaint lists."""
+_listed = partial(listed, most=8, width=200)
+"""Folders in a complaint."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -139,7 +140,7 @@ def read_run(path: str | Path) -> Run:
     if not (folder / REPORT).is_file():
         inside = _runs_in(folder)
         if (folder / TABLE).is_file() or inside:
-            raise InputError(f"{folder} holds runs; name one of them: {_named(inside) or 'none is finished'}.")
+            raise InputError(f"{folder} holds runs; name one of them: {_listed(inside) or 'none is finished'}.")
         raise InputError(
             f"{folder} holds no {REPORT}, so it is no folder of a finished run; name one that certnet train made."
         )
@@ -194,10 +195,6 @@ def _runs_in(folder: Path) -> list[Path]:
     return sorted(file.parent for file in folder.glob(f"*/{REPORT}") if not file.parent.name.startswith("."))
 
 
-def _named(folders: Sequence[Path]) -> str:
-    return listed(folders, MOST_NAMED, 200)
-
-
 def _absent(path: str) -> InputError:
     if Path(path).is_file():
         return InputError(f"{path} is a file; name the folder of a run, which certnet train makes.")
@@ -205,6 +202,6 @@ def _absent(path: str) -> InputError:
 
     names = runs_here()
     close = difflib.get_close_matches(Path(path).name, names, n=1)
-    there = f"there are {_named([HOME / name for name in names])}" if names else "certnet train makes one"
+    there = f"there are {_listed([HOME / name for name in names])}" if names else "certnet train makes one"
     advice = f"did you mean {close[0]}?" if close else f"{there}."
     return InputError(f"There is no run {path!r}, neither here nor in {HOME}; {advice}")
