@@ -16,8 +16,6 @@ from formulations import InputError
 from formulations._validation import FloatArray, as_matrix
 
 BUILT_IN = ("iris", "wine", "breast_cancer", "digits", "spiral")
-_SPIRAL_SEED, _SPIRAL_NOISE = 100, 0.15
-_POINTS_PER_ARM, _ARMS = 20, 3
 _NAMED = 8
 _SINGLE = b"\x93NUMPY"
 """How an ``.npy`` file begins."""
@@ -69,8 +67,8 @@ def read_npz(path: Path, *, task: Task | None, outputs: Outputs | None = None) -
                 f"{path.name}: X{part} has {len(x)} rows but Y{part} has {len(y)}; every data point needs one target, "
                 "so give both the same number of rows."
             )
-    apart: dict[str, Any] = {f"X{part}": x for part, x in zip(parts[1:], X[1:], strict=True)}
-    apart |= {f"Y{part}": y for part, y in zip(parts[1:], Y[1:], strict=True)}
+    others = [*zip(parts, X, Y, strict=True)][1:]
+    apart: dict[str, Any] = {key: array for part, x, y in others for key, array in ((f"X{part}", x), (f"Y{part}", y))}
     return DataSet(
         name=path.stem,
         task="regression" if classes is None else "classification",
@@ -132,26 +130,25 @@ def _targets(
 
 def load_builtin(name: str, *, task: Task | None) -> DataSet:
     """A data set of ``BUILT_IN``; with ``task="regression"`` the class numbers 0, 1, … are the target."""
-    data = _spiral() if name == "spiral" else _from_sklearn(name)
+    if name == "spiral":
+        data = _spiral()
+    else:
+        from sklearn import datasets
+
+        bunch = getattr(datasets, f"load_{name}")()
+        data = DataSet(
+            name=name,
+            task="classification",
+            X=np.array(bunch.data, dtype=np.float64, order="C"),
+            Y=np.eye(len(bunch.target_names))[bunch.target],
+            classes=tuple(map(str, bunch.target_names)),
+            columns=Columns.numbers([str(feature) for feature in bunch.feature_names]),
+        )
     if task != "regression":
         return data
     number = np.arange(data.Y.shape[1], dtype=np.float64)[:, None]
     Y_val, Y_test = (None if Y is None else Y @ number for Y in (data.Y_val, data.Y_test))
     return replace(data, task=task, classes=None, Y=data.Y @ number, Y_val=Y_val, Y_test=Y_test)
-
-
-def _from_sklearn(name: str) -> DataSet:
-    from sklearn import datasets
-
-    bunch = getattr(datasets, f"load_{name}")()
-    return DataSet(
-        name=name,
-        task="classification",
-        X=np.array(bunch.data, dtype=np.float64, order="C"),
-        Y=np.eye(len(bunch.target_names))[bunch.target],
-        classes=tuple(map(str, bunch.target_names)),
-        columns=Columns.numbers([str(feature) for feature in bunch.feature_names]),
-    )
 
 
 def _spiral() -> DataSet:
@@ -162,12 +159,12 @@ def _spiral() -> DataSet:
     12 decimals; rounding there makes them equal on every machine.
     """
     # The legacy generator on purpose: NumPy promises never to change its stream.
-    noise = np.random.RandomState(_SPIRAL_SEED).randn(3, _ARMS, _POINTS_PER_ARM)
-    steps = np.linspace(0.0, 1.0, _POINTS_PER_ARM)
-    angle = 4.0 * (np.arange(_ARMS)[:, None] + steps) + _SPIRAL_NOISE * noise
+    noise = np.random.RandomState(100).randn(3, 3, 20)
+    steps = np.linspace(0.0, 1.0, 20)
+    angle = 4.0 * (np.arange(3)[:, None] + steps) + 0.15 * noise
     points = 0.5 * steps[:, None] * np.stack([np.sin(angle), np.cos(angle)], axis=-1)
     train, val, test = np.round(points.reshape(3, -1, 2), 12) + 0.0
-    Y = np.repeat(np.eye(_ARMS), _POINTS_PER_ARM, axis=0)
+    Y = np.repeat(np.eye(3), 20, axis=0)
     return DataSet(
         name="spiral",
         task="classification",

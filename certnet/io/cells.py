@@ -25,7 +25,7 @@ _NUMBER = r"[+-]?+(?:[0-9]++(?:\.[0-9]*+)?+|\.[0-9]++)(?:[eE][+-]?+[0-9]++)?+"
 _ONE, _SEVERAL = re.compile(_NUMBER), re.compile(rf"(?:{_NUMBER}\n)*+")
 _ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?")
 _DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{2,4}|\d{1,2}[- ][A-Za-z]{3,9}[- ]\d{2,4}|[A-Za-z]{3,9} \d{1,2}, \d{4}")
-_SIZED = re.compile(r"([+-]?)([€$£¥]?)\s?([+-]?[0-9][0-9.,'’\xa0\u202f]{0,20}?)\s?([^\w\s]{1,2}|[A-Za-z]{1,3}[²³23]?|)")
+SIZED = re.compile(r"([+-]?)([€$£¥]?)\s?([+-]?[0-9][0-9.,'’\xa0\u202f]{0,20}?)\s?([^\w\s]{1,2}|[A-Za-z]{1,3}[²³23]?|)")
 _GROUPED = re.compile(r"[+-]?[0-9]{1,3}([,'’\xa0\u202f])[0-9]{3}(?:\1[0-9]{3})*(?:\.[0-9]+)?")
 _SWAP = str.maketrans(".,", ",.")
 _TIME = re.compile(r"(\d\d?):([0-5]\d)(?::([0-5]\d(?:\.\d{1,9})?))?(?: ?([ap])\.?m\.?)?", re.ASCII | re.IGNORECASE)
@@ -63,7 +63,7 @@ def quantity(text: str, *, decimal_comma: bool = False) -> tuple[float, str] | N
     number = parse_number(text, decimal_comma=decimal_comma)
     if number is not None:
         return number, ""
-    found = _SIZED.fullmatch(text.strip().replace("\N{MINUS SIGN}", "-"))
+    found = SIZED.fullmatch(text.strip().replace("\N{MINUS SIGN}", "-"))
     if found is None:
         return None
     sign, before, digits, after = found.groups()
@@ -147,11 +147,6 @@ def date_format(counts: Mapping[str, int], enough: float) -> tuple[str | None, s
     first, *others = [form for form in forms if fitting[form] == most]
     differing = (form for form in others if any(parse_date(cell, form) != parse_date(cell, first) for cell in likely))
     return first, next(differing, None)
-
-
-def is_sized(text: str) -> bool:
-    """Whether a text looks like a number with a unit or separators."""
-    return _SIZED.fullmatch(text) is not None
 
 
 def may_group(text: str) -> bool:

@@ -56,9 +56,7 @@ class Draft:
         ``rows`` are numbers of the training rows that count, ``target`` (n,) is the quantity of every row, or the
         number of its class, and ``name`` that of its column.
         """
-        chosen = [
-            values[rows] if isinstance(values, np.ndarray) else [values[row] for row in rows] for values in self.values
-        ]
+        chosen = [part[rows] if isinstance(part, np.ndarray) else [part[row] for row in rows] for part in self.values]
         found, left_out = self._inputs(chosen, {*(self.recipe.features or ())})
         if not found:
             # Numbers that are all there is will be meant, whatever they look like.
@@ -67,7 +65,14 @@ class Draft:
             reasons = listed([f"{column} is left out because {reason}" for column, reason in left_out], width=120)
             said = f"{self.table.name} has no column to learn from: {reasons}; name some with --features."
             raise InputError(" ".join([said, *self.notes]))
-        _require_few(self.table.name, found)
+        sizes = {column.name: len(column.feature_names) for column in found if column.kind == "category"}
+        if sum(sizes.values()) > MOST_FEATURES:
+            largest = sorted(sizes, key=lambda name: -sizes[name])
+            raise InputError(
+                f"{self.table.name} has {len(sizes)} columns of categories, which become {sum(sizes.values())} "
+                f"features of 0 and 1, more than {MOST_FEATURES}; leave some out with --drop, for example "
+                f"{listed(largest)}."
+            )
         fitted = Columns(tuple(found), self.recipe.impute, tuple(left_out), name)
         return fitted, tuple(self._suspicions(fitted, chosen, target[rows], classes))
 
@@ -87,7 +92,6 @@ class Draft:
     def _suspicions(
         self, fitted: Columns, chosen: Sequence[Values], target: FloatArray, classes: bool
     ) -> Iterator[str]:
-        """Sentences about inputs that may be none."""
         inputs, asked = {*fitted.inputs}, {*(self.recipe.features or ())}
         for column, values, training in zip(self.columns, self.values, chosen, strict=True):
             if column.name not in inputs:
@@ -180,17 +184,6 @@ def _fitted_names(column: Column, values: list[str | None], recipe: Recipe, aske
     return replace(column, categories=known, other=len(kept) < len(counts), indicator=gone >= enough, fill=fill), None
 
 
-def _require_few(table: str, columns: Sequence[Column]) -> None:
-    """Refuse features by the thousand."""
-    sizes = {column.name: len(column.feature_names) for column in columns if column.kind == "category"}
-    if sum(sizes.values()) > MOST_FEATURES:
-        largest = sorted(sizes, key=lambda name: -sizes[name])
-        raise InputError(
-            f"{table} has {len(sizes)} columns of categories, which become {sum(sizes.values())} features of 0 and 1, "
-            f"more than {MOST_FEATURES}; leave some out with --drop, for example {listed(largest)}."
-        )
-
-
 def kind_of(table: Table, name: str, recipe: Recipe) -> tuple[Column, list[str]]:
     """What the cells of a column are, and remarks."""
     if name in recipe.categorical:
@@ -221,7 +214,7 @@ def kind_of(table: Table, name: str, recipe: Recipe) -> tuple[Column, list[str]]
         return Column(name, "date", form=form), [remark] if either else []
     if sum(numeric.values()) >= some or (len(units) == len(present) and len({*units.values()}) == 1):
         return Column(name), []
-    sized = [cell for cell in present if cell in units or cells.is_sized(cell)]
+    sized = [cell for cell in present if cell in units or cells.SIZED.fullmatch(cell)]
     if sum(present[cell] for cell in sized) < some:
         return Column(name, "category"), []
     example = next(cell for cell in sized if cell not in numeric)

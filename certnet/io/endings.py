@@ -69,11 +69,7 @@ def _positions(rows: list[Row], outputs: int) -> Iterator[Clause]:
     for k in range(outputs):
         values = [sum((weight * k for _, weight in row.y), row.constant) for row in rows]
         if all(value < 0 or (value == 0 and not row.strict) for value, row in zip(values, rows, strict=True)):
-            yield [_order(j, k, strict=j < k) for j in range(outputs) if j != k]
-
-
-def _order(small: int, large: int, *, strict: bool) -> Row:
-    return Row((), ((small, Fraction(1)), (large, Fraction(-1))), Fraction(0), strict)
+            yield [Row((), ((j, Fraction(1)), (k, Fraction(-1))), Fraction(0), j < k) for j in range(outputs) if j != k]
 
 
 def _before(row: Row, ending: str, outputs: int) -> list[Clause]:

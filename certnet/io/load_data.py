@@ -81,7 +81,7 @@ def load(recipe: Recipe, outputs: Outputs | None = None) -> Split:
     found = _read(recipe, outputs)
     data = found.data if isinstance(found, Tabular) else found
     loss = resolved(recipe.loss, data)
-    weight_val, parts = None, None
+    parts = None
     if recipe.split and data.X_val is None and data.X_test is None:
         parts = split_rows(data, recipe.seed)
         if recipe.refit:
@@ -91,16 +91,15 @@ def load(recipe: Recipe, outputs: Outputs | None = None) -> Split:
         train = np.arange(len(data.Y)) if parts is None else parts.train
         counted = train if data.sample_weight is None else train[data.sample_weight[train] > 0]
         data = found.with_features(counted if len(counted) else train)
+    fields: dict[str, Any] = {**vars(data), "weight_val": None}
     if parts is not None:
-        rows = {"": parts.train, "_val": parts.val, "_test": parts.test}
-        apart = {f"X{part}": data.X[index] for part, index in rows.items() if len(index)}
-        apart |= {f"Y{part}": data.Y[index] for part, index in rows.items() if len(index)}
+        fields["notes"] = (*data.notes, *parts.notes)
+        for part, index in (("", parts.train), ("_val", parts.val), ("_test", parts.test)):
+            if len(index):
+                fields |= {f"X{part}": data.X[index], f"Y{part}": data.Y[index]}
         if data.sample_weight is not None:
-            weight_val = data.sample_weight[parts.val]
-            apart["sample_weight"] = data.sample_weight[parts.train]
-        data = replace(data, notes=(*data.notes, *parts.notes), **apart)  # type: ignore[arg-type]
+            fields |= {"sample_weight": data.sample_weight[parts.train], "weight_val": data.sample_weight[parts.val]}
     offset, scale = np.zeros(data.X.shape[1]), np.ones(data.X.shape[1])
-    fields = {**vars(data), "weight_val": weight_val}
     _leave_out(fields, "X", "Y", "sample_weight")
     _leave_out(fields, "X_val", "Y_val", "weight_val")
     if recipe.class_weight is not None:

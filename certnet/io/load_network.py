@@ -51,13 +51,10 @@ def read_network(path: str | Path) -> TwoLayerNetwork:
 
 def named_network(path: str | Path) -> tuple[TwoLayerNetwork, Run | None]:
     """The network as ``read_network`` reads it, and the run whose network it is; None for that of a file."""
-    if find_run(path) is None or Path(path).is_file():
-        return _read_file(Path(path)), None
-    run = read_run(path)
-    return network_of(run), run
-
-
-def _read_file(source: Path) -> TwoLayerNetwork:
+    source = Path(path)
+    if find_run(path) is not None and not source.is_file():
+        run = read_run(path)
+        return network_of(run), run
     kind = ending(source)
     if kind in PICKLED:
         raise InputError(
@@ -74,7 +71,7 @@ def _read_file(source: Path) -> TwoLayerNetwork:
         size = source.stat().st_size
         if size > LARGEST_FILE:
             raise InputError(f"{source.name} has {size} bytes; certnet reads networks of at most {LARGEST_FILE}.")
-        return _READERS[kind](source)
+        return _READERS[kind](source), None
 
 
 def _read_npz(path: Path) -> TwoLayerNetwork:
@@ -126,7 +123,6 @@ def state_network(source: str, tensors: Mapping[str, Array]) -> TwoLayerNetwork:
 
 
 def _by_layer(source: str, tensors: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
-    """Weight and bias of each layer."""
     layers: dict[str, dict[str, Array]] = {}
     for name, tensor in tensors.items():
         layer, _, kind = name.rpartition(".")

@@ -120,10 +120,6 @@ def objective_of(
     return Given(read.network, program, theirs, factor, terms.constant(Y, omega), notes)
 
 
-Biases = tuple[str | None, str | None]
-"""What was named of hidden and output bias."""
-
-
 @dataclass(frozen=True, eq=False)
 class TorchNetwork:
     """A live module of two Linear layers: its function in float64, and sentences that a user should read.
@@ -185,11 +181,10 @@ class _Read:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences that a user should read."""
         return (*filter(None, [self.network.note]), *(() if self.module is None else self.module.notes))
 
     def program(
-        self, y: Any, loss: str, gamma: float, omega: Any, biases: Biases, default: tuple[str, str]
+        self, y: Any, loss: str, gamma: float, omega: Any, biases: Sequence[str | None], default: Sequence[str]
     ) -> TrainingProgram:
         """The training problem; biases that nobody named are as by default where the network has them."""
         hidden, output = (
@@ -226,15 +221,13 @@ def _read(model: Any, X: Any, *, live: bool) -> _Read:
             f"{shown(model)}."
         )
     network = model.network
-    rows = features(X)
     has_biases = bool(network.hidden_bias.any()), bool(network.output_bias.any())
-    return _Read(network, model.features(rows), model.classes, has_biases)
+    return _Read(network, model.features(features(X)), model.classes, has_biases)
 
 
 def _of_optimizer(
     optimizer: Any, module: TorchNetwork | None, weight_decay: float | None
 ) -> tuple[float, tuple[str, str]]:
-    """The decay of a live optimiser, and how it treats biases."""
     if module is None or not hasattr(optimizer, "param_groups"):
         raise InputError(
             f"optimizer must be a name, or with a live module its optimizer of torch.optim, not {shown(optimizer)}."
@@ -249,7 +242,6 @@ def _of_optimizer(
 
 
 def _two_linears(module: Any) -> tuple[Any, Any]:
-    """The two Linear layers that hold all parameters."""
     linears = [layer for layer in module.modules() if kind_of(layer) == "Linear"]
     held = {id(tensor) for layer in linears for tensor in layer.parameters()}
     if len(linears) != 2 or held != {id(tensor) for tensor in module.parameters()}:

@@ -50,7 +50,6 @@ def read_onnx(path: Path, *, output: str | None = None, shapes: Shapes | None = 
 
 
 def decoded(path: Path) -> Any:
-    """The ModelProto of a file."""
     try:
         decode_error = importlib.import_module("google.protobuf.message").DecodeError
         messages = part_of_onnx("onnx_ml_pb2")
@@ -84,8 +83,6 @@ def _names_are_text(model: Any) -> bool:
 
 
 class _Graph:
-    """A graph, its inputs' shapes if these are known, and the file's name."""
-
     def __init__(self, path: Path, model: Any, shapes: Shapes | None = None) -> None:
         self.source, self.graph, self._known_shapes = path.name, model.graph, shapes
         self._tensors = Tensors(path)
@@ -98,7 +95,6 @@ class _Graph:
             raise InputError(f"{self.source} gives two values one name; export the network again.")
 
     def network(self) -> TwoLayerNetwork:
-        """The network; errors as ``read_onnx``."""
         if len(self._inputs) != 1 and self._known_shapes is None:
             raise InputError(
                 f"{self.source} has {len(self._inputs)} inputs; certnet reads networks of one input tensor, so export "
@@ -204,7 +200,6 @@ class _Graph:
         return InputError(f"{self.source} takes inputs of shape {self._dimensions}; fix all but the first dimension.")
 
     def _follow(self, node: Node, known: dict[str, Operand]) -> None:
-        """Add what a node computes of the values that are known."""
         absent = next((name for name in node.inputs if name and name not in known), None)
         if absent is not None:
             raise InputError(f"{node.label} uses {absent!r}, which nothing computes before; export the network again.")

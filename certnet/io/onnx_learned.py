@@ -22,6 +22,7 @@ from formulations import InputError
 
 LABELS = "labels"
 """The kind of an ending that leaves names of classes."""
+_TRANSFORMS = {"NONE": None, "SOFTMAX": "Softmax", "LOGISTIC": "Sigmoid"}
 
 
 def _extracted(node: Node, operands: Sequence[Operand]) -> Operand:
@@ -40,15 +41,13 @@ def _extracted(node: Node, operands: Sequence[Operand]) -> Operand:
 
 def _named(node: Node, operands: Sequence[Operand]) -> Operand:
     """Scores or probabilities with the names of their classes."""
-    signal = signal_of(operands[0])
-    found = _classes(node)
+    signal, found = signal_of(operands[0]), _classes(node)
     if signal.ending is None or signal.ending.is_label or len(found) != signal.size:
         raise InputError(f"names {len(found)} classes of {signal.size} values, which have to be probabilities")
     return replace(signal, ending=replace(signal.ending, classes=found))
 
 
 def _classes(node: Node) -> tuple[str, ...]:
-    """The names of classes that a node states as numbers or as texts."""
     return _texts(next((v for name, v in node.attributes.items() if name.startswith("classlabels_") and v), ()))
 
 
@@ -84,22 +83,16 @@ def _imputer(node: Node, operands: Sequence[Operand]) -> Operand:
 def _linear_model(node: Node, operands: Sequence[Operand]) -> list[Operand]:
     """Linear regression, or the label and the scores of a linear classifier."""
     signal, last = signal_of(operands[0]), node.attributes.get("post_transform", "NONE")
-    weights, bias = (
-        np.asarray(node.attributes.get(name, ()), dtype=np.float64) for name in ("coefficients", "intercepts")
-    )
-    classes = _classes(node)
+    stated, classes = (node.attributes.get(name, ()) for name in ("coefficients", "intercepts")), _classes(node)
+    weights, bias = (np.asarray(numbers, dtype=np.float64) for numbers in stated)
     rows = node.attributes.get("targets", 1) if node.kind == "LinearRegressor" else len(classes)
     if last not in _TRANSFORMS or weights.size != rows * signal.size or bias.size not in (0, rows) or rows < 1:
         raise InputError("has a last function that certnet does not read, or coefficients that do not fit")
     found = product(signal, weights.reshape(rows, -1).T, (1, rows))
     found, kind = found.affine(1.0, bias) if bias.size else found, _TRANSFORMS[last]
     found = found if kind is None else replace(found, ending=Ending(kind, node.label))
-    if node.kind == "LinearRegressor":
-        return [found]
-    return [replace(found, ending=Ending(LABELS, node.label, True, classes)), found]
-
-
-_TRANSFORMS = {"NONE": None, "SOFTMAX": "Softmax", "LOGISTIC": "Sigmoid"}
+    named = [] if node.kind == "LinearRegressor" else [replace(found, ending=Ending(LABELS, node.label, True, classes))]
+    return [*named, found]
 
 
 def _normalizer(node: Node, operands: Sequence[Operand]) -> Operand:

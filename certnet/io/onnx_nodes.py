@@ -69,8 +69,7 @@ def _product(node: Node, operands: Sequence[Operand]) -> Operand:
 
 def _sum(node: Node, operands: Sequence[Operand]) -> Operand:
     """Signals and constants; those one by one, so that what they round is noticed."""
-    first, *others = (operand for operand in operands if isinstance(operand, Signal))
-    total = first
+    total, *others = (operand for operand in operands if isinstance(operand, Signal))
     for signal in others:
         total = _combined(total, signal, 1.0)
     for operand in operands:
@@ -172,7 +171,7 @@ def _prelu(node: Node, operands: Sequence[Operand]) -> Operand:
 
 
 def _clip(node: Node, operands: Sequence[Operand]) -> Operand:
-    bounds: list[float] = []
+    bounds = []
     for number, name, default in ((1, "min", -np.inf), (2, "max", np.inf)):
         stated = operands[number] if len(operands) > number else node.attributes.get(name)
         values = default if stated is None else numbers_of(np.asarray(stated) if np.isscalar(stated) else stated)

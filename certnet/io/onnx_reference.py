@@ -99,7 +99,6 @@ class Node:
 
     @property
     def is_standard(self) -> bool:
-        """Whether the operator is one of ONNX itself."""
         return self.proto.domain in _STANDARD
 
     def run(self, operands: Sequence[Array | None]) -> list[Array]:
@@ -131,7 +130,6 @@ class Node:
         return [plain(np.asarray(array), "a result") for array in found]
 
     def _sizes(self, onnx: Any, copy: Any, given: Mapping[str, Array]) -> list[tuple[int, ...]]:
-        """Of the outputs, by the standard."""
         make, sizes = onnx.helper, []
         types = {
             name: make.make_tensor_type_proto(make.np_dtype_to_tensor_dtype(array.dtype), array.shape)
@@ -192,12 +190,12 @@ class Opsets:
                 f"{label} is no operator of {domain or 'ONNX'} {version or '(which the file does not name)'}; export "
                 "the network with ONNX's own operators."
             ) from None
-        inputs, outputs = list(proto.input), list(proto.output)
+        inputs = list(proto.input)
         while inputs and not inputs[-1]:
             inputs.pop()
-        for count, (least, most), word in (
-            (len(inputs), (schema.min_input, schema.max_input), "inputs"),
-            (len(outputs), (schema.min_output, schema.max_output), "outputs"),
+        for count, least, most, word in (
+            (len(inputs), schema.min_input, schema.max_input, "inputs"),
+            (len(proto.output), schema.min_output, schema.max_output, "outputs"),
         ):
             if not least <= count <= most:
                 raise InputError(f"{label} has {count} {word} where {least} are expected; export the network again.")
@@ -219,7 +217,6 @@ class Opsets:
         return Node(proto, label, proto.op_type, inputs, attributes, schema, version)
 
     def _value(self, entry: Any) -> Any:
-        """What an AttributeProto holds."""
         field = _FIELDS.split()[entry.type - 1]
         value = getattr(entry, field)
         if field == "t":

@@ -57,7 +57,6 @@ class Signal:
 
     @property
     def size(self) -> int:
-        """How many entries there are."""
         return self.places.size
 
     def of(self, chain: Chain) -> "Signal":

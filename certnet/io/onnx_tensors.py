@@ -64,7 +64,6 @@ class Tensors:
         self._path, self._bytes = path, 0
 
     def array(self, tensor: Any) -> Array:
-        """The numbers, truth values or texts of a TensorProto."""
         name = f"{self._path.name}: the tensor {tensor.name!r}"
         try:
             if any(length < 0 for length in tensor.dims):

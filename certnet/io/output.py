@@ -148,7 +148,6 @@ def output_folder(path: Path, *, files: Sequence[str], command: str | None = Non
 
 
 def require_named(out: str | None, option: str = "--out") -> None:
-    """Refuse a folder without a name."""
     if out is not None and not out.strip():
         raise InputError(f"{option} names no folder; give one, or leave {option} away.")
 
@@ -165,7 +164,6 @@ def print_result(report: Mapping[str, Any], lines: Sequence[str], *, as_json: bo
 
 
 def json_writer(value: Mapping[str, Any]) -> Writer:
-    """A writer of ``strict_json`` text."""
     return text_writer(strict_json(value) + "\n")
 
 
@@ -185,7 +183,6 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def text_writer(text: str) -> Writer:
-    """A writer of this text."""
     return lambda path: path.write_text(text, encoding="utf-8")
 
 

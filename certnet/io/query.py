@@ -20,7 +20,7 @@ from certificates.float32 import lowered, row_errors
 from certificates.robustness import preactivation_bounds
 from certnet.io.cases import Property
 from certnet.io.load_network import read_network
-from certnet.io.vnnlib import Stated, in_file, read_text, stated
+from certnet.io.vnnlib import Stated, stated, text_of
 from certnet.runtime.abandon import abandonable
 from certnet.runtime.wording import up
 from formulations import InputError
@@ -57,7 +57,6 @@ class Query(Property):
 
     @property
     def tensors(self) -> "tuple[Tensor, ...]":
-        """All that are declared, in this order."""
         return tuple(tensor for network in self.networks for tensor in network.tensors)
 
 
@@ -82,8 +81,7 @@ def read_query(
 
 
 def _read(path: str | Path, files: Mapping[str, str] | str, semantics: str) -> Query:
-    text = read_text(path)
-    with in_file(path):
+    with text_of(path) as text:
         found = stated(text)
         if not found.networks:
             if not isinstance(files, str) and len(files) != 1:

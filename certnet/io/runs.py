@@ -61,7 +61,6 @@ class Run(Result):
 
     @property
     def name(self) -> str:
-        """The folder's own name."""
         return self.path.resolve().name
 
     @property
@@ -177,7 +176,6 @@ def find_run(path: str | Path) -> Path | None:
 
 
 def network_of(run: Run) -> TwoLayerNetwork:
-    """The network of a run; refused where it has none."""
     if run.network is None:
         raise InputError(f"{run.path} holds the results of certnet {run.command}, no network; name a run of training.")
     return run.network

@@ -41,14 +41,12 @@ class SplitTree:
 
     @property
     def leaves(self) -> int:
-        """Those of all trees."""
         return sum(tree.count(LEAF) for tree in self.cases)
 
     def of(self, case: int) -> tuple[int, ...]:
         return self.cases[case if len(self.cases) > 1 else 0]
 
     def require_fitting(self, neurons: int, cases: int) -> None:
-        """Refuse a tree of another network or another property."""
         if len(self.cases) not in (1, cases):
             raise InputError(
                 f"there are trees for {len(self.cases)} cases, and the property has {cases}; give one each."

@@ -71,7 +71,6 @@ class Declaration:
     equal_to: str | None
 
     def of(self, *kinds: str) -> tuple[Tensor, ...]:
-        """The tensors of these kinds."""
         return tuple(tensor for tensor in self.tensors if tensor.kind in kinds)
 
     def spelled(self, number: int) -> str | None:

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from certificates import Verdict, check
 from certnet.io.joint import side_by_side, stacked
-from certnet.io.vnnlib import Property, parse_vnnlib
+from certnet.io.vnnlib import Property
 from certnet.jobs.verify import verify
 from certnet.search.counterexample import confirm, exact_outputs
 from formulations import InputError
 from formulations.network import ReluNetwork
-from tests.verification.problems import random_network
+from tests.verification.problems import parse_vnnlib, random_network
 from tests.verification.test_vnnlib2 import EIGHTHS, SIGNS, holds
 
 X, Y = [f"X_{i}" for i in range(4)], [f"Y_{j}" for j in range(2)]

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certnet.io import vnnlib2
-from certnet.io.vnnlib import Property, parse_vnnlib, read_vnnlib
+from certnet.io.vnnlib import Property, read_vnnlib
 from formulations import InputError
 from formulations.robustness import OutputRow
+from tests.verification.problems import parse_vnnlib
 
 NAMES = [f"X_{i}" for i in range(4)], [f"Y_{j}" for j in range(3)]
 TENSORS = {
