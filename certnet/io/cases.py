@@ -21,7 +21,7 @@ import numpy as np
 from certificates.arithmetic.floating import inflate
 from certificates.robustness import preactivation_bounds
 from certnet.io.clauses import Clause, Row, Terms, moved, short
-from certnet.io.joint import stacked
+from certnet.io.folding import stacked
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.network import ReluNetwork

@@ -5,12 +5,13 @@ another one by as little as ``ReluNetwork.off`` says. On a box that moves output
 what a proof has to reach, and added to what a counterexample has to.
 """
 
+import importlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,8 +20,14 @@ from certificates.certificate import FLOAT32, REAL
 from certificates.float32 import lowered, row_errors
 from certificates.robustness import preactivation_bounds
 from certnet.io.cases import Property
+from certnet.io.float32 import require_plain, require_plain_graph
+from certnet.io.folding import side_by_side, stacked
 from certnet.io.load_network import read_network
-from certnet.io.vnnlib import Stated, stated, text_of
+from certnet.io.onnx_graph import decoded, read_onnx
+from certnet.io.onnx_reference import ELEMENTS
+from certnet.io.output import Writer
+from certnet.io.packed import ending
+from certnet.io.vnnlib import stated, text_of
 from certnet.runtime.abandon import abandonable
 from certnet.runtime.wording import up
 from formulations import InputError
@@ -83,28 +90,33 @@ def read_query(
 def _read(path: str | Path, files: Mapping[str, str] | str, semantics: str) -> Query:
     with text_of(path) as text:
         found = stated(text)
-        if not found.networks:
+        if found.networks:
+            wanted = [network.name for network in found.networks if network.equal_to is None]
+            files = dict.fromkeys(wanted[:1], files) if isinstance(files, str) else files
+            missing = next((name for name in wanted if name not in files), None)
+            if missing is not None:
+                raise InputError(f"it declares a network {missing} without a file; add --network {missing}=FILE.")
+            extra = next((name for name in files if name not in wanted), None)
+            if extra is not None:
+                equal = next((network.equal_to for network in found.networks if network.name == extra), None)
+                why = "which it does not declare" if equal is None else f"which it calls equal to {equal}"
+                raise InputError(f"--network names {extra}, {why}; leave it out.")
+            semantics = semantics_of(found.networks, semantics)
+            pairs = [(files[declared.equal_to or declared.name], declared) for declared in found.networks]
+            network = side_by_side([_declared(*pair, plain=semantics == FLOAT32) for pair in pairs])
+        else:
             if not isinstance(files, str) and len(files) != 1:
                 raise InputError(f"version 1.0 is about one network, but {len(files)} are named; name one.")
             (file,) = [files] if isinstance(files, str) else files.values()
             read = read_network(file)
             if semantics == FLOAT32:
-                from certnet.io.float32 import require_plain
-
                 require_plain(file, read)
-            return _query(found, read.on(), semantics)
-        from certnet.io.declared import declared_network
-        from certnet.io.joint import side_by_side
-
-        if isinstance(files, str):
-            files = dict.fromkeys([network.name for network in found.networks if network.equal_to is None][:1], files)
-        _require_named(found.networks, files)
-        semantics = semantics_of(found.networks, semantics)
-        known: dict[str, ReluNetwork] = {}
-        for network in found.networks:
-            file = files[network.equal_to or network.name]
-            known[network.name] = declared_network(file, network, plain=semantics == FLOAT32)
-        return _query(found, side_by_side([*known.values()]), semantics)
+            network = read.on()
+        asked = found.of(network)
+        assert asked.network is not None
+        exact, cases = charged(asked.network, asked.cases)
+        about = {**vars(asked), "network": exact, "cases": cases}
+        return Query(**about, networks=found.networks, semantics=semantics, scores=network.outputs)
 
 
 def named_files(texts: Sequence[str]) -> dict[str, str] | str:
@@ -120,26 +132,6 @@ def named_files(texts: Sequence[str]) -> dict[str, str] | str:
             raise InputError(f"--network names {name} twice; give it one file.")
         files[name] = file
     return files
-
-
-def _query(found: Stated, network: ReluNetwork, semantics: str) -> Query:
-    asked = found.of(network)
-    assert asked.network is not None
-    exact, cases = charged(asked.network, asked.cases)
-    about = {**vars(asked), "network": exact, "cases": cases}
-    return Query(**about, networks=found.networks, semantics=semantics, scores=network.outputs)
-
-
-def _require_named(networks: "tuple[Declaration, ...]", files: Mapping[str, str]) -> None:
-    wanted = [network.name for network in networks if network.equal_to is None]
-    missing = next((name for name in wanted if name not in files), None)
-    if missing is not None:
-        raise InputError(f"it declares a network {missing} without a file; add --network {missing}=FILE.")
-    extra = next((name for name in files if name not in wanted), None)
-    if extra is not None:
-        equal = next((network.equal_to for network in networks if network.name == extra), None)
-        why = "which it does not declare" if equal is None else f"which it calls equal to {equal}"
-        raise InputError(f"--network names {extra}, {why}; leave it out.")
 
 
 def semantics_of(networks: "tuple[Declaration, ...]", otherwise: str) -> str:
@@ -187,3 +179,94 @@ def _errors(network: ReluNetwork, off: tuple[float, float, float, float], region
         moved = own * sizes.sum() + bias
         total = np.abs(network.output).sum(axis=1) * moved + last * (active + moved).sum() + shift
         return inflate(np.asarray(total), 2 * (network.width + network.inputs) + 8)
+
+
+def _declared(path: str, declared: "Declaration", *, plain: bool) -> ReluNetwork:
+    """The network of a file: inputs in the declared order, then hidden nodes and outputs in that order.
+
+    With ``plain`` its file has to be a program that float32 semantics are about.
+    """
+    if ending(Path(path)) == ".onnx":
+        return _of_graph(path, declared, plain)
+    if len(declared.tensors) > 2 or any(tensor.element != "real" for tensor in declared.tensors):
+        raise InputError(f"{declared.name} has types or several tensors, for which {path} has to be an ONNX file.")
+    read = read_network(path)
+    if plain:
+        require_plain(path, read)
+    network = read.on()
+    sizes = tuple(tensor.size for tensor in declared.tensors)
+    if (network.inputs, network.outputs) != sizes:
+        raise InputError(
+            f"the network {declared.name} is declared with {sizes[0]} inputs and {sizes[1]} outputs, but that of "
+            f"{path} has {network.inputs} and {network.outputs}; give the network it was made for."
+        )
+    return network
+
+
+def _require(path: str, tensor: "Tensor", node: Any) -> None:
+    """Raise InputError unless a ValueInfoProto of the file has the type and the lengths that are declared."""
+    kind = node.type.tensor_type
+    element = ELEMENTS.get(kind.elem_type)
+    if tensor.element not in ("real", element):
+        raise InputError(
+            f"{tensor.name} is declared {tensor.element}, but in {path} the tensor {node.name!r} is "
+            f"{element or 'a type that certnet does not know'}; declare that, or real."
+        )
+    # The file may leave a length open, or even how many there are.
+    lengths = [entry.dim_value if entry.HasField("dim_value") else None for entry in kind.shape.dim]
+    pairs = zip(lengths, tensor.shape, strict=False)
+    fits = len(lengths) == len(tensor.shape) and all(own in (None, length) for own, length in pairs)
+    if kind.HasField("shape") and not fits:
+        own = ",".join("any" if length is None else str(length) for length in lengths)
+        stated = ",".join(map(str, tensor.shape))
+        raise InputError(
+            f"{tensor.name} is declared with the shape [{stated}], but in {path} the tensor {node.name!r} has "
+            f"[{own}]; declare that."
+        )
+
+
+def _of_graph(path: str, declared: "Declaration", plain: bool) -> ReluNetwork:
+    graph = decoded(Path(path)).graph
+    constants = {tensor.name for tensor in graph.initializer}
+    given = _paired(path, declared.of("input"), [value for value in graph.input if value.name not in constants])
+    wanted = _paired(path, declared.of("output"), graph.output)
+    for tensor, node in {**given, **wanted}.items():
+        _require(path, tensor, node)
+    shapes = {node.name: tensor.shape for tensor, node in given.items()}
+    names = [*(tensor.node or "" for tensor in declared.of("hidden")), *(node.name for node in wanted.values())]
+    parts = [read_onnx(Path(path), output=name, shapes=shapes).on() for name in names]
+    for tensor, part in zip(declared.of("hidden", "output"), parts, strict=True):
+        if part.outputs != tensor.size:
+            raise InputError(
+                f"{tensor.name} is declared with {tensor.size} entries, but in {path} it has {part.outputs}."
+            )
+    network = stacked(parts)
+    if plain:
+        require_plain_graph(path, graph, network)
+    return network
+
+
+def serialised(tensor: "Tensor", values: Sequence[Fraction]) -> Writer:
+    """A writer of a TensorProto with these values, row by row; real numbers are rounded to float64."""
+    onnx = importlib.import_module("onnx")
+    kind = np.float32 if tensor.element == "float32" else np.float64
+    array = np.array([float(value) for value in values], dtype=kind).reshape(tensor.shape)
+    content = onnx.numpy_helper.from_array(array, tensor.name).SerializeToString()
+    return lambda path: path.write_bytes(content)
+
+
+def _paired(path: str, tensors: "Sequence[Tensor]", nodes: Sequence[Any]) -> "dict[Tensor, Any]":
+    """The file's node of each declared tensor: by name where names are declared, else in order."""
+    if len(tensors) != len(nodes):
+        kind = tensors[0].kind if tensors else "output"
+        raise InputError(f"the query declares {len(tensors)} {kind} tensors, but {path} has {len(nodes)}.")
+    if all(tensor.node is None for tensor in tensors):
+        return dict(zip(tensors, nodes, strict=True))
+    by_name = {node.name: node for node in nodes}
+    missing = next((tensor for tensor in tensors if tensor.node not in by_name), None)
+    if missing is not None or len({tensor.node for tensor in tensors}) != len(tensors):
+        raise InputError(
+            f"names of nodes in {path} have to be declared for all of its inputs or none, each once; "
+            f"it has {', '.join(by_name)}."
+        )
+    return {tensor: by_name[tensor.node or ""] for tensor in tensors}

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certificates import Verdict, check
-from certnet.io.joint import side_by_side, stacked
+from certnet.io.folding import side_by_side, stacked
 from certnet.io.vnnlib import Property
 from certnet.jobs.verify import verify
 from certnet.search.counterexample import confirm, exact_outputs
