@@ -15,11 +15,10 @@ from certnet.cli.parsing import option
 from certnet.cli.rows import Subject
 from certnet.cli.show import Live, rows_table
 from certnet.io.answers import require_kind
-from certnet.io.dataset import Split
+from certnet.io.dataset import Outputs, Split
 from certnet.io.float32 import require_plain
 from certnet.io.load_data import load
 from certnet.io.output import output_folder, require_named, text_writer
-from certnet.io.targets import Outputs
 from certnet.report.records import Table
 from certnet.report.robustness import accuracies
 from certnet.runtime.version import __version__

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from certificates import Certificate, Report, findings
 from certnet.cli.exits import Exit as Exit
 from certnet.cli.show import first_line, stderr_console, tell
-from certnet.io.output import OutputFolder, Writer, files_in, json_writer, print_result, require_named, writing
+from certnet.io.output import OutputFolder, Writer, json_writer, print_result, require_named, writing
 from certnet.runtime.headline import headline
 from certnet.runtime.machine import versions
 from formulations import InputError
@@ -90,8 +90,8 @@ def deliver(
     *_, last = names.values()
 
     def described(place: Path | None, failures: tuple[str, ...]) -> tuple[dict[str, Any], Mapping[str, Writer]]:
-        files = {name: str(path) for name, path in files_in(place, names).items()} | known.get("files", {})
-        report = with_headline({**known, "files": files, "notes": [*known["notes"], *failures]})
+        own = {} if place is None else {key: str(place / name) for key, name in names.items()}
+        report = with_headline({**known, "files": own | known.get("files", {}), "notes": [*known["notes"], *failures]})
         return report, {**writers, last: json_writer(report)}
 
     return folder.deliver(described)

@@ -8,12 +8,11 @@ import numpy as np
 
 from certnet.io.cells import LARGEST, cell_name, quantity
 from certnet.io.columns import Columns
-from certnet.io.dataset import Recipe
+from certnet.io.dataset import Outputs, Recipe
 from certnet.io.endings import after_ending, means, probabilities
 from certnet.io.load_data import read_source, source_kind
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.tables import Table, read_table
-from certnet.io.targets import Outputs
 from formulations import InputError
 from formulations._validation import FloatArray, shown
 from formulations.network import ReluNetwork

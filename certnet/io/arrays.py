@@ -9,9 +9,8 @@ import numpy as np
 
 from certnet.io.cells import LARGEST, Label
 from certnet.io.columns import Columns
-from certnet.io.dataset import DataSet, Task
+from certnet.io.dataset import DataSet, Outputs, Task, coded, guess_task, label_keys
 from certnet.io.packed import Array, npz_arrays
-from certnet.io.targets import Outputs, coded, guess_task, label_keys
 from formulations import InputError
 from formulations._validation import FloatArray, as_matrix
 

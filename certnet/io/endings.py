@@ -8,7 +8,6 @@ meet (``Row.constant``), and proofs against the other one (``Row.slack``). What 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
@@ -118,13 +117,9 @@ def _enclosed(at: Fraction, ending: str) -> tuple[Fraction, Fraction]:
         return Fraction(0), Fraction(0)
     with ctx.workprec(BITS):
         value = arb(fmpq(odds.numerator, odds.denominator)).log() * (arb(0.5) if ending == "Tanh" else arb(1))
-        return _exact(value.lower()), _exact(value.upper())
-
-
-def _exact(value: Any) -> Fraction:
-    """The number that a ball of radius 0 is."""
-    mantissa, exponent = value.man_exp()
-    return Fraction(int(mantissa)) * Fraction(2) ** int(exponent)
+        ends = (end.man_exp() for end in (value.lower(), value.upper()))
+        low, high = (Fraction(int(mantissa)) * Fraction(2) ** int(exponent) for mantissa, exponent in ends)
+        return low, high
 
 
 def probabilities(loss: str, scores: FloatArray) -> FloatArray | None:

@@ -62,18 +62,15 @@ class Export:
 
 
 def export(path: Path, network: TwoLayerNetwork, kind: Kind, about: Mapping[str, str], *, single: bool) -> Export:
-    """Write a network, with standardisation and biases, in float64 or float32; the file appears when it is complete.
+    """Write a network, with standardisation and biases; the file appears when it is complete.
 
-    Its outputs are scores, before softmax, logistic function or exponential.
+    Its outputs are scores, before softmax, logistic function or exponential. Refused is what would compute other ones:
+    float32 cannot hold features that differ little for their size.
 
     Args:
         kind: "onnx", "torch" (safetensors with a state of two Linear layers) or "numpy" (an archive of arrays).
         about: names and texts that go into the metadata, such as ``classes`` and ``features`` as JSON lists.
         single: float32 instead of float64.
-
-    Raises:
-        InputError: the file's name has another ending, it cannot be written, onnx is missing, or the
-            numbers in it give other outputs: float32 cannot hold features that differ little for their size.
     """
     if path.suffix.lower() != ENDINGS[kind]:
         raise InputError(f"--{kind} writes a file that ends in {ENDINGS[kind]}, not {path.name!r}; name it so.")
@@ -100,11 +97,7 @@ def export(path: Path, network: TwoLayerNetwork, kind: Kind, about: Mapping[str,
 
 @accepts(path=location, network=ReluNetwork)
 def write_onnx(path: str | Path, network: ReluNetwork) -> None:
-    """Write f(x) = V (Ux + b)₊ + b₂ with input ``x`` (batch×d) and output ``y`` (batch×c), weights in float64.
-
-    Raises:
-        InputError: the ``onnx`` package is missing, or the file cannot be written.
-    """
+    """Write f(x) = V (Ux + b)₊ + b₂ as ``onnx_bytes``, with weights in float64; needs the ``onnx`` package."""
     write_file(Path(path), onnx_bytes(TwoLayerNetwork(network), np.dtype(np.float64), {}))
 
 

@@ -17,7 +17,7 @@ from certnet.io.models import mlp_network
 from certnet.io.packed import Array
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray, as_matrix, as_positive
-from formulations.losses import COUNTS, NUMBERS, ONE_HOT, kind_named, name_of
+from formulations.losses import COUNTS, NUMBERS, ONE_HOT, SIGNS, kind_named, name_of
 from formulations.network import ReluNetwork
 
 SHOWN = 10
@@ -47,9 +47,6 @@ class Given:
         theirs: the objective in the words of the tool that trained it, a sentence.
         factor, constant: ``factor·objective + constant`` is the number that this tool computes.
         notes: sentences that a user should read.
-
-    Raises:
-        InputError: the network does not fit the program, or has a bias where the program has none.
     """
 
     network: ReluNetwork
@@ -134,14 +131,17 @@ def targets(loss: str, y: Any, outputs: int, classes: Any = None) -> FloatArray:
     kind, array = kind_named(loss), plain("y", y)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
-    if kind.targets in (NUMBERS, COUNTS):
-        return _columns(as_matrix("y", array), outputs)
-    if array.ndim == 2 and outputs == 1 and array.shape[1] == 2 and kind.targets != ONE_HOT:
+    if kind.targets == SIGNS and array.ndim == 2 and outputs == 1 and array.shape[1] == 2:
         # Two classes, one-hot, for a single output.
         array, classes = array[:, 1], None
-    if array.ndim == 2:
-        Y = _columns(as_matrix("y", array), outputs)
-        return Y if kind.targets == ONE_HOT else _signs(Y)
+    if array.ndim == 2 or kind.targets in (NUMBERS, COUNTS):
+        Y = as_matrix("y", array)
+        if Y.shape[1] != outputs:
+            raise InputError(
+                f"The network has {outputs} outputs, but y has {Y.shape[1]} columns; give the targets it was trained "
+                "on."
+            )
+        return _signs(Y) if kind.targets == SIGNS else Y
     if outputs > 1:
         one_hot = np.eye(outputs)[_positions(array, outputs, classes)]
         return one_hot if kind.targets == ONE_HOT else 2.0 * one_hot - 1.0
@@ -152,14 +152,6 @@ def targets(loss: str, y: Any, outputs: int, classes: Any = None) -> FloatArray:
     if classes is None and array.dtype.kind in "biuf" and np.isin(array, (-1, 0, 1)).all():
         return _signs(as_matrix("y", array))
     return 2.0 * _positions(array, 2, classes)[:, None] - 1.0
-
-
-def _columns(Y: FloatArray, outputs: int) -> FloatArray:
-    if Y.shape[1] != outputs:
-        raise InputError(
-            f"The network has {outputs} outputs, but y has {Y.shape[1]} columns; give the targets it was trained on."
-        )
-    return Y
 
 
 def _signs(Y: FloatArray) -> FloatArray:

@@ -11,11 +11,10 @@ import numpy as np
 
 from certnet.io.arrays import BUILT_IN, load_builtin, read_npz
 from certnet.io.cells import LARGEST
-from certnet.io.dataset import AUTO, DataSet, Recipe, Split, Task
+from certnet.io.dataset import AUTO, DataSet, Outputs, Recipe, Split, Task
 from certnet.io.packed import reading
 from certnet.io.tables import PARQUET, SHEETS, read_table
 from certnet.io.tabular import Tabular, tabular
-from certnet.io.targets import Outputs
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 
@@ -85,8 +84,7 @@ def load(recipe: Recipe, outputs: Outputs | None = None) -> Split:
     if recipe.split and data.X_val is None and data.X_test is None:
         parts = split_rows(data, recipe.seed)
         if recipe.refit:
-            none = np.zeros(0, dtype=np.int64)
-            parts = parts._replace(train=np.union1d(parts.train, parts.val), val=none)
+            parts = parts._replace(train=np.union1d(parts.train, parts.val), val=parts.val[:0])
     if isinstance(found, Tabular):
         train = np.arange(len(data.Y)) if parts is None else parts.train
         counted = train if data.sample_weight is None else train[data.sample_weight[train] > 0]
@@ -100,8 +98,15 @@ def load(recipe: Recipe, outputs: Outputs | None = None) -> Split:
         if data.sample_weight is not None:
             fields |= {"sample_weight": data.sample_weight[parts.train], "weight_val": data.sample_weight[parts.val]}
     offset, scale = np.zeros(data.X.shape[1]), np.ones(data.X.shape[1])
-    _leave_out(fields, "X", "Y", "sample_weight")
-    _leave_out(fields, "X_val", "Y_val", "weight_val")
+    # Rows of weight 0 are left out, but not all: a weight says how often a row occurs.
+    for names in (("X", "Y", "sample_weight"), ("X_val", "Y_val", "weight_val")):
+        if fields[names[2]] is not None:
+            counts = fields[names[2]] > 0
+            if names[0] == "X" and not counts.any():
+                raise InputError(f"All training rows of {data.name} have the weight 0; at least one row has to count.")
+            fields |= {name: fields[name][counts] for name in names if fields[name] is not None}
+            if fields[names[0]] is not None and not counts.any():
+                fields |= dict.fromkeys(names)
     if recipe.class_weight is not None:
         each = class_weights(data, fields["Y"], fields["sample_weight"])
         for weight, Y in (("sample_weight", fields["Y"]), ("weight_val", fields["Y_val"])):
@@ -115,19 +120,6 @@ def load(recipe: Recipe, outputs: Outputs | None = None) -> Split:
         features = {part: fields[part] for part in ("X", "X_val", "X_test")}
         fields |= {part: (X - offset) / scale for part, X in features.items() if X is not None}
     return with_loss(Split(**fields, offset=offset, scale=scale, recipe=recipe), loss)
-
-
-def _leave_out(fields: dict[str, Any], features: str, goals: str, weight: str) -> None:
-    """Leave out the rows of weight 0, but not all: a weight says how often a row occurs."""
-    found = fields[weight]
-    if found is None:
-        return
-    if features == "X" and not found.any():
-        raise InputError(f"All training rows of {fields['name']} have the weight 0; at least one row has to count.")
-    for part in (features, goals, weight):
-        fields[part] = None if fields[part] is None else fields[part][found > 0]
-    if fields[features] is not None and not len(fields[features]):
-        fields |= dict.fromkeys((features, goals, weight))
 
 
 def shuffled(count: int, seed: int) -> IntArray:

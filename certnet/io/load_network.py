@@ -29,8 +29,7 @@ INFORMATION = frozenset({"input_mean", "input_scale"})
 def read_relu_network(path: str | Path, *, classes: tuple[str, ...] | None = None) -> ReluNetwork:
     """Read a network as a function of raw features, x ↦ V (Ux + b)₊ + b₂, for verification.
 
-    Its outputs are put into the order of ``classes`` where the network names its own. Files and errors as for
-    ``read_network``.
+    Its outputs are put into the order of ``classes`` where it names its own. Files as for ``read_network``.
     """
     return read_network(path).on(classes=classes)
 
@@ -42,9 +41,6 @@ def read_network(path: str | Path) -> TwoLayerNetwork:
     Formats: a folder that ``certnet train`` made, or its name in ``runs``; ``.npz`` that ``TwoLayerNetwork.save``
     wrote, or with arrays U (d×m), V (c×m) and optionally biases; ``.onnx``; ``.safetensors`` with the state of two
     Linear layers. Weights become float64, which is exact.
-
-    Raises:
-        InputError: the file is missing, damaged, or holds something else than such a network; the sentence says what.
     """
     return named_network(path)[0]
 

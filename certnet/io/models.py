@@ -18,11 +18,8 @@ def network_from_sklearn(model: Any) -> ReluNetwork:
 
     Outputs are those before softmax or logistic function, in the order of ``classes_``; the largest one is the
     predicted class. A binary classifier has one output, positive for its second class; it becomes two, 0 and that one.
-    A classifier of several labels at once keeps one output for each label, positive where the label is given.
-
-    Raises:
-        InputError: the model is not fitted, has another number of hidden layers, another activation of these or of the
-            outputs, such as a Poisson regressor's exp, or weights that are not finite.
+    A classifier of several labels at once keeps one output for each label, positive where the label is given. Other
+    activations, such as a Poisson regressor's exp, and models that are not fitted are an InputError.
     """
     network, last = mlp_network(model)
     if last not in ("identity", "softmax", "logistic"):
@@ -53,11 +50,8 @@ def network_from_torch(module: Any) -> ReluNetwork:
 
     It is the function that the module, on any device, has after ``module.eval()``; the module is not changed. Flatten,
     Identity and Dropout change nothing there, and BatchNorm1d with running statistics is affine; it is folded into its
-    neighbours in float64. Weights become float64, which is exact. Sequentials may be nested.
-
-    Raises:
-        InputError: another module, the first layer that certnet does not read, hooks or parametrisations, which change
-            what a layer computes, or weights that are not finite.
+    neighbours in float64. Weights become float64, which is exact. Sequentials may be nested. An InputError names the
+    first layer that certnet does not read, and hooks or parametrisations, which change what a layer computes.
     """
     if kind_of(module) != "Sequential":
         raise InputError(

@@ -116,11 +116,7 @@ class TwoLayerNetwork(Result):
         return 2 if self.is_binary else self.network.outputs
 
     def features(self, X: ArrayLike) -> FloatArray:
-        """z of raw data X (n×d).
-
-        Raises:
-            InputError: X is not a finite matrix with d columns.
-        """
+        """z of raw data X (n×d), which has to be finite."""
         data = as_matrix("X", X, columns=self.network.inputs)
         data = data if self.offset is None else data - self.offset
         return data if self.scale is None else data / self.scale
@@ -146,10 +142,8 @@ class TwoLayerNetwork(Result):
         """The same function of other features, (x − offset)/scale, by default of raw x.
 
         What differs is folded into the hidden layer, in floating point; a network without offset and scale takes
-        whatever features it is given. Its outputs are put into the order of ``classes`` where it names its own.
-
-        Raises:
-            InputError: a folded weight overflows, or another number of features or other classes.
+        whatever features it is given. Its outputs are put into the order of ``classes`` where it names its own. Another
+        number of features, other classes and a folded weight that overflows are an InputError.
         """
         if offset is None and scale is None and self.raw is not None:
             return self._ordered(self.raw, classes)
@@ -211,21 +205,13 @@ class TwoLayerNetwork(Result):
         return arrays
 
     def save(self, path: str | Path) -> None:
-        """Write an .npz file. It appears under its name only when complete; an old file stays until then.
-
-        Raises:
-            InputError: the file cannot be written there.
-        """
+        """Write an .npz file. It appears under its name only when complete; an old file stays until then."""
         with writing(path):
             write_atomically(path, lambda stream: np.savez(stream, **self.arrays()))  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: str | Path) -> "TwoLayerNetwork":
-        """Read what ``save`` wrote; nothing in the file is executed.
-
-        Raises:
-            InputError: the file is missing, damaged, not a network, or holds numbers that are not finite.
-        """
+        """Read what ``save`` wrote; nothing in the file is executed, and what is wrong with it is an InputError."""
         damaged = f"{path} is damaged or not an .npz file; pass a file that TwoLayerNetwork.save wrote."
         with reading(path):
             arrays = npz_arrays(Path(path), damaged, largest=LARGEST_FILE)[1]

@@ -27,11 +27,7 @@ _LOADING = threading.Lock()
 
 
 def part_of_onnx(name: str) -> Any:
-    """A module of the onnx package; alone, as importing all of the package takes longer than proving a small box.
-
-    Raises:
-        ImportError: it is missing.
-    """
+    """A module of the onnx package; alone, as importing all of the package takes longer than proving a small box."""
     name = f"onnx.{name}"
     with _LOADING:
         if name not in sys.modules:

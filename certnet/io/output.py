@@ -88,10 +88,8 @@ class OutputFolder:
     def deliver(self, result: Result) -> tuple[dict[str, Any], str | None]:
         """Write a result here, or where that fails into a fresh folder among the system's temporary files.
 
-        Ctrl-C asks for just that, so the first one that comes meanwhile is no reason to stop.
-
-        Returns:
-            The report of what was written, and a sentence for the user if it is not here.
+        Ctrl-C asks for just that, so the first one that comes meanwhile is no reason to stop. Returns the report of
+        what was written, and a sentence for the user if it is not here.
         """
         report, writers = result(self.path, ())
         try:
@@ -150,11 +148,6 @@ def output_folder(path: Path, *, files: Sequence[str], command: str | None = Non
 def require_named(out: str | None, option: str = "--out") -> None:
     if out is not None and not out.strip():
         raise InputError(f"{option} names no folder; give one, or leave {option} away.")
-
-
-def files_in(place: Path | None, names: Mapping[str, str]) -> dict[str, Path]:
-    """Where the files of these names lie in a folder; none in no folder."""
-    return {} if place is None else {key: place / name for key, name in names.items()}
 
 
 def print_result(report: Mapping[str, Any], lines: Sequence[str], *, as_json: bool, needed: bool = False) -> None:

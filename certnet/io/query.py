@@ -80,8 +80,7 @@ def read_query(
         seconds: after which reading is given up.
 
     Raises:
-        InputError: files are missing, too many, or not of what the query declares; or an element type for which no
-            answer can be guaranteed.
+        InputError: as for ``read_vnnlib``, for the networks' files, and where these are not what the query declares.
         OutOfTimeError: it takes longer than these seconds.
     """
     return abandonable(lambda: _read(path, files, semantics), seconds=seconds)

@@ -74,11 +74,7 @@ class Run(Result):
 
     @property
     def recipe(self) -> "Recipe":
-        """How its data were made.
-
-        Raises:
-            InputError: the report does not say.
-        """
+        """How its data were made; an InputError where the report does not say."""
         from certnet.io.dataset import Recipe
 
         try:
@@ -90,11 +86,7 @@ class Run(Result):
 
     @property
     def objective(self) -> dict[str, Any]:
-        """What it was trained to minimise: ``loss``, ``gamma``, ``hidden_bias`` and ``output_bias`` by their names.
-
-        Raises:
-            InputError: the report does not say.
-        """
+        """Loss, ``gamma``, ``hidden_bias`` and ``output_bias`` by name; an InputError where the report says none."""
         kinds = {"loss": str, "gamma": float, "hidden_bias": str, "output_bias": str}
         if not all(type(self.report.get(name)) is kind for name, kind in kinds.items()):
             raise InputError(f"{self.path / REPORT} does not say what was minimised; train again, or name {NETWORK}.")
@@ -103,10 +95,8 @@ class Run(Result):
     def predict(self, rows: Any) -> dict[str, Sequence[Any]]:
         """Predictions of new rows: a dictionary of columns, as ``certnet predict`` prints them.
 
-        Rows are the path of a CSV, Parquet or ``.npz`` file, or a pandas ``DataFrame``; columns are found by name.
-
-        Raises:
-            InputError: the rows cannot be read, lack columns, or the run has no network.
+        Rows are the path of a CSV, Parquet or ``.npz`` file, or a pandas ``DataFrame``; columns are found by name. Rows
+        that cannot be read or lack columns, and runs without a network, are an InputError.
         """
         from certnet.io.answers import answers, new_rows
 
@@ -135,7 +125,15 @@ def read_run(path: str | Path) -> Run:
     """
     folder = find_run(path)
     if folder is None:
-        raise _absent(str(path))
+        if Path(path).is_file():
+            raise InputError(f"{path} is a file; name the folder of a run, which certnet train makes.")
+        import difflib
+
+        names = runs_here()
+        close = difflib.get_close_matches(Path(path).name, names, n=1)
+        there = f"there are {_listed([HOME / name for name in names])}" if names else "certnet train makes one"
+        advice = f"did you mean {close[0]}?" if close else f"{there}."
+        raise InputError(f"There is no run {str(path)!r}, neither here nor in {HOME}; {advice}")
     if not (folder / REPORT).is_file():
         inside = _runs_in(folder)
         if (folder / TABLE).is_file() or inside:
@@ -191,15 +189,3 @@ def certificates_in(path: Path) -> list[Path]:
 
 def _runs_in(folder: Path) -> list[Path]:
     return sorted(file.parent for file in folder.glob(f"*/{REPORT}") if not file.parent.name.startswith("."))
-
-
-def _absent(path: str) -> InputError:
-    if Path(path).is_file():
-        return InputError(f"{path} is a file; name the folder of a run, which certnet train makes.")
-    import difflib
-
-    names = runs_here()
-    close = difflib.get_close_matches(Path(path).name, names, n=1)
-    there = f"there are {_listed([HOME / name for name in names])}" if names else "certnet train makes one"
-    advice = f"did you mean {close[0]}?" if close else f"{there}."
-    return InputError(f"There is no run {path!r}, neither here nor in {HOME}; {advice}")

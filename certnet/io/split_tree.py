@@ -61,11 +61,8 @@ def read_split_tree(path: str | Path, network: ReluNetwork) -> SplitTree:
     """Read ``{"format": "certnet-split-tree", "version": 1, "cases": [[leaf, leaf, …], …]}``; ``.gz`` is unpacked.
 
     A leaf is the list of its ``[neuron, sign]`` from the root on, where sign 1 says that the pre-activation is
-    nonnegative, and −1 that it is at most 0. Leaves come in any order, but together they must be all of a tree.
-
-    Raises:
-        InputError: the file cannot be read, is of another form or too large, or its leaves are no tree over the
-            network's neurons; the sentence says where.
+    nonnegative, and −1 that it is at most 0. Leaves come in any order, but together they must be all of a tree over
+    the network's neurons; an InputError says where they are not.
     """
     import msgspec  # for these files alone
 

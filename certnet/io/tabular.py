@@ -10,10 +10,9 @@ import numpy as np
 from certnet.io.cells import EXACT, INFINITE, MISSING, MISSING_NAME, quantity
 from certnet.io.columns import Columns
 from certnet.io.columns_fit import Draft, draft, ends_in_total
-from certnet.io.dataset import DataSet, Recipe, Task
+from certnet.io.dataset import MOST_NUMBERED_CLASSES, DataSet, Outputs, Recipe, Task, coded, guess_task
 from certnet.io.readings import absent, names, numbers
 from certnet.io.tables import Table, require_none
-from certnet.io.targets import MOST_NUMBERED_CLASSES, Outputs, coded, guess_task
 from certnet.runtime.wording import listed
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray

@@ -41,8 +41,8 @@ def read_vnnlib(path: str | Path, network: ReluNetwork | None = None) -> Propert
     Args:
         path: the file.
         network: whose property it is. What relates several inputs, or inputs and outputs, can be read with it alone, as
-            can rows over several outputs whose coefficients no factor makes float64 numbers: what rounding them changes
-            is bounded over its outputs. The cases are about ``Property.network`` then.
+            can rows whose coefficients no factor makes float64 numbers: what rounding changes is bounded over its
+            outputs. The cases are about ``Property.network`` then.
 
     A type that the file declares for its tensors is the caller's to respect: ``verify(…, semantics="float32")``.
 
