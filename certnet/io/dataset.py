@@ -14,6 +14,7 @@ from formulations._validation import FloatArray
 
 Task = Literal["classification", "regression"]
 AUTO, BALANCED = "auto", "balanced"
+_OF_TABLES = ("target", "weight_column", "features", "drop", "categorical", "impute")
 MOST_NUMBERED_CLASSES = 20
 """More different whole numbers than this are a quantity, such as an age, unless the user says otherwise."""
 ROWS_PER_CLASS = 2
@@ -83,17 +84,13 @@ class Recipe:
         return to_json(self)
 
     def of_tables(self) -> Iterator[tuple[str, object]]:
-        """The options that are about columns of a table, and their values where they say something."""
-        yield "--target", self.target
-        yield "--weight-column", self.weight_column
-        yield from ((f"--{name}", getattr(self, name)) for name in ("features", "drop", "categorical"))
-        yield "--impute", None if self.impute == "median" else self.impute
+        """The options that are about columns of a table, and their values where they are not as by default."""
+        values = ((name, getattr(self, name)) for name in _OF_TABLES)
+        yield from ((f"--{name.replace('_', '-')}", value) for name, value in values if value != getattr(Recipe, name))
 
     def of_arrays(self) -> "Recipe":
         """The same without these options, for a source that is no table."""
-        return replace(
-            self, target=None, weight_column=None, features=None, drop=(), categorical=(), impute="median", columns=None
-        )
+        return replace(self, columns=None, **{name: getattr(Recipe, name) for name in _OF_TABLES})
 
     def asked_by(self, columns: Columns | None) -> "Recipe":
         """The same for rows that a network with these columns is asked about; None for one without names."""

@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from certnet.io.cells import LARGEST
 from certnet.io.dataset import AUTO, DataSet, Outputs, Recipe, Split, Task
 from certnet.io.packed import reading
 from certnet.io.tables import PARQUET, SHEETS, read_table
-from certnet.io.tabular import Tabular, tabular
+from certnet.io.tabular import tabular
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 
@@ -49,25 +49,26 @@ def source_kind(source: str) -> str:
 
 def read_source(recipe: Recipe, outputs: Outputs | None = None) -> DataSet:
     """The data of a source as they are, of a table as training rows; with ``outputs`` labels are those of a network."""
-    data = _read(recipe, outputs)
-    return data.with_features(np.arange(len(data.data.Y))) if isinstance(data, Tabular) else data
+    data, with_features = _read(recipe, outputs)
+    return with_features(np.arange(len(data.Y)))
 
 
-def _read(recipe: Recipe, outputs: Outputs | None) -> DataSet | Tabular:
-    """The data of a source; of a table the features are still to be made."""
+def _read(recipe: Recipe, outputs: Outputs | None) -> tuple[DataSet, Callable[[IntArray], DataSet]]:
+    """The data of a source, and what adds the features of a table once its training rows are known."""
     kind = source_kind(recipe.source)
     if kind != "table":
         given = next((option for option, value in recipe.of_tables() if value), None)
         if given is not None:
             raise InputError(f"{given} is about columns of a table, but {recipe.source} is none; leave it out.")
     task = recipe.task or implied_task(recipe.loss)
-    if kind == "builtin":
-        return load_builtin(recipe.source, task=task)
-    path = Path(recipe.source)
     if kind == "table":
-        return tabular(read_table(path), recipe, task, outputs)
-    with reading(recipe.source):
-        return read_npz(path, task=task, outputs=outputs)
+        return tabular(read_table(recipe.source), recipe, task, outputs)
+    if kind == "builtin":
+        data = load_builtin(recipe.source, task=task)
+    else:
+        with reading(recipe.source):
+            data = read_npz(Path(recipe.source), task=task, outputs=outputs)
+    return data, lambda _: data
 
 
 def load(recipe: Recipe, outputs: Outputs | None = None) -> Split:
@@ -77,18 +78,16 @@ def load(recipe: Recipe, outputs: Outputs | None = None) -> Split:
     are split 60/20/20 (stratified for classes), with ``recipe.refit`` 80/0/20, unless ``recipe.split`` is False. What
     is learned from the columns of a table, such as fill values and categories, is learned from training rows.
     """
-    found = _read(recipe, outputs)
-    data = found.data if isinstance(found, Tabular) else found
+    data, with_features = _read(recipe, outputs)
     loss = resolved(recipe.loss, data)
     parts = None
     if recipe.split and data.X_val is None and data.X_test is None:
         parts = split_rows(data, recipe.seed)
         if recipe.refit:
             parts = parts._replace(train=np.union1d(parts.train, parts.val), val=parts.val[:0])
-    if isinstance(found, Tabular):
-        train = np.arange(len(data.Y)) if parts is None else parts.train
-        counted = train if data.sample_weight is None else train[data.sample_weight[train] > 0]
-        data = found.with_features(counted if len(counted) else train)
+    train = np.arange(len(data.Y)) if parts is None else parts.train
+    counted = train if data.sample_weight is None else train[data.sample_weight[train] > 0]
+    data = with_features(counted if len(counted) else train)
     fields: dict[str, Any] = {**vars(data), "weight_val": None}
     if parts is not None:
         fields["notes"] = (*data.notes, *parts.notes)

@@ -181,11 +181,10 @@ class TwoLayerNetwork(Result):
                 f"The network knows the classes {', '.join(self.classes)}, but those of the data are "
                 f"{', '.join(classes)}; give the data it was trained on."
             )
-        if network.outputs == 1:  # of two classes, the other way round
-            output, bias = -network.output, -network.output_bias
-        else:
-            order = [self.classes.index(name) for name in classes]
-            output, bias = network.output[order], network.output_bias[order]
+        order = [self.classes.index(name) for name in classes]
+        parts = network.output, network.output_bias
+        # One output is of two classes, here the other way round.
+        output, bias = (-part if network.outputs == 1 else part[order] for part in parts)
         return ReluNetwork(network.hidden, network.hidden_bias, output, bias).as_of(network)
 
     @property

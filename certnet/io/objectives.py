@@ -88,100 +88,50 @@ def objective_of(
     read = _read(model, X, live="torch" in homes and hasattr(model, "modules"))
     if (loss is None) == (torch_loss is None):
         raise InputError("Name the loss either in certnet's terms, with loss, or in PyTorch's, with torch_loss.")
-    biases = (hidden_bias, output_bias)
+    theirs, notes, factor, constant = "The objective was named in certnet's own terms.", read.notes, 1.0, 0.0
     if loss is not None:
         given = next((name for name in ("weight_decay", "optimizer", "class_weight") if named[name] is not None), None)
         if given is not None:
             raise InputError(f"{given} is one of PyTorch's terms, which go with torch_loss; with loss name gamma.")
         if gamma is None:
             raise InputError("Name gamma, the decay in (sum of the loss over rows) + gamma/2·(sum of squared weights).")
-        weights = None if sample_weight is None else plain("sample_weight", sample_weight)
-        program = read.program(y, loss, gamma, weights, biases, ("free", "free"))
-        return Given(read.network, program, "The objective was named in certnet's own terms.", notes=read.notes)
-    terms = read_torch_loss(torch_loss, reduction=reduction, class_weight=class_weight)
-    Y = targets(terms.ours, y, read.network.outputs, read.classes)
-    omega, factor = terms.weights(Y, sample_weight), terms.factor(Y)
-    weighted = "" if sample_weight is None else " of the rows' losses times their weights"
-    theirs, default, notes = f"In PyTorch's terms: {terms}{weighted}", ("penalised", "penalised"), read.notes
-    if gamma is not None:
-        gamma = as_positive("gamma", gamma)
-        theirs += " + the decay that you named."
+        omega, default = None if sample_weight is None else plain("sample_weight", sample_weight), ("free", "free")
     else:
-        if optimizer is None or isinstance(optimizer, str):
-            require_coupled(optimizer or "sgd")
-            decay = decay_of(weight_decay)
+        terms = read_torch_loss(torch_loss, reduction=reduction, class_weight=class_weight)
+        Y = targets(terms.ours, y, read.network.outputs, read.classes)
+        omega, loss, default = terms.weights(Y, sample_weight), terms.ours, ("penalised", "penalised")
+        factor, constant = terms.factor(Y), terms.constant(Y, omega)
+        weighted = "" if sample_weight is None else " of the rows' losses times their weights"
+        theirs = f"In PyTorch's terms: {terms}{weighted}"
+        if gamma is not None:
+            gamma = as_positive("gamma", gamma)
+            theirs += " + the decay that you named."
         else:
-            decay, default = _of_optimizer(optimizer, read.module, weight_decay)
-        gamma = decay / factor
-        theirs += f" + weight_decay/2·(sum of squared parameters), weight_decay = {decay:.6g}."
-        if terms.reduction == "sum":
-            notes = (*notes, SUMMED)
-    program = read.program(y, terms.ours, gamma, omega, biases, default)
-    return Given(read.network, program, theirs, factor, terms.constant(Y, omega), notes)
-
-
-@dataclass(frozen=True, eq=False)
-class TorchNetwork:
-    """A live module of two Linear layers: its function in float64, and sentences that a user should read.
-
-    The ``parameters`` are hidden weight and bias, output weight and bias, None for a bias that is missing.
-    """
-
-    network: ReluNetwork
-    parameters: tuple[Any, Any, Any, Any]
-    notes: tuple[str, ...]
-
-    @classmethod
-    def of(cls, module: Any, X: Any) -> "TorchNetwork":
-        """The network of a module, which is compared with it at the rows of X."""
-        linears = _two_linears(module)
-        drops = any(kind_of(layer).startswith("Dropout") and layer.p > 0 for layer in module.modules())
-        for hidden, output in (linears, linears[::-1]):
-            network = _network(hidden, output)
-            if network is not None and _agrees(module, network, X):
-                parameters = (hidden.weight, hidden.bias, output.weight, output.bias)
-                return cls(network, parameters, (DROPPED,) if drops else ())
-        last = next((kind for kind in map(kind_of, module.modules()) if kind in _LAST), None)
-        if last is not None:
-            raise InputError(
-                f"The model ends in {last}; give it without that layer, and name the loss {_LAST[last]}, which has it "
-                "inside."
-            )
-        raise InputError(
-            "The model does not map these X as Linear, ReLU, Linear; give the X it was trained on, and a model that "
-            "ends in its last Linear layer."
-        )
-
-    def decays(self, optimizer: Any) -> tuple[float, str, str]:
-        """(weight decay, hidden bias, output bias) of a live optimiser for this module."""
-        rates = [(float(group.get("weight_decay", 0.0)), group["params"]) for group in optimizer.param_groups]
-        held = {id(tensor): rate for rate, tensors in rates for tensor in tensors}
-        if any(tensor is not None and id(tensor) not in held for tensor in self.parameters):
-            raise InputError("The optimizer does not hold the model's parameters; give the one that trained it.")
-        decay, hidden, other, output = (held.get(id(tensor)) for tensor in self.parameters)
-        if decay != other or decay is None:
-            raise InputError("The optimizer decays hidden and output weights differently; certnet has one γ for both.")
-        kinds = []
-        for rate in (hidden, output):
-            if rate not in (None, 0.0, decay):
-                raise InputError("The optimizer decays biases in a way of their own; certnet has γ or none.")
-            kinds.append("none" if rate is None else "penalised" if rate > 0 else "free")
-        return decay, kinds[0], kinds[1]
+            if optimizer is None or isinstance(optimizer, str):
+                require_coupled(optimizer or "sgd")
+                decay = decay_of(weight_decay)
+            else:
+                decay, default = _of_optimizer(optimizer, read.parameters, weight_decay)
+            gamma = decay / factor
+            theirs += f" + weight_decay/2·(sum of squared parameters), weight_decay = {decay:.6g}."
+            notes = (*notes, SUMMED) if terms.reduction == "sum" else notes
+    program = read.program(y, loss, gamma, omega, (hidden_bias, output_bias), default)
+    return Given(read.network, program, theirs, factor, constant, notes)
 
 
 @dataclass(frozen=True, eq=False)
 class _Read:
-    """A network, the features it saw, names of its classes, whether it has biases, and the module it was."""
+    """A network, the features it saw, names of its classes, whether it has biases, and sentences for the user.
+
+    The ``parameters`` of a live module are hidden weight and bias, output weight and bias, None where it has none.
+    """
 
     network: ReluNetwork
     X: FloatArray
     classes: Sequence[str] | None
     has_biases: tuple[bool, bool]
-    module: TorchNetwork | None = None
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        return (*filter(None, [self.network.note]), *(() if self.module is None else self.module.notes))
+    notes: tuple[str, ...]
+    parameters: tuple[Any, ...] = ()
 
     def program(
         self, y: Any, loss: str, gamma: float, omega: Any, biases: Sequence[str | None], default: Sequence[str]
@@ -206,9 +156,7 @@ class _Read:
 
 def _read(model: Any, X: Any, *, live: bool) -> _Read:
     if live:
-        module = TorchNetwork.of(model, X)
-        _, hidden_bias, _, output_bias = module.parameters
-        return _Read(module.network, features(X), None, (hidden_bias is not None, output_bias is not None), module)
+        return _of_module(model, X)
     if isinstance(model, ReluNetwork):
         model = TwoLayerNetwork(model)
     elif isinstance(model, Mapping):
@@ -222,26 +170,11 @@ def _read(model: Any, X: Any, *, live: bool) -> _Read:
         )
     network = model.network
     has_biases = bool(network.hidden_bias.any()), bool(network.output_bias.any())
-    return _Read(network, model.features(features(X)), model.classes, has_biases)
+    return _Read(network, model.features(features(X)), model.classes, has_biases, (*filter(None, [network.note]),))
 
 
-def _of_optimizer(
-    optimizer: Any, module: TorchNetwork | None, weight_decay: float | None
-) -> tuple[float, tuple[str, str]]:
-    if module is None or not hasattr(optimizer, "param_groups"):
-        raise InputError(
-            f"optimizer must be a name, or with a live module its optimizer of torch.optim, not {shown(optimizer)}."
-        )
-    # An optimiser can take weight decay out of the gradient although its class need not.
-    apart = any(group.get("decoupled_weight_decay", False) for group in optimizer.param_groups)
-    require_coupled("AdamW" if apart else type(optimizer).__name__)
-    decay, *biases = module.decays(optimizer)
-    if weight_decay is not None and weight_decay != decay:
-        raise InputError(f"The optimizer has weight_decay {decay:g}, not {weight_decay:g}; leave weight_decay out.")
-    return decay_of(decay), (biases[0], biases[1])
-
-
-def _two_linears(module: Any) -> tuple[Any, Any]:
+def _of_module(module: Any, X: Any) -> _Read:
+    """A live module, all of whose parameters are in two Linear layers; its network has its outputs at the rows of X."""
     linears = [layer for layer in module.modules() if kind_of(layer) == "Linear"]
     held = {id(tensor) for layer in linears for tensor in layer.parameters()}
     if len(linears) != 2 or held != {id(tensor) for tensor in module.parameters()}:
@@ -250,16 +183,27 @@ def _two_linears(module: Any) -> tuple[Any, Any]:
             f"The model has parameters in {', '.join(names)[:100] or 'no layer'}; certnet takes models with those of "
             "exactly two Linear layers."
         )
-    return linears[0], linears[1]
-
-
-def _network(hidden: Any, output: Any) -> ReluNetwork | None:
-    """The network of two layers in this order, None where they do not fit."""
-    if hidden.weight.shape[0] != output.weight.shape[1]:
-        return None
-    tensors = {"U": hidden.weight.T, "V": output.weight, "hidden_bias": hidden.bias, "output_bias": output.bias}
-    parts: dict[str, Any] = {name: plain("a weight", part) for name, part in tensors.items() if part is not None}
-    return assemble("The model", **parts).network
+    for hidden, output in (linears, linears[::-1]):
+        tensors = {"U": hidden.weight.T, "V": output.weight, "hidden_bias": hidden.bias, "output_bias": output.bias}
+        parts: dict[str, Any] = {name: plain("a weight", part) for name, part in tensors.items() if part is not None}
+        if parts["U"].shape[1] != parts["V"].shape[1]:
+            continue
+        network = assemble("The model", **parts).network
+        if _agrees(module, network, X):
+            drops = any(kind_of(layer).startswith("Dropout") and layer.p > 0 for layer in module.modules())
+            has_biases, notes = ("hidden_bias" in parts, "output_bias" in parts), (DROPPED,) if drops else ()
+            own = (hidden.weight, hidden.bias, output.weight, output.bias)
+            return _Read(network, features(X), None, has_biases, notes, own)
+    last = next((kind for kind in map(kind_of, module.modules()) if kind in _LAST), None)
+    if last is not None:
+        raise InputError(
+            f"The model ends in {last}; give it without that layer, and name the loss {_LAST[last]}, which has it "
+            "inside."
+        )
+    raise InputError(
+        "The model does not map these X as Linear, ReLU, Linear; give the X it was trained on, and a model that "
+        "ends in its last Linear layer."
+    )
 
 
 def _agrees(module: Any, network: ReluNetwork, X: Any) -> bool:
@@ -279,3 +223,29 @@ def _agrees(module: Any, network: ReluNetwork, X: Any) -> bool:
     expected = network(rows)
     size = float(np.abs(expected).max(initial=0.0))
     return outputs.shape == expected.shape and bool(np.abs(outputs - expected).max(initial=0.0) <= AGREEMENT * size)
+
+
+def _of_optimizer(
+    optimizer: Any, parameters: Sequence[Any], weight_decay: float | None
+) -> tuple[float, tuple[str, str]]:
+    """The decay of a live optimiser, and how it treats hidden and output bias of a module's parameters."""
+    if not parameters or not hasattr(optimizer, "param_groups"):
+        raise InputError(
+            f"optimizer must be a name, or with a live module its optimizer of torch.optim, not {shown(optimizer)}."
+        )
+    # An optimiser can take weight decay out of the gradient although its class need not.
+    apart = any(group.get("decoupled_weight_decay", False) for group in optimizer.param_groups)
+    require_coupled("AdamW" if apart else type(optimizer).__name__)
+    rates = [(float(group.get("weight_decay", 0.0)), group["params"]) for group in optimizer.param_groups]
+    held = {id(tensor): rate for rate, tensors in rates for tensor in tensors}
+    if any(tensor is not None and id(tensor) not in held for tensor in parameters):
+        raise InputError("The optimizer does not hold the model's parameters; give the one that trained it.")
+    decay, hidden, other, output = (held.get(id(tensor)) for tensor in parameters)
+    if decay != other or decay is None:
+        raise InputError("The optimizer decays hidden and output weights differently; certnet has one γ for both.")
+    if any(rate not in (None, 0.0, decay) for rate in (hidden, output)):
+        raise InputError("The optimizer decays biases in a way of their own; certnet has γ or none.")
+    if weight_decay is not None and weight_decay != decay:
+        raise InputError(f"The optimizer has weight_decay {decay:g}, not {weight_decay:g}; leave weight_decay out.")
+    first, last = ("none" if rate is None else "penalised" if rate > 0 else "free" for rate in (hidden, output))
+    return decay_of(decay), (first, last)

@@ -1,7 +1,7 @@
 """From a table to a data set: which column is what, rows without a target, targets, weights, and then features."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from certnet.io.cells import EXACT, INFINITE, MISSING, MISSING_NAME, quantity
 from certnet.io.columns import Columns
-from certnet.io.columns_fit import Draft, draft, ends_in_total
+from certnet.io.columns_fit import draft, ends_in_total
 from certnet.io.dataset import MOST_NUMBERED_CLASSES, DataSet, Outputs, Recipe, Task, coded, guess_task
 from certnet.io.readings import absent, names, numbers
 from certnet.io.tables import Table, require_none
@@ -18,31 +18,13 @@ from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 
 
-@dataclass(frozen=True, eq=False)
-class Tabular:
-    """A table of which the features wait for the choice of the training rows: ``draft`` holds the inputs.
+def tabular(
+    table: Table, recipe: Recipe, task: Task | None, outputs: Outputs | None
+) -> tuple[DataSet, Callable[[IntArray], DataSet]]:
+    """What a table holds, by its recipe, with an X without columns; all that is wrong with it comes at once.
 
-    All else is in ``data``, whose X has no columns; ``target`` is the name of that column.
+    What comes with it makes the features of all rows, as training rows of these numbers say, or the recipe's columns.
     """
-
-    data: DataSet
-    draft: Draft
-    target: str
-
-    def with_features(self, train: IntArray) -> DataSet:
-        """The data with the features of all rows, treated as these training rows say, or as the recipe's columns do."""
-        data, columns = self.data, self.draft.recipe.columns
-        notes: tuple[str, ...] = ()
-        if columns is None:
-            goal = data.Y.argmax(axis=1).astype(np.float64) if data.task == "classification" else data.Y[:, 0]
-            how = {"classes": data.task == "classification"}
-            columns, notes = self.draft.fit(train, goal, self.target, **how)
-        X, remarks = columns.encode(self.draft.table)
-        return replace(data, X=X, columns=columns, notes=(*data.notes, *notes, *remarks))
-
-
-def tabular(table: Table, recipe: Recipe, task: Task | None, outputs: Outputs | None) -> Tabular:
-    """What a table holds, by its recipe; all that is wrong with it comes at once."""
     target, weighing, inputs = _roles(table, recipe)
     cells = table.column(target)
     source = f"{table.name}, column {target!r},"
@@ -99,7 +81,16 @@ def tabular(table: Table, recipe: Recipe, task: Task | None, outputs: Outputs | 
         sample_weight=weights,
         notes=(*notes, *found.notes),
     )
-    return Tabular(data, found, target)
+
+    def with_features(train: IntArray) -> DataSet:
+        columns, notes = recipe.columns, tuple[str, ...]()
+        if columns is None:
+            goal = data.Y.argmax(axis=1).astype(np.float64) if data.task == "classification" else data.Y[:, 0]
+            columns, notes = found.fit(train, goal, target, classes=data.task == "classification")
+        X, remarks = columns.encode(kept)
+        return replace(data, X=X, columns=columns, notes=(*data.notes, *notes, *remarks))
+
+    return data, with_features
 
 
 def _roles(table: Table, recipe: Recipe) -> tuple[str, str | None, list[str]]:
