@@ -63,8 +63,7 @@ def asked(
         known: dict[int, Row] = {}
         formula = [[known.setdefault(id(row), moved(row, places)) for row in clause] for clause in stated]
     formula = [clause for clause in formula if not any(row.is_impossible for row in clause)]
-    regions = list(_regions(formula, inputs, spell))
-    pairs = [(clause, region) for clause, region in zip(formula, regions, strict=True) if region is not None]
+    pairs = list(_pairs(formula, inputs, spell))
     if pairs:
         pairs, network = _outputs_alone(pairs, outputs, network)
         outputs = outputs if network is None else network.outputs
@@ -113,8 +112,8 @@ Bound = tuple[Fraction, bool]
 """A number, and from below whether it is excluded, from above whether it is included; so the larger is the tighter."""
 
 
-def _regions(formula: list[Clause], inputs: int, spell: Callable[[int], str]) -> Iterator[InputRegion | None]:
-    """The box of each clause, None where its bounds contradict each other; one object where they are the same."""
+def _pairs(formula: list[Clause], inputs: int, spell: Callable[[int], str]) -> Iterator[tuple[Clause, InputRegion]]:
+    """The clauses whose bounds do not contradict each other, and their boxes; one object where these are the same."""
     region, known = functools.cache(_region), dict[tuple[int, ...], InputRegion | None]()
     for clause in formula:
         rows = [row for row in clause if row.x and not row.y]
@@ -123,7 +122,9 @@ def _regions(formula: list[Clause], inputs: int, spell: Callable[[int], str]) ->
         if origin not in known:
             box = _box(rows, inputs, spell)
             known[origin] = None if box is None else region(*box)
-        yield known[origin]
+        found = known[origin]
+        if found is not None:
+            yield clause, found
 
 
 def _box(

@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from certnet.io.folding import ONE, ZERO, Rounded, block_diagonal, folded, joined
+from certnet.io.folding import LARGEST_MATRIX, ONE, ZERO, Rounded, block_diagonal, folded, joined
 from certnet.io.network import TwoLayerNetwork, assemble
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 
-LARGEST_MATRIX = 2**27
-"""Most entries of a matrix that is computed."""
 Bounds = FloatArray | float
 Hinge = tuple[Bounds, float, Bounds]
 """(c, s, t) of c·(s·value − t)₊, s being 1 or −1."""

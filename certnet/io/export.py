@@ -81,7 +81,11 @@ def export(path: Path, network: TwoLayerNetwork, kind: Kind, about: Mapping[str,
     content = _BYTES[kind](network, dtype, notes)
     X = _points(network).astype(dtype)
     found = _outputs(kind, content, X).astype(float)
-    expected, size = network.predict(X.astype(float)), _sizes(network, X.astype(float))
+    own, Z = network.network, np.abs(network.features(X.astype(float)))
+    expected = network.predict(X.astype(float))
+    # The sum of the sizes of all terms of each output, in which rounding is measured.
+    hidden = Z @ np.abs(own.hidden).T + np.abs(own.hidden_bias)
+    size = hidden @ np.abs(own.output).T + np.abs(own.output_bias)
     limit = SETTINGS.single if single else SETTINGS.double
     if not (np.abs(found - expected) <= limit * size).all():
         advice = "leave --float32 out" if single else "keep the network as it is"
@@ -172,13 +176,6 @@ def _points(network: TwoLayerNetwork) -> FloatArray:
     Z = 2.0 * np.random.default_rng(0).normal(size=(SETTINGS.rows, network.network.inputs))
     Z = Z if network.scale is None else Z * network.scale
     return Z if network.offset is None else Z + network.offset
-
-
-def _sizes(network: TwoLayerNetwork, X: FloatArray) -> FloatArray:
-    """The sum of the sizes of all terms of each output, in which rounding is measured."""
-    own, Z = network.network, np.abs(network.features(X))
-    hidden = Z @ np.abs(own.hidden).T + np.abs(own.hidden_bias)
-    return np.asarray(hidden @ np.abs(own.output).T + np.abs(own.output_bias))
 
 
 def _how(kind: Kind, name: str, dtype: str, network: TwoLayerNetwork) -> tuple[str, ...]:

@@ -17,8 +17,8 @@ from formulations.network import ReluNetwork
 
 MOST_SUMMED = 2**20
 """Products up to which sums are rounded once; beyond, sums of several terms count as rounded."""
-MOST_WEIGHTS = 1 << 27
-"""Entries of the matrices of networks that are put together."""
+LARGEST_MATRIX = 2**27
+"""Most entries of a matrix that is computed."""
 _SPLIT = 2.0**27 + 1.0
 _LEAST = 2.0**-900
 """Products of at least this size have no digits below the least float64 number."""
@@ -229,6 +229,8 @@ def _joined(networks: Sequence[ReluNetwork], hidden: FloatArray, output: FloatAr
 
 def _diagonal(blocks: Sequence[FloatArray]) -> FloatArray:
     rows, columns = (sum(block.shape[axis] for block in blocks) for axis in (0, 1))
-    if rows * columns > MOST_WEIGHTS:
-        raise InputError(f"the networks have {rows * columns} weights together; certnet joins {MOST_WEIGHTS} at most.")
+    if rows * columns > LARGEST_MATRIX:
+        raise InputError(
+            f"the networks have {rows * columns} weights together; certnet joins {LARGEST_MATRIX} at most."
+        )
     return block_diagonal(blocks)

@@ -34,7 +34,7 @@ def _extracted(node: Node, operands: Sequence[Operand]) -> Operand:
             raise InputError("takes columns that are not there")
         return settled(values.chain, rows[..., columns], values.ending)
     signal, names = signal_of(positions), np.asarray(values).reshape(-1)
-    if signal.ending is None or signal.ending.kind != "ArgMax" or len(names) != signal.size:
+    if signal.ending is None or signal.ending.kind != "ArgMax" or len(names) != signal.places.size:
         raise InputError("chooses among constants by computed values")
     return replace(signal, ending=replace(signal.ending, kind=LABELS, classes=_texts(names.tolist())))
 
@@ -42,8 +42,8 @@ def _extracted(node: Node, operands: Sequence[Operand]) -> Operand:
 def _named(node: Node, operands: Sequence[Operand]) -> Operand:
     """Scores or probabilities with the names of their classes."""
     signal, found = signal_of(operands[0]), _classes(node)
-    if signal.ending is None or signal.ending.is_label or len(found) != signal.size:
-        raise InputError(f"names {len(found)} classes of {signal.size} values, which have to be probabilities")
+    if signal.ending is None or signal.ending.is_label or len(found) != signal.places.size:
+        raise InputError(f"names {len(found)} classes of {signal.places.size} values, which have to be probabilities")
     return replace(signal, ending=replace(signal.ending, classes=found))
 
 
@@ -86,7 +86,7 @@ def _linear_model(node: Node, operands: Sequence[Operand]) -> list[Operand]:
     stated, classes = (node.attributes.get(name, ()) for name in ("coefficients", "intercepts")), _classes(node)
     weights, bias = (np.asarray(numbers, dtype=np.float64) for numbers in stated)
     rows = node.attributes.get("targets", 1) if node.kind == "LinearRegressor" else len(classes)
-    if last not in _TRANSFORMS or weights.size != rows * signal.size or bias.size not in (0, rows) or rows < 1:
+    if last not in _TRANSFORMS or weights.size != rows * signal.places.size or bias.size not in (0, rows) or rows < 1:
         raise InputError("has a last function that certnet does not read, or coefficients that do not fit")
     found = product(signal, weights.reshape(rows, -1).T, (1, rows))
     found, kind = found.affine(1.0, bias) if bias.size else found, _TRANSFORMS[last]
@@ -98,7 +98,7 @@ def _linear_model(node: Node, operands: Sequence[Operand]) -> list[Operand]:
 def _normalizer(node: Node, operands: Sequence[Operand]) -> Operand:
     """Probabilities that sum up to 1 in one row stay as they are."""
     signal = signal_of(operands[0])
-    in_a_row = signal.places.ndim > 0 and signal.places.shape[-1] == signal.size
+    in_a_row = signal.places.ndim > 0 and signal.places.shape[-1] == signal.places.size
     if signal.ending is None or signal.ending.kind != "Softmax" or node.attributes.get("norm") != "L1" or not in_a_row:
         raise InputError(advice(node.kind))
     return signal

@@ -7,8 +7,8 @@ from functools import partial
 
 import numpy as np
 
-from certnet.io.chain import LARGEST_MATRIX, Chain, beside
-from certnet.io.folding import ONE, Rounded, normalised
+from certnet.io.chain import Chain, beside
+from certnet.io.folding import LARGEST_MATRIX, ONE, Rounded, normalised
 from certnet.io.onnx_learned import LEARNED
 from certnet.io.onnx_reference import ELEMENTS, ENDS, LINEAR, MOVES, Node, advice
 from certnet.io.onnx_signals import (
@@ -113,7 +113,7 @@ def _combined(left: Signal, right: Signal, sign: float) -> Signal:
 def _matmul(node: Node, operands: Sequence[Operand]) -> Operand:
     signal, matrix, on_left = _apart(operands)
     places = signal.places
-    if on_left and (places.ndim > 2 or signal.chain.whole) and matrix.ndim == 2 and signal.size != len(matrix):
+    if on_left and (places.ndim > 2 or signal.chain.whole) and matrix.ndim == 2 and signal.places.size != len(matrix):
         return linear(node, operands)
     if matrix.ndim != 2:
         raise InputError(f"has a constant with {matrix.ndim} dimensions where a matrix is expected")
@@ -219,7 +219,7 @@ def _end(node: Node, operands: Sequence[Operand]) -> Operand:
         coerced = node.version < 13 and node.kind != "ArgMax"
         shape = signal.places.shape
         over = math.prod(shape[axis:]) if coerced else shape[axis] if -ndim <= axis < ndim else 0
-        if over != signal.size or node.attributes.get("select_last_index", 0):
+        if over != signal.places.size or node.attributes.get("select_last_index", 0):
             raise InputError("does not act on all outputs together; certnet reads it where it does")
     if signal.ending is not None and (node.kind != "ArgMax" or signal.ending.is_label):
         refuse_within(signal.ending, node.kind)

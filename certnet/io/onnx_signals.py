@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from certnet.io.chain import LARGEST_MATRIX, Bounds, Chain, beside
-from certnet.io.folding import ONE, Rounded
+from certnet.io.chain import Bounds, Chain, beside
+from certnet.io.folding import LARGEST_MATRIX, ONE, Rounded
 from certnet.io.onnx_reference import LARGEST_RESULT, MEANS, READ, Node
 from certnet.io.packed import Array
 from formulations import InputError
@@ -54,10 +54,6 @@ class Signal:
     chain: Chain
     places: IntArray
     ending: Ending | None = None
-
-    @property
-    def size(self) -> int:
-        return self.places.size
 
     def of(self, chain: Chain) -> "Signal":
         """The same places in another chain."""
@@ -139,7 +135,7 @@ def _concatenated(node: Node, operands: Sequence[Operand]) -> list[Operand]:
     for operand in operands:
         part = operand if isinstance(operand, Signal) else _as_signal(numbers_of(operand), signals[0].chain)
         parts.append((part.chain, part.places + offset))
-        offset += part.size
+        offset += part.places.size
     (result,) = node.run([places for _, places in parts])
     return [settled(beside([chain for chain, _ in parts]), result, signals[0].ending)]
 
@@ -162,12 +158,12 @@ def beside_constant(signal: Signal, constant: FloatArray) -> tuple[Signal, Bound
         raise refused from None
     if math.prod(shape) > LARGEST_RESULT or constant.size == 0:
         raise refused
-    if math.prod(shape) != signal.size and len(shape) > 1 and shape[0] != 1 and not signal.chain.whole:
+    if math.prod(shape) != signal.places.size and len(shape) > 1 and shape[0] != 1 and not signal.chain.whole:
         raise refused
     signal = settled(signal.chain, np.broadcast_to(signal.places, shape), signal.ending)
     if constant.size == 1:
         return signal, constant.reshape(-1)[0]
-    values = np.empty(signal.size)
+    values = np.empty(signal.places.size)
     values[signal.places] = np.broadcast_to(constant, shape)
     return signal, values
 
@@ -188,7 +184,7 @@ def linear(node: Node, operands: Sequence[Operand]) -> Operand:
     if (turned and (padded or node.attributes.get("output_shape"))) or open_:
         raise InputError("leaves the padding to whatever evaluates it; export it with pads")
     bias = rest.pop() if node.kind in ("Conv", "ConvTranspose") and len(rest) > 1 else None
-    shape, n, whole = signal.places.shape, signal.size, signal.chain.whole
+    shape, n, whole = signal.places.shape, signal.places.size, signal.chain.whole
     (zero,) = node.run([np.zeros(shape), *rest])[:1]
     if (not whole and (shape[:1] != (1,) or zero.shape[:1] != (1,))) or zero.any():
         raise InputError(f"maps {shape} to {zero.shape}, which is not linear in one data point alone")

@@ -91,11 +91,11 @@ class Stated:
                 )
             if network.ending is not None:
                 formula = before_ending(formula, network.ending, network.outputs)
-        return asked(formula, (self.inputs, self.outputs), network, self._spelled)
 
-    def _spelled(self, number: int) -> str:
-        texts = (network.spelled(number) for network in self.networks)
-        return next(filter(None, texts), f"X_{number}")
+        def spelled(number: int) -> str:
+            return next(filter(None, (one.spelled(number) for one in self.networks)), f"X_{number}")
+
+        return asked(formula, (self.inputs, self.outputs), network, spelled)
 
 
 def stated(text: str) -> Stated:
