@@ -83,7 +83,7 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         return to_json(self)
 
-    def of_tables(self) -> Iterator[tuple[str, object]]:
+    def of_tables(self) -> Iterator[tuple[str, Any]]:
         """The options that are about columns of a table, and their values where they are not as by default."""
         values = ((name, getattr(self, name)) for name in _OF_TABLES)
         yield from ((f"--{name.replace('_', '-')}", value) for name, value in values if value != getattr(Recipe, name))

@@ -52,10 +52,6 @@ class TwoLayerNetwork(Result):
             positive for the second.
         columns: what makes the d features of a table, or None for features without names.
         raw: the same function of x, where it was put together from a file's own numbers; else None.
-
-    Raises:
-        InputError: shapes that disagree, entries that are not finite or no float64 numbers, a scale that is not
-            positive, repeated class names, or columns that make another number of features.
     """
 
     network: ReluNetwork

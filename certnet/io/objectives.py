@@ -73,9 +73,6 @@ def objective_of(
         sample_weight: (n,) factors of the rows' losses. scikit-learn divides by their sum, PyTorch's mean by n.
         hidden_bias, output_bias: "none", "penalised" or "free"; by default as the tool has it, and "free" where
             the loss is named in certnet's terms and the network has such biases.
-
-    Raises:
-        InputError: a model, loss, decay or data that are not supported or do not fit together, in one sentence.
     """
     named = {"loss": loss, "torch_loss": torch_loss, "weight_decay": weight_decay, "optimizer": optimizer}
     named |= {"class_weight": class_weight, "hidden_bias": hidden_bias, "output_bias": output_bias}

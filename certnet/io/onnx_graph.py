@@ -1,9 +1,8 @@
 """Two-layer networks as ONNX graphs: reading, by following the nodes from the input to the output.
 
-Needs the ``onnx`` package, which decodes the file and evaluates single nodes on constants, never the graph. What is
-read is the function of real numbers that the graph states for one data point alone: casts between floating-point types
-change nothing there. Weights are the file's, exactly, as long as nothing but products and sums that float64 holds was
-needed to put layers together; else they are rounded to float64, and the network carries a note. All else is refused.
+What is read is the function of real numbers that the graph states for one data point alone: casts between types of
+floating-point numbers change nothing there. Weights are the file's, exactly, as long as nothing but products and sums
+that float64 holds was needed to put layers together; else they are rounded, and the network carries a note.
 """
 
 import importlib

@@ -45,10 +45,9 @@ class Ending:
 
 @dataclass(frozen=True, eq=False)
 class Signal:
-    """A tensor that depends on the input, at one data point.
+    """``places`` has the number of an entry of the chain at each place, each once.
 
-    ``places`` has at each place the number of an entry of the chain, each once. ``ending`` is the function that was
-    applied last and that certnet reads at the end of a network only, or None.
+    ``ending`` is the function that was applied last and that certnet reads at the end of a network only, or None.
     """
 
     chain: Chain

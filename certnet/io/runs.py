@@ -118,11 +118,7 @@ class Run(Result):
 
 @accepts(path=location)
 def read_run(path: str | Path) -> Run:
-    """Read a run's folder, given by its path or by its name in ``runs``.
-
-    Raises:
-        InputError: there is no such folder, it holds no run or those of a path, or a file in it is damaged or missing.
-    """
+    """Read a run's folder, given by its path or by its name in ``runs``; an InputError says what is wrong with it."""
     folder = find_run(path)
     if folder is None:
         if Path(path).is_file():

@@ -74,13 +74,12 @@ def read_split_tree(path: str | Path, network: ReluNetwork) -> SplitTree:
     source = Path(path)
     try:
         found = msgspec.json.decode(read_bytes(source, LARGEST_FILE), type=File)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{source.name} is no tree of splits: {error}.") from None
-    if sum(map(len, found.cases)) * network.width > MOST_SIGNS:
-        raise InputError(f"{source.name} has too many leaves for {network.width} neurons; split the property.")
-    try:
+        if sum(map(len, found.cases)) * network.width > MOST_SIGNS:
+            raise InputError(f"{source.name} has too many leaves for {network.width} neurons; split the property.")
         return SplitTree(tuple(_preorder(leaves, network.width) for leaves in found.cases))
-    except ValueError as error:
+    except InputError:
+        raise
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise InputError(f"{source.name} is no tree of splits: {error}.") from None
 
 

@@ -96,15 +96,10 @@ def tabular(
 def _roles(table: Table, recipe: Recipe) -> tuple[str, str | None, list[str]]:
     """The names of target, weights and inputs."""
     columns = recipe.columns
-    target, weighing = (name and name.strip() for name in (recipe.target, recipe.weight_column))
-    named: dict[str, Sequence[str | None]] = {
-        "--target": [target],
-        "--weight-column": [weighing],
-        "--features": recipe.features or (),
-        "--drop": recipe.drop,
-        "--categorical": recipe.categorical,
-    }
-    unknown = [name for given in named.values() for name in given if name is not None and name not in table]
+    named = {option: [value.strip()] if isinstance(value, str) else value for option, value in recipe.of_tables()}
+    named.pop("--impute", None)
+    target, weighing = (named[option][0] if option in named else None for option in ("--target", "--weight-column"))
+    unknown = [name for given in named.values() for name in given if name not in table]
     if unknown:
         columns_of = "no column" if len(unknown) == 1 else "no columns"
         raise InputError(
