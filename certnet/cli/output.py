@@ -1,8 +1,6 @@
 """What all commands say in one way: exit codes, the head of every JSON object, and where proofs are written."""
 
-import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -39,15 +37,6 @@ def with_headline(report: Mapping[str, Any]) -> dict[str, Any]:
 def failure(command: str | None, message: str, code: int) -> dict[str, Any]:
     """The object for a command that ended without a result."""
     return {**head(command, None, message), "error": {"exit_code": int(code), "message": message}}
-
-
-def csv_text(names: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    """A table in CSV, a line for the names of its columns and one for each row."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows(rows)
-    return stream.getvalue()
 
 
 def place_for(name: str, option: str, *, folder: bool) -> Path:

@@ -4,7 +4,6 @@ Nothing is written that does not compute what the network computes: what is in t
 the data, in its own precision, and compared.
 """
 
-import importlib
 import io
 import json
 from collections.abc import Mapping
@@ -157,8 +156,9 @@ _BYTES = {"onnx": onnx_bytes, "torch": _torch_bytes, "numpy": _numpy_bytes}
 def _outputs(kind: Kind, content: bytes, X: Array) -> Array:
     """What a file of this content computes of rows X, in its own precision."""
     if kind == "onnx":
-        evaluator = importlib.import_module("onnx.reference").ReferenceEvaluator
-        return np.asarray(evaluator(content).run(None, {"x": X})[0])
+        from onnx.reference import ReferenceEvaluator
+
+        return np.asarray(ReferenceEvaluator(content).run(None, {"x": X})[0])
     if kind == "numpy":
         with np.load(io.BytesIO(content)) as archive:
             arrays = {**archive}

@@ -1,7 +1,6 @@
 """From a model and its data to the objective it was trained on, whatever made it; live PyTorch models as networks."""
 
 import copy
-import importlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -208,7 +207,8 @@ def _agrees(module: Any, network: ReluNetwork, X: Any) -> bool:
     rows: FloatArray = features(X)
     if network.inputs != rows.shape[1]:
         return False
-    torch = importlib.import_module("torch")
+    import torch
+
     try:
         with torch.no_grad():
             # A copy, so that the module keeps its type and mode.

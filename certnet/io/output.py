@@ -7,14 +7,16 @@ or all of the new one, whenever a run was killed.
 """
 
 import contextlib
+import csv
 import errno
+import io
 import itertools
 import os
 import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -173,6 +175,13 @@ def write_file(path: Path, content: bytes) -> None:
     """Write a file that appears when it is complete; an old one stays until then."""
     with writing(path):
         write_atomically(path, lambda file: file.write(content))  # type: ignore[arg-type]
+
+
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    """A table in CSV, a line for each row."""
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(rows)
+    return stream.getvalue()
 
 
 def text_writer(text: str) -> Writer:

@@ -35,7 +35,6 @@ _PARAMETERS = {"huber": "delta", "smooth_l1": "beta"}
 _INSTEAD = {
     "nll": "leave LogSoftmax out and name cross_entropy",
     "bce": "leave Sigmoid out and name bce_with_logits",
-    "binary_cross_entropy": "leave Sigmoid out and name bce_with_logits",
 }
 _COUPLED = ("sgd", "adam", "adagrad", "adadelta", "adamax", "asgd", "nadam", "radam", "rmsprop", "lbfgs")
 """Optimisers whose weight decay is a part of the gradient."""
@@ -166,8 +165,7 @@ def _of_module(loss: Any, class_weight: FloatArray | None) -> TorchLoss:
 def _known(text: str) -> str:
     # CrossEntropyLoss, cross_entropy_loss and cross-entropy-loss are the same; so are MSELoss and mse.
     parts = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", text)
-    name = re.sub(r"_loss$", "", parts.lower().replace("-", "_"))
-    name = "bce_with_logits" if name == "binary_cross_entropy_with_logits" else name
+    name = re.sub(r"_loss$", "", parts.lower().replace("-", "_")).replace("binary_cross_entropy", "bce")
     if name in _INSTEAD:
         raise InputError(f"The loss {text[:40]!r} acts on outputs after a last function; {_INSTEAD[name]}.")
     if name not in LOSSES:
