@@ -40,7 +40,6 @@ def new_rows(read: TwoLayerNetwork, source: Any) -> tuple[FloatArray, tuple[str,
 
 
 def require_kind(network: ReluNetwork, X: FloatArray, Y: FloatArray | None, source: str) -> None:
-    """Refuse data that are not of the network's kind."""
     if network.inputs != X.shape[1] or (Y is not None and network.outputs != Y.shape[1]):
         classes, outputs = ("", "") if Y is None else (f" and {Y.shape[1]} classes", f" and {network.outputs} outputs")
         raise InputError(

@@ -160,7 +160,6 @@ def written(form: str) -> str:
 
 
 def example_date(form: str) -> str:
-    """A date of this form."""
     return "2024-05-31" if form == ISO else datetime(2024, 5, 31, tzinfo=UTC).strftime(form)
 
 

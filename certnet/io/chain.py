@@ -84,7 +84,6 @@ class Chain:
 
     @property
     def weights(self) -> Rounded:
-        """M, where there is one."""
         assert self.matrix is not None
         return self.matrix
 

@@ -18,7 +18,7 @@ from certnet.io.network import LARGEST_FILE, TwoLayerNetwork
 from certnet.io.onnx_learned import LABELS
 from certnet.io.onnx_nodes import apply
 from certnet.io.onnx_reference import ELEMENTS, FOLDED, MOVES, ROUNDED, Node, Opsets, advice
-from certnet.io.onnx_signals import LARGEST_SIGNAL, Operand, OtherNodeError, Signal, refuse_within, settled
+from certnet.io.onnx_signals import LARGEST_SIGNAL, Operand, OtherNodeError, Signal, settled
 from certnet.io.onnx_tensors import Tensors, part_of_onnx, plain
 from certnet.io.packed import Array, read_bytes
 from formulations import InputError
@@ -231,7 +231,7 @@ class _Graph:
         signals = [operand for operand in operands if isinstance(operand, Signal)]
         if signals and node.kind in ("Shape", "Size") and node.is_standard:
             if signals[0].ending is not None and signals[0].ending.is_label:
-                refuse_within(signals[0].ending, node.kind)
+                signals[0].ending.refuse(node.kind)
             return list(node.run([signals[0].places]))
         if signals:
             return apply(node, operands)

@@ -7,17 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from certnet.io.onnx_reference import Node, advice
-from certnet.io.onnx_signals import (
-    Ending,
-    Operand,
-    Operation,
-    Signal,
-    beside_constant,
-    numbers_of,
-    product,
-    settled,
-    signal_of,
-)
+from certnet.io.onnx_signals import Ending, Operand, Operation, Signal, numbers_of, settled, signal_of
 from formulations import InputError
 
 LABELS = "labels"
@@ -69,7 +59,7 @@ def _scaler(node: Node, operands: Sequence[Operand]) -> Operand:
     for name, arguments in (("offset", lambda v: (1.0, -v)), ("scale", lambda v: (v, 0.0))):
         values = np.asarray(node.attributes.get(name, ()), dtype=np.float64)
         if values.size:
-            signal, each = beside_constant(signal, values)
+            signal, each = signal.beside_constant(values)
             signal = signal.affine(*arguments(each))
     return signal
 
@@ -88,7 +78,7 @@ def _linear_model(node: Node, operands: Sequence[Operand]) -> list[Operand]:
     rows = node.attributes.get("targets", 1) if node.kind == "LinearRegressor" else len(classes)
     if last not in _TRANSFORMS or weights.size != rows * signal.places.size or bias.size not in (0, rows) or rows < 1:
         raise InputError("has a last function that certnet does not read, or coefficients that do not fit")
-    found = product(signal, weights.reshape(rows, -1).T, (1, rows))
+    found = signal.product(weights.reshape(rows, -1).T, (1, rows))
     found, kind = found.affine(1.0, bias) if bias.size else found, _TRANSFORMS[last]
     found = found if kind is None else replace(found, ending=Ending(kind, node.label))
     named = [] if node.kind == "LinearRegressor" else [replace(found, ending=Ending(LABELS, node.label, True, classes))]

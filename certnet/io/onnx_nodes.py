@@ -11,20 +11,7 @@ from certnet.io.chain import Chain, beside
 from certnet.io.folding import LARGEST_MATRIX, ONE, Rounded, normalised
 from certnet.io.onnx_learned import LEARNED
 from certnet.io.onnx_reference import ELEMENTS, ENDS, LINEAR, MOVES, Node, advice
-from certnet.io.onnx_signals import (
-    Ending,
-    Operand,
-    Operation,
-    Signal,
-    beside_constant,
-    linear,
-    moved,
-    numbers_of,
-    product,
-    refuse_within,
-    settled,
-    signal_of,
-)
+from certnet.io.onnx_signals import Ending, Operand, Operation, Signal, linear, moved, numbers_of, settled, signal_of
 from formulations import InputError
 from formulations._validation import FloatArray
 
@@ -36,10 +23,10 @@ def apply(node: Node, operands: Sequence[Operand]) -> list[Operand]:
     """What a node computes, of which at least one operand is a signal; complaints go on from its label."""
     ended = next((x.ending for x in operands if isinstance(x, Signal) and x.ending is not None), None)
     if ended is not None and node.kind not in _AFTER_THE_END:
-        refuse_within(ended, node.kind)
+        ended.refuse(node.kind)
     if ended is not None and ended.is_label and node.kind != "ArrayFeatureExtractor":
         if node.kind not in _OF_LABELS:
-            refuse_within(ended, node.kind)
+            ended.refuse(node.kind)
         return [operands[0]]
     operation = (OPERATIONS if node.is_standard else LEARNED).get(node.kind)
     if operation is None:
@@ -62,7 +49,7 @@ def _product(node: Node, operands: Sequence[Operand]) -> Operand:
     signal, constant, on_left = _apart(operands)
     if node.kind == "Div" and not on_left:
         raise InputError("divides by a computed value, which no ReLU network does")
-    signal, values = beside_constant(signal, constant)
+    signal, values = signal.beside_constant(constant)
     gain = ONE / Rounded(np.asarray(values)) if node.kind == "Div" else values
     return signal.affine(gain, 0.0)
 
@@ -74,7 +61,7 @@ def _sum(node: Node, operands: Sequence[Operand]) -> Operand:
         total = _combined(total, signal, 1.0)
     for operand in operands:
         if not isinstance(operand, Signal):
-            total, values = beside_constant(total, numbers_of(operand))
+            total, values = total.beside_constant(numbers_of(operand))
             total = total.affine(1.0, values)
     return total
 
@@ -84,11 +71,11 @@ def _difference(node: Node, operands: Sequence[Operand]) -> Operand:
     if isinstance(left, Signal) and isinstance(right, Signal):
         return _combined(left, right, -1.0)
     signal, constant, on_left = _apart(operands)
-    signal, values = beside_constant(signal, constant)
+    signal, values = signal.beside_constant(constant)
     if signal.ending is None:
         return signal.affine(*((1.0, -values) if on_left else (-1.0, values)))
     if on_left or signal.ending.kind != "Sigmoid" or np.any(values != 1):
-        refuse_within(signal.ending, node.kind)
+        signal.ending.refuse(node.kind)
     # 1 − p is the probability of the negated score.
     return signal.affine(-1.0, 0.0)
 
@@ -97,7 +84,7 @@ def _combined(left: Signal, right: Signal, sign: float) -> Signal:
     """left + sign·right."""
     ended = left.ending or right.ending
     if ended is not None:
-        refuse_within(ended, "Sub")
+        ended.refuse("Sub")
     try:
         shape = np.broadcast_shapes(left.places.shape, right.places.shape)
         n = math.prod(shape)
@@ -125,7 +112,7 @@ def _matmul(node: Node, operands: Sequence[Operand]) -> Operand:
         )
     shape = list(places.shape)
     shape[axis] = weights.shape[1]
-    return product(signal, weights, shape)
+    return signal.product(weights, shape)
 
 
 def _gemm(node: Node, operands: Sequence[Operand]) -> Operand:
@@ -139,7 +126,7 @@ def _gemm(node: Node, operands: Sequence[Operand]) -> Operand:
     signal = signal_of(_matmul(node, factors)).affine(node.attributes["alpha"], 0.0)
     if len(operands) < 3 or operands[2] is None:
         return signal
-    signal, values = beside_constant(signal, numbers_of(operands[2]))
+    signal, values = signal.beside_constant(numbers_of(operands[2]))
     shift = Rounded(np.asarray(node.attributes["beta"])) * Rounded(np.asarray(values))
     return signal.affine(1.0, shift)
 
@@ -154,7 +141,7 @@ def _normalisation(node: Node, operands: Sequence[Operand]) -> Operand:
     axes = max(signal.places.ndim - 2, 0)
     weight, bias, mean, variance = (values.reshape(-1, *[1] * axes) for values in channels)
     gain, shift = (
-        Rounded(np.asarray(beside_constant(signal, part.values)[1]), part.off)
+        Rounded(np.asarray(signal.beside_constant(part.values)[1]), part.off)
         for part in normalised(mean, variance, node.attributes["epsilon"], weight, bias)
     )
     return signal.affine(gain, shift)
@@ -166,7 +153,7 @@ def _on_entries(change: Callable[[Node, Chain], Chain]) -> Operation:
 
 
 def _prelu(node: Node, operands: Sequence[Operand]) -> Operand:
-    signal, slopes = beside_constant(signal_of(operands[0]), numbers_of(operands[1]))
+    signal, slopes = signal_of(operands[0]).beside_constant(numbers_of(operands[1]))
     return signal.of(signal.chain.leaky(slopes))
 
 
@@ -193,7 +180,7 @@ def _extreme(sign: float, node: Node, operands: Sequence[Operand]) -> Operand:
         found = _combined(above, other, 1.0) if sign > 0 else _combined(found, above, -1.0)
     for operand in operands:
         if not isinstance(operand, Signal):
-            found, bound = beside_constant(found, numbers_of(operand))
+            found, bound = found.beside_constant(numbers_of(operand))
             found = found.of(found.chain.between(*((bound, np.inf) if sign > 0 else (-np.inf, bound))))
     return found
 
@@ -222,7 +209,7 @@ def _end(node: Node, operands: Sequence[Operand]) -> Operand:
         if over != signal.places.size or node.attributes.get("select_last_index", 0):
             raise InputError("does not act on all outputs together; certnet reads it where it does")
     if signal.ending is not None and (node.kind != "ArgMax" or signal.ending.is_label):
-        refuse_within(signal.ending, node.kind)
+        signal.ending.refuse(node.kind)
     places = signal.places.reshape(1, -1) if node.kind == "ArgMax" else signal.places
     return Signal(signal.chain, places, Ending(node.kind, node.label, node.kind == "ArgMax"))
 

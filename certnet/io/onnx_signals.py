@@ -42,6 +42,13 @@ class Ending:
         """Whether each value depends on all outputs."""
         return self.is_label or self.kind in ("Softmax", "LogSoftmax")
 
+    def refuse(self, following: str) -> None:
+        """Complain of it as no end, where this node follows."""
+        raise OtherNodeError(
+            f"{self.label} is followed by {following}; certnet reads it at the end of a network only, and proves "
+            f"networks whose hidden layer has {READ}."
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Signal:
@@ -61,17 +68,32 @@ class Signal:
     def affine(self, gain: Bounds | Rounded, shift: Bounds | Rounded) -> "Signal":
         return self.of(self.chain.affine(gain, shift))
 
+    def beside_constant(self, constant: FloatArray) -> tuple["Signal", Bounds]:
+        """The signal as wide as both are together, and the constant for each of its entries."""
+        said = f"has a constant of shape {constant.shape}, which does not go with the data point's entries"
+        try:
+            shape = np.broadcast_shapes(self.places.shape, constant.shape)
+        except ValueError:
+            raise InputError(said) from None
+        rows = math.prod(shape) != self.places.size and len(shape) > 1 and shape[0] != 1 and not self.chain.whole
+        if math.prod(shape) > LARGEST_RESULT or constant.size == 0 or rows:
+            raise InputError(said)
+        signal = settled(self.chain, np.broadcast_to(self.places, shape), self.ending)
+        if constant.size == 1:
+            return signal, constant.reshape(-1)[0]
+        values = np.empty(signal.places.size)
+        values[signal.places] = np.broadcast_to(constant, shape)
+        return signal, values
+
+    def product(self, weights: FloatArray, shape: Sequence[int], off: float = 0.0) -> "Signal":
+        """A matrix product, of weights with a row for each place of the signal, which are ``off`` by that at most."""
+        rows = np.empty_like(weights)
+        rows[self.places.reshape(-1)] = weights
+        return settled(self.chain.times(Rounded(rows, off)), np.arange(weights.shape[1]).reshape(shape))
+
 
 Operand = Array | Signal | None
 Operation = Callable[[Node, Sequence[Operand]], Operand | list[Operand]]
-
-
-def refuse_within(ended: Ending, following: str) -> None:
-    """Complain of the node that is no end."""
-    raise OtherNodeError(
-        f"{ended.label} is followed by {following}; certnet reads it at the end of a network only, and proves networks "
-        f"whose hidden layer has {READ}."
-    )
 
 
 def signal_of(operand: Operand) -> Signal:
@@ -148,32 +170,6 @@ def _as_signal(values: FloatArray, like: Chain) -> Signal:
     return Signal(chain, np.arange(values.size).reshape(values.shape))
 
 
-def beside_constant(signal: Signal, constant: FloatArray) -> tuple[Signal, Bounds]:
-    """The signal as wide as both are together, and the constant for each of its entries."""
-    refused = InputError(f"has a constant of shape {constant.shape}, which does not go with the data point's entries")
-    try:
-        shape = np.broadcast_shapes(signal.places.shape, constant.shape)
-    except ValueError:
-        raise refused from None
-    if math.prod(shape) > LARGEST_RESULT or constant.size == 0:
-        raise refused
-    if math.prod(shape) != signal.places.size and len(shape) > 1 and shape[0] != 1 and not signal.chain.whole:
-        raise refused
-    signal = settled(signal.chain, np.broadcast_to(signal.places, shape), signal.ending)
-    if constant.size == 1:
-        return signal, constant.reshape(-1)[0]
-    values = np.empty(signal.places.size)
-    values[signal.places] = np.broadcast_to(constant, shape)
-    return signal, values
-
-
-def product(signal: Signal, weights: FloatArray, shape: Sequence[int], off: float = 0.0) -> Signal:
-    """A matrix product, of weights with a row for each place of the signal, which are ``off`` by that at most."""
-    rows = np.empty_like(weights)
-    rows[signal.places.reshape(-1)] = weights
-    return settled(signal.chain.times(Rounded(rows, off)), np.arange(weights.shape[1]).reshape(shape))
-
-
 def linear(node: Node, operands: Sequence[Operand]) -> Operand:
     """A linear map of the first operand, by its values at the unit vectors; a bias is added afterwards."""
     signal, rest = signal_of(operands[0]), constants(operands[1:])
@@ -202,10 +198,10 @@ def linear(node: Node, operands: Sequence[Operand]) -> Operand:
         weights[start : start + step] = values.reshape(len(units), -1)
     # Means have weights 1/n, rounded once.
     inverse = ONE / Rounded(weights[weights != 0]) if node.kind in MEANS else ONE
-    found = product(signal, weights, zero.shape, 2.0**-52 * np.abs(weights).max() if inverse.off else 0.0)
+    found = signal.product(weights, zero.shape, 2.0**-52 * np.abs(weights).max() if inverse.off else 0.0)
     if bias is None:
         return found
-    found, biases = beside_constant(found, numbers_of(bias).reshape(-1, *[1] * (zero.ndim - 2)))
+    found, biases = found.beside_constant(numbers_of(bias).reshape(-1, *[1] * (zero.ndim - 2)))
     return found.affine(1.0, biases)
 
 

@@ -65,7 +65,6 @@ class Run(Result):
 
     @property
     def command(self) -> str:
-        """Which command wrote it."""
         return str(self.report["command"])
 
     @property

@@ -156,7 +156,6 @@ def _labels(table: Table, column: str, task: Task | None) -> tuple[list[Any], li
 
 
 def _weights(table: Table, column: str) -> tuple[FloatArray, list[str]]:
-    """A column as weights of rows, and complaints."""
     found, wrong = numbers(table, column)
     gone = np.flatnonzero(np.isnan(found))
     if not wrong and len(gone):
