@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from certnet.io.cells import class_name, in_order
-from certnet.io.models import mlp_network
+from certnet.io.load_network import mlp_network
 from certnet.io.packed import Array
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray, as_matrix, as_positive

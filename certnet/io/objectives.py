@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from certnet.io.given import Given, features, given_of_sklearn, plain, targets
-from certnet.io.load_network import read_network, state_network
-from certnet.io.models import kind_of
+from certnet.io.load_network import kind_of, read_network, state_network
 from certnet.io.network import TwoLayerNetwork, assemble
 from certnet.io.torch_terms import LOSSES, decay_of, require_coupled
 from certnet.io.torch_terms import torch_loss as read_torch_loss
