@@ -14,8 +14,7 @@ from typing import Any
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.onnx_graph import decoded
 from certnet.io.onnx_reference import COPIED, PLACED
-from certnet.io.onnx_tensors import EXTERNAL, to_array
-from certnet.io.packed import ending
+from certnet.io.packed import EXTERNAL, ending, to_array
 from formulations import InputError
 from formulations.network import ReluNetwork
 

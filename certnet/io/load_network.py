@@ -9,9 +9,9 @@ import numpy as np
 
 from certnet.io.chain import Chain
 from certnet.io.folding import Rounded, normalised
-from certnet.io.network import LARGEST_FILE, TwoLayerNetwork, assemble
+from certnet.io.network import TwoLayerNetwork, assemble
 from certnet.io.onnx_graph import read_onnx
-from certnet.io.packed import PACKED, Array, ending, npz_arrays, read_bytes, reading, safetensors
+from certnet.io.packed import LARGEST_FILE, PACKED, Array, ending, npz_arrays, read_bytes, reading, safetensors
 from certnet.io.runs import Run, find_run, network_of, read_run
 from formulations import InputError
 from formulations._validation import FloatArray

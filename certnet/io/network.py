@@ -13,7 +13,7 @@ from certificates.files import write_atomically
 from certificates.findings import figures
 from certnet.io.folding import Rounded, folded
 from certnet.io.output import writing
-from certnet.io.packed import Array, npz_arrays, reading
+from certnet.io.packed import LARGEST_FILE, Array, npz_arrays, reading
 from certnet.runtime.display import Result
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray, as_matrix, shown
@@ -27,8 +27,6 @@ __all__ = ["TwoLayerNetwork"]
 
 FORMAT = "certnet-network"
 VERSION = 2
-LARGEST_FILE = 2**31
-"""Bytes of a network's file."""
 _MEMBERS = ("U", "V", "hidden_bias", "output_bias", "offset", "scale")
 ROUNDED = (
     "What the network does beside its two layers, such as standardising, was multiplied into its weights in float64, "

@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 
 from certnet.io.chain import Chain
-from certnet.io.network import LARGEST_FILE, TwoLayerNetwork
+from certnet.io.network import TwoLayerNetwork
 from certnet.io.onnx_learned import LABELS
 from certnet.io.onnx_nodes import apply
 from certnet.io.onnx_reference import ELEMENTS, FOLDED, MOVES, ROUNDED, Node, Opsets, advice
 from certnet.io.onnx_signals import LARGEST_SIGNAL, Operand, OtherNodeError, Signal, settled
-from certnet.io.onnx_tensors import Tensors, part_of_onnx, plain
-from certnet.io.packed import Array, read_bytes
+from certnet.io.packed import LARGEST_FILE, Array, Tensors, part_of_onnx, plain, read_bytes
 from formulations import InputError
 
 _FROM_WHOLE = ("Cast", "LinearClassifier", "LinearRegressor", "Scaler", "Shape", "Size")

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from certnet.io.onnx_tensors import Tensors, part_of_onnx, plain
-from certnet.io.packed import Array
+from certnet.io.packed import Array, Tensors, part_of_onnx, plain
 from formulations import InputError
 
 ELEMENTS = {1: "float32", 10: "float16", 11: "float64", 16: "bfloat16"}
