@@ -241,8 +241,8 @@ def _shift(form: Form, lower: FloatArray, upper: FloatArray) -> float:
 
 def _case(region: InputRegion, rows: Sequence[Row], outputs: int, network: ReluNetwork | None) -> UnsafeCase:
     """The case of these rows; without one every input of the region is unsafe."""
-    stated = tuple(OutputRow(row.y, row.constant, row.strict) for row in rows) or (OutputRow((), Fraction(0)),)
-    slacks = [row.slack for row in rows] or [Fraction(0)]
+    rows = rows or [Row((), (), Fraction(0))]
+    stated = tuple(OutputRow(row.y, row.constant, row.strict) for row in rows)
     H, h = np.zeros((len(stated), outputs)), np.zeros(len(stated))
     for number, row in enumerate(stated):
         factor = _factor([weight for _, weight in row.weights])
@@ -250,7 +250,7 @@ def _case(region: InputRegion, rows: Sequence[Row], outputs: int, network: ReluN
         factor = factor or Fraction(1)
         for j, weight in row.weights:
             H[number, j] = float(factor * weight)
-        h[number] = below(factor * (row.constant - slacks[number]) - charge)
+        h[number] = below(factor * (row.constant - rows[number].slack) - charge)
     case = UnsafeCase(region, H, h)
     return case if case.rows == stated else replace(case, stated=stated)
 
