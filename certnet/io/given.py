@@ -164,7 +164,6 @@ def _signs(Y: FloatArray) -> FloatArray:
 
 
 def _positions(labels: Array, count: int, classes: Any) -> Array:
-    """The position of each label among the classes."""
     if labels.ndim != 1 or len(labels) == 0:
         raise InputError(f"y must hold one label for each row, not have shape {labels.shape}.")
     keys = [_key(label) for label in labels.tolist()]

@@ -45,7 +45,6 @@ def _apart(operands: Sequence[Operand]) -> tuple[Signal, FloatArray, bool]:
 
 
 def _product(node: Node, operands: Sequence[Operand]) -> Operand:
-    """A signal times a constant, or over it."""
     signal, constant, on_left = _apart(operands)
     if node.kind == "Div" and not on_left:
         raise InputError("divides by a computed value, which no ReLU network does")

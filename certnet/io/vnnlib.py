@@ -80,7 +80,6 @@ class Stated:
     networks: "tuple[Declaration, ...]" = ()
 
     def of(self, network: ReluNetwork | None) -> Property:
-        """What is asked of a network with these inputs and outputs."""
         formula = self.formula
         if network is not None:
             own = 1 if network.ending == "ArgMax" else network.outputs
@@ -122,7 +121,6 @@ def is_version_2(path: str | Path) -> bool:
 
 
 def of_one(text: str) -> Stated:
-    """What a text states of a single network."""
     found = stated(text)
     if len(found.networks) > 1:
         raise InputError(f"it declares {len(found.networks)} networks; certnet verify --network NAME=FILE takes each.")
