@@ -100,8 +100,9 @@ def _read(path: str | Path, files: Mapping[str, str] | str, semantics: str) -> Q
                 why = "which it does not declare" if equal is None else f"which it calls equal to {equal}"
                 raise InputError(f"--network names {extra}, {why}; leave it out.")
             semantics = semantics_of(found.networks, semantics)
-            pairs = [(files[declared.equal_to or declared.name], declared) for declared in found.networks]
-            network = side_by_side([_declared(*pair, plain=semantics == FLOAT32) for pair in pairs])
+            # Two of one name are one network, which then has fewer inputs than are declared.
+            named = {one.name: (files[one.equal_to or one.name], one) for one in found.networks}
+            network = side_by_side([_declared(*pair, plain=semantics == FLOAT32) for pair in named.values()])
         else:
             if not isinstance(files, str) and len(files) != 1:
                 raise InputError(f"version 1.0 is about one network, but {len(files)} are named; name one.")
