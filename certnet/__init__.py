@@ -14,8 +14,7 @@ _HOMES = {
     "certificates.making.repair": "repair",
     "certnet.estimators": "CertifiedMLPClassifier CertifiedMLPRegressor",
     "certnet.io.export": "write_onnx",
-    "certnet.io.load_network": "read_network read_relu_network",
-    "certnet.io.models": "network_from_sklearn network_from_torch",
+    "certnet.io.load_network": "network_from_sklearn network_from_torch read_network read_relu_network",
     "certnet.io.network": "TwoLayerNetwork",
     "certnet.io.objectives": "Given objective_of",
     "certnet.io.runs": "Run read_run read_runs",
@@ -54,10 +53,10 @@ if TYPE_CHECKING:
     from certnet import report as report
     from certnet.estimators import *
     from certnet.io.export import write_onnx as write_onnx
+    from certnet.io.load_network import network_from_sklearn as network_from_sklearn
+    from certnet.io.load_network import network_from_torch as network_from_torch
     from certnet.io.load_network import read_network as read_network
     from certnet.io.load_network import read_relu_network as read_relu_network
-    from certnet.io.models import network_from_sklearn as network_from_sklearn
-    from certnet.io.models import network_from_torch as network_from_torch
     from certnet.io.network import *
     from certnet.io.objectives import *
     from certnet.io.runs import *

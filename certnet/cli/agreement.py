@@ -13,7 +13,7 @@ from certnet.io.float32 import require_plain
 from certnet.io.load_data import load, source_kind
 from certnet.io.load_network import read_network
 from certnet.io.query import named_files, read_query, semantics_of
-from certnet.io.vnnlib import in_file, of_one, read_text
+from certnet.io.vnnlib import of_one, text_of
 from certnet.runtime.wording import listed
 from formulations import InputError, TrainingProgram
 from formulations.network import ReluNetwork
@@ -127,8 +127,8 @@ def compare_property(certificate: Certificate, path: str, networks: Sequence[str
             # What is meant lies between the rows for counterexamples and those for proofs.
             cases = tuple(replace(case, stated=None) for case in cases)
     else:
-        with in_file(path):
-            found = of_one(read_text(path))
+        with text_of(path) as text:
+            found = of_one(text)
             cases, asked = found.of(certificate.network).cases, semantics_of(found.networks, semantics)
     if asked != semantics:
         raise InputError(f"{path} is about float32, but the certificate about real numbers; verify it again.")

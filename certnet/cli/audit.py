@@ -10,16 +10,15 @@ import numpy as np
 from certificates.certificate import FLOAT32
 from certnet.cli import options as common
 from certnet.cli.limits import began, job_seconds, positive_numbers, seconds_or_none
-from certnet.cli.output import Exit, csv_text, deliver, head, place_for, say
+from certnet.cli.output import Exit, deliver, head, place_for, say
 from certnet.cli.parsing import option
 from certnet.cli.rows import Subject
 from certnet.cli.show import Live, rows_table
 from certnet.io.answers import require_kind
-from certnet.io.dataset import Split
+from certnet.io.dataset import Outputs, Split
 from certnet.io.float32 import require_plain
 from certnet.io.load_data import load
-from certnet.io.output import output_folder, require_named, text_writer
-from certnet.io.targets import Outputs
+from certnet.io.output import csv_text, output_folder, require_named, text_writer
 from certnet.report.records import Table
 from certnet.report.robustness import accuracies
 from certnet.runtime.version import __version__
@@ -136,7 +135,7 @@ def audit(
             "notes": notes,
         }
         names = [*result.inputs[0].to_dict(), *(f"radius {radius!r}" for radius in sizes)]
-        table = csv_text(names, ([*one.to_dict(split.classes).values(), *one.status] for one in result.inputs))
+        table = csv_text([names, *([*one.to_dict(split.classes).values(), *one.status] for one in result.inputs)])
         report, failure = deliver(folder, FILES, about, {FILES["inputs"]: text_writer(table)})
     clean = share(report["clean_accuracy"], at_least=True)
     lines = [f"clean accuracy {clean} on {len(X)} inputs; {report['reason']}"]

@@ -85,8 +85,7 @@ def optimality(
     from certnet.cli.output import deliver, say, say_notes
     from certnet.cli.rows import Subject
     from certnet.cli.show import Live, job_table, summary
-    from certnet.io.coding import with_loss
-    from certnet.io.load_data import load
+    from certnet.io.load_data import load, with_loss
     from certnet.io.network import FOLDED
     from certnet.io.objectives import objective_of
     from certnet.io.output import output_folder, require_named

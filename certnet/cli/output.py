@@ -1,8 +1,6 @@
 """What all commands say in one way: exit codes, the head of every JSON object, and where proofs are written."""
 
-import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -10,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from certificates import Certificate, Report, findings
 from certnet.cli.exits import Exit as Exit
 from certnet.cli.show import first_line, stderr_console, tell
-from certnet.io.output import OutputFolder, Writer, files_in, json_writer, print_result, require_named, writing
+from certnet.io.output import OutputFolder, Writer, json_writer, print_result, require_named, writing
 from certnet.runtime.headline import headline
 from certnet.runtime.machine import versions
 from formulations import InputError
@@ -39,15 +37,6 @@ def with_headline(report: Mapping[str, Any]) -> dict[str, Any]:
 def failure(command: str | None, message: str, code: int) -> dict[str, Any]:
     """The object for a command that ended without a result."""
     return {**head(command, None, message), "error": {"exit_code": int(code), "message": message}}
-
-
-def csv_text(names: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    """A table in CSV, a line for the names of its columns and one for each row."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows(rows)
-    return stream.getvalue()
 
 
 def place_for(name: str, option: str, *, folder: bool) -> Path:
@@ -90,8 +79,8 @@ def deliver(
     *_, last = names.values()
 
     def described(place: Path | None, failures: tuple[str, ...]) -> tuple[dict[str, Any], Mapping[str, Writer]]:
-        files = {name: str(path) for name, path in files_in(place, names).items()} | known.get("files", {})
-        report = with_headline({**known, "files": files, "notes": [*known["notes"], *failures]})
+        own = {} if place is None else {key: str(place / name) for key, name in names.items()}
+        report = with_headline({**known, "files": own | known.get("files", {}), "notes": [*known["notes"], *failures]})
         return report, {**writers, last: json_writer(report)}
 
     return folder.deliver(described)

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 from certificates.findings import finite
 from certnet.cli.limits import seconds_or_none
 from certnet.cli.options import Network, Norm, Shown
-from certnet.cli.output import Exit, csv_text, head, place_for
+from certnet.cli.output import Exit, head, place_for
 from certnet.cli.parsing import argument, option, refuse
 from certnet.cli.rows import Subject, median_radius, reaches
 from certnet.cli.show import Live, tell
-from certnet.io.output import print_result, write_file
+from certnet.io.output import csv_text, print_result, write_file
 from certnet.runtime.clock import Event
 from formulations import InputError
 from formulations._validation import FloatArray, as_positive
@@ -68,7 +68,7 @@ def predict(
     if table is not None:
         notes = (*notes, *against_targets(subject.read, table, columns))
     tell(*(() if shown.quiet else notes))
-    text, code, report = csv_text(columns, zip(*columns.values(), strict=True)), Exit.OK, dict[str, Any]()
+    text, code, report = csv_text([columns, *zip(*columns.values(), strict=True)]), Exit.OK, dict[str, Any]()
     if place is not None:
         try:
             write_file(place, text.encode())
@@ -91,7 +91,7 @@ def _radii(
     subject: Subject, X: FloatArray, norm: str, largest: float | None, each: float | None, *, quiet: bool
 ) -> dict[str, Sequence[Any]]:
     """A proved radius for each row, and one within which another class was found, None where none was."""
-    from certnet.io.links import class_numbers
+    from certnet.io.endings import class_numbers
     from certnet.jobs.radius import certified_radius
 
     relu, started = subject.read.with_scores(), time.perf_counter()

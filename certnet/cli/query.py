@@ -14,7 +14,7 @@ from certificates.certificate import FLOAT32, REAL
 from certnet.cli.output import BY_VERDICT, head, place_for, with_headline, write_proof
 from certnet.cli.show import Live, tell
 from certnet.io.output import OutputFolder, print_result
-from certnet.io.query import Query, named_files, read_query
+from certnet.io.query import Query, named_files, read_query, serialised
 from certnet.io.vnnlib import is_version_2
 from certnet.runtime.wording import down, up
 from formulations import InputError
@@ -81,8 +81,6 @@ def answer(
     if serialise is not None and result.counterexample is not None:
         values = _point(result.counterexample), [Fraction(value) for value in result.counterexample.y.tolist()]
         parts = {tensor: values[tensor.kind != "input"][tensor.start :][: tensor.size] for tensor in query.tensors}
-        from certnet.io.declared import serialised
-
         try:
             OutputFolder.prepare(Path(serialise)).write(
                 {f"{tensor.name}.pb": serialised(tensor, part) for tensor, part in parts.items()}

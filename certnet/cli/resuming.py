@@ -15,7 +15,7 @@ from typing import Any
 from certificates import Training, Verdict, check, read_certificate, write_certificate
 from certnet.cli.limits import seconds_or_none
 from certnet.cli.parsing import written
-from certnet.io.builtin import BUILT_IN
+from certnet.io.arrays import BUILT_IN
 from certnet.jobs.best import with_network
 from certnet.jobs.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from certnet.jobs.stages import LAST_PROOF_SECONDS

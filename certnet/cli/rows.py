@@ -85,8 +85,8 @@ def read_rows(subject: Subject, recipe: "Recipe") -> tuple[ReluNetwork, FloatArr
     The network's outputs are in the order of the source's classes, and labels have to be those of outputs.
     """
     from certnet.io.answers import require_kind
+    from certnet.io.dataset import Outputs
     from certnet.io.load_data import read_source
-    from certnet.io.targets import Outputs
 
     read = subject.read
     data = read_source(recipe.asked_by(read.columns), Outputs(read.scores, read.classes))
@@ -99,8 +99,8 @@ def read_rows(subject: Subject, recipe: "Recipe") -> tuple[ReluNetwork, FloatArr
 def read_features(subject: Subject, source: str, columns: "Columns") -> tuple[ReluNetwork, FloatArray]:
     """The same without targets, which a table need not have where the network finds its columns by name."""
     from certnet.io.answers import new_rows, require_kind
+    from certnet.io.dataset import Outputs
     from certnet.io.load_data import read_source
-    from certnet.io.targets import Outputs
 
     read = subject.read
     if read.columns is not None:

@@ -10,7 +10,7 @@ from sklearn import metrics
 
 from certificates.certificate import TrainingProof
 from certnet.io.dataset import Split
-from certnet.io.links import class_numbers, means, probabilities
+from certnet.io.endings import class_numbers, means, probabilities
 from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS
 from formulations import TrainingProgram
 from formulations._validation import FloatArray

@@ -7,7 +7,7 @@ from certnet.cli.output import Exit
 from certnet.cli.parsing import argument
 from certnet.io.float32 import PLAIN
 from certnet.io.onnx_nodes import OPERATIONS
-from certnet.io.onnx_operators import ENDS
+from certnet.io.onnx_reference import ENDS
 from certnet.io.output import print_result
 from certnet.io.query import GUARANTEED
 from formulations import InputError

@@ -9,12 +9,11 @@ from formulations.lazy import lazily
 __getattr__ = lazily(
     __name__,
     {
-        "certnet.io.builtin": "BUILT_IN",
+        "certnet.io.arrays": "BUILT_IN",
         "certnet.io.dataset": "DataSet Recipe Split Task",
         "certnet.io.export": "write_onnx",
         "certnet.io.load_data": "load read_source source_kind",
-        "certnet.io.load_network": "read_network read_relu_network",
-        "certnet.io.models": "network_from_sklearn network_from_torch",
+        "certnet.io.load_network": "network_from_sklearn network_from_torch read_network read_relu_network",
         "certnet.io.network": "TwoLayerNetwork",
     },
 )

@@ -8,13 +8,11 @@ import numpy as np
 
 from certnet.io.cells import LARGEST, cell_name, quantity
 from certnet.io.columns import Columns
-from certnet.io.dataset import Recipe
-from certnet.io.endings import after_ending
-from certnet.io.links import means, probabilities
+from certnet.io.dataset import Outputs, Recipe
+from certnet.io.endings import after_ending, means, probabilities
 from certnet.io.load_data import read_source, source_kind
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.tables import Table, read_table
-from certnet.io.targets import Outputs
 from formulations import InputError
 from formulations._validation import FloatArray, shown
 from formulations.network import ReluNetwork
@@ -42,7 +40,6 @@ def new_rows(read: TwoLayerNetwork, source: Any) -> tuple[FloatArray, tuple[str,
 
 
 def require_kind(network: ReluNetwork, X: FloatArray, Y: FloatArray | None, source: str) -> None:
-    """Refuse data that are not of the network's kind."""
     if network.inputs != X.shape[1] or (Y is not None and network.outputs != Y.shape[1]):
         classes, outputs = ("", "") if Y is None else (f" and {Y.shape[1]} classes", f" and {network.outputs} outputs")
         raise InputError(

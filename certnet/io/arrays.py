@@ -1,18 +1,20 @@
-"""A NumPy archive as a data set."""
+"""NumPy archives as data sets, and those that come along: four of scikit-learn, and the spiral, which is generated."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from certnet.io.cells import LARGEST, Label
-from certnet.io.dataset import DataSet, Task
+from certnet.io.columns import Columns
+from certnet.io.dataset import DataSet, Outputs, Task, coded, guess_task, label_keys
 from certnet.io.packed import Array, npz_arrays
-from certnet.io.targets import Outputs, coded, guess_task, label_keys
 from formulations import InputError
 from formulations._validation import FloatArray, as_matrix
 
+BUILT_IN = ("iris", "wine", "breast_cancer", "digits", "spiral")
 _NAMED = 8
 _SINGLE = b"\x93NUMPY"
 """How an ``.npy`` file begins."""
@@ -64,8 +66,8 @@ def read_npz(path: Path, *, task: Task | None, outputs: Outputs | None = None) -
                 f"{path.name}: X{part} has {len(x)} rows but Y{part} has {len(y)}; every data point needs one target, "
                 "so give both the same number of rows."
             )
-    apart: dict[str, Any] = {f"X{part}": x for part, x in zip(parts[1:], X[1:], strict=True)}
-    apart |= {f"Y{part}": y for part, y in zip(parts[1:], Y[1:], strict=True)}
+    others = [*zip(parts, X, Y, strict=True)][1:]
+    apart: dict[str, Any] = {key: array for part, x, y in others for key, array in ((f"X{part}", x), (f"Y{part}", y))}
     return DataSet(
         name=path.stem,
         task="regression" if classes is None else "classification",
@@ -123,3 +125,54 @@ def _targets(
     if outputs is None and np.count_nonzero(Y[0].any(axis=0)) < 2:
         raise InputError(f"{name} holds only one class; at least two are needed.")
     return Y, tuple(map(str, range(Y[0].shape[1])))
+
+
+def load_builtin(name: str, *, task: Task | None) -> DataSet:
+    """A data set of ``BUILT_IN``; with ``task="regression"`` the class numbers 0, 1, … are the target."""
+    if name == "spiral":
+        data = _spiral()
+    else:
+        from sklearn import datasets
+
+        bunch = getattr(datasets, f"load_{name}")()
+        data = DataSet(
+            name=name,
+            task="classification",
+            X=np.array(bunch.data, dtype=np.float64, order="C"),
+            Y=np.eye(len(bunch.target_names))[bunch.target],
+            classes=tuple(map(str, bunch.target_names)),
+            columns=Columns.numbers([str(feature) for feature in bunch.feature_names]),
+        )
+    if task != "regression":
+        return data
+    number = np.arange(data.Y.shape[1], dtype=np.float64)[:, None]
+    Y_val, Y_test = (None if Y is None else Y @ number for Y in (data.Y_val, data.Y_test))
+    return replace(data, task=task, classes=None, Y=data.Y @ number, Y_val=Y_val, Y_test=Y_test)
+
+
+def _spiral() -> DataSet:
+    """Three noisy arms in the plane, 20 points each; validation and test are further draws of the same noise.
+
+    Point i of arm j has radius r = i/38 and angle 4(j + i/19) + 0.15·(standard normal), and coordinates
+    (r sin, r cos): the generator of Stanford's CS231n notes. The training points are those of arXiv 2410.22311, to
+    12 decimals; rounding there makes them equal on every machine.
+    """
+    # The legacy generator on purpose: NumPy promises never to change its stream.
+    noise = np.random.RandomState(100).randn(3, 3, 20)
+    steps = np.linspace(0.0, 1.0, 20)
+    angle = 4.0 * (np.arange(3)[:, None] + steps) + 0.15 * noise
+    points = 0.5 * steps[:, None] * np.stack([np.sin(angle), np.cos(angle)], axis=-1)
+    train, val, test = np.round(points.reshape(3, -1, 2), 12) + 0.0
+    Y = np.repeat(np.eye(3), 20, axis=0)
+    return DataSet(
+        name="spiral",
+        task="classification",
+        X=train,
+        Y=Y,
+        classes=("arm 1", "arm 2", "arm 3"),
+        columns=Columns.numbers(["x", "y"]),
+        X_val=val,
+        Y_val=Y,
+        X_test=test,
+        Y_test=Y,
+    )

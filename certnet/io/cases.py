@@ -21,7 +21,7 @@ import numpy as np
 from certificates.arithmetic.floating import inflate
 from certificates.robustness import preactivation_bounds
 from certnet.io.clauses import Clause, Row, Terms, moved, short
-from certnet.io.joint import stacked
+from certnet.io.folding import stacked
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.network import ReluNetwork
@@ -63,8 +63,7 @@ def asked(
         known: dict[int, Row] = {}
         formula = [[known.setdefault(id(row), moved(row, places)) for row in clause] for clause in stated]
     formula = [clause for clause in formula if not any(row.is_impossible for row in clause)]
-    regions = list(_regions(formula, inputs, spell))
-    pairs = [(clause, region) for clause, region in zip(formula, regions, strict=True) if region is not None]
+    pairs = list(_pairs(formula, inputs, spell))
     if pairs:
         pairs, network = _outputs_alone(pairs, outputs, network)
         outputs = outputs if network is None else network.outputs
@@ -113,8 +112,8 @@ Bound = tuple[Fraction, bool]
 """A number, and from below whether it is excluded, from above whether it is included; so the larger is the tighter."""
 
 
-def _regions(formula: list[Clause], inputs: int, spell: Callable[[int], str]) -> Iterator[InputRegion | None]:
-    """The box of each clause, None where its bounds contradict each other; one object where they are the same."""
+def _pairs(formula: list[Clause], inputs: int, spell: Callable[[int], str]) -> Iterator[tuple[Clause, InputRegion]]:
+    """The clauses whose bounds do not contradict each other, and their boxes; one object where these are the same."""
     region, known = functools.cache(_region), dict[tuple[int, ...], InputRegion | None]()
     for clause in formula:
         rows = [row for row in clause if row.x and not row.y]
@@ -123,7 +122,9 @@ def _regions(formula: list[Clause], inputs: int, spell: Callable[[int], str]) ->
         if origin not in known:
             box = _box(rows, inputs, spell)
             known[origin] = None if box is None else region(*box)
-        yield known[origin]
+        found = known[origin]
+        if found is not None:
+            yield clause, found
 
 
 def _box(
@@ -240,8 +241,8 @@ def _shift(form: Form, lower: FloatArray, upper: FloatArray) -> float:
 
 def _case(region: InputRegion, rows: Sequence[Row], outputs: int, network: ReluNetwork | None) -> UnsafeCase:
     """The case of these rows; without one every input of the region is unsafe."""
-    stated = tuple(OutputRow(row.y, row.constant, row.strict) for row in rows) or (OutputRow((), Fraction(0)),)
-    slacks = [row.slack for row in rows] or [Fraction(0)]
+    rows = rows or [Row((), (), Fraction(0))]
+    stated = tuple(OutputRow(row.y, row.constant, row.strict) for row in rows)
     H, h = np.zeros((len(stated), outputs)), np.zeros(len(stated))
     for number, row in enumerate(stated):
         factor = _factor([weight for _, weight in row.weights])
@@ -249,7 +250,7 @@ def _case(region: InputRegion, rows: Sequence[Row], outputs: int, network: ReluN
         factor = factor or Fraction(1)
         for j, weight in row.weights:
             H[number, j] = float(factor * weight)
-        h[number] = below(factor * (row.constant - slacks[number]) - charge)
+        h[number] = below(factor * (row.constant - rows[number].slack) - charge)
     case = UnsafeCase(region, H, h)
     return case if case.rows == stated else replace(case, stated=stated)
 

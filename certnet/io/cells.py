@@ -25,7 +25,7 @@ _NUMBER = r"[+-]?+(?:[0-9]++(?:\.[0-9]*+)?+|\.[0-9]++)(?:[eE][+-]?+[0-9]++)?+"
 _ONE, _SEVERAL = re.compile(_NUMBER), re.compile(rf"(?:{_NUMBER}\n)*+")
 _ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?")
 _DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{2,4}|\d{1,2}[- ][A-Za-z]{3,9}[- ]\d{2,4}|[A-Za-z]{3,9} \d{1,2}, \d{4}")
-_SIZED = re.compile(r"([+-]?)([€$£¥]?)\s?([+-]?[0-9][0-9.,'’\xa0\u202f]{0,20}?)\s?([^\w\s]{1,2}|[A-Za-z]{1,3}[²³23]?|)")
+SIZED = re.compile(r"([+-]?)([€$£¥]?)\s?([+-]?[0-9][0-9.,'’\xa0\u202f]{0,20}?)\s?([^\w\s]{1,2}|[A-Za-z]{1,3}[²³23]?|)")
 _GROUPED = re.compile(r"[+-]?[0-9]{1,3}([,'’\xa0\u202f])[0-9]{3}(?:\1[0-9]{3})*(?:\.[0-9]+)?")
 _SWAP = str.maketrans(".,", ",.")
 _TIME = re.compile(r"(\d\d?):([0-5]\d)(?::([0-5]\d(?:\.\d{1,9})?))?(?: ?([ap])\.?m\.?)?", re.ASCII | re.IGNORECASE)
@@ -63,7 +63,7 @@ def quantity(text: str, *, decimal_comma: bool = False) -> tuple[float, str] | N
     number = parse_number(text, decimal_comma=decimal_comma)
     if number is not None:
         return number, ""
-    found = _SIZED.fullmatch(text.strip().replace("\N{MINUS SIGN}", "-"))
+    found = SIZED.fullmatch(text.strip().replace("\N{MINUS SIGN}", "-"))
     if found is None:
         return None
     sign, before, digits, after = found.groups()
@@ -149,11 +149,6 @@ def date_format(counts: Mapping[str, int], enough: float) -> tuple[str | None, s
     return first, next(differing, None)
 
 
-def is_sized(text: str) -> bool:
-    """Whether a text looks like a number with a unit or separators."""
-    return _SIZED.fullmatch(text) is not None
-
-
 def may_group(text: str) -> bool:
     """Whether the point of a number may separate thousands, as that of ``1.200`` may."""
     return not text.startswith("0") and _GROUPED.fullmatch(text.translate(_SWAP)) is not None
@@ -165,7 +160,6 @@ def written(form: str) -> str:
 
 
 def example_date(form: str) -> str:
-    """A date of this form."""
     return "2024-05-31" if form == ISO else datetime(2024, 5, 31, tzinfo=UTC).strftime(form)
 
 
@@ -179,6 +173,12 @@ def class_name(label: Label) -> str:
     if isinstance(label, str):
         return label
     return str(int(label)) if label.is_integer() else repr(label)
+
+
+def in_order(name: str) -> tuple[bool, float, str]:
+    """A key that sorts numbers by size, then texts."""
+    number = parse_number(name)
+    return number is None, 0.0 if number is None else number, name
 
 
 def cell_name(cell: str, *, decimal_comma: bool) -> str | None:

@@ -7,18 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from certnet.io.folding import ONE, ZERO, Rounded, block_diagonal, folded, joined
+from certnet.io.folding import LARGEST_MATRIX, ONE, ZERO, Rounded, block_diagonal, folded, joined
 from certnet.io.network import TwoLayerNetwork, assemble
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 
-LARGEST_MATRIX = 2**27
-"""Most entries of a matrix that is computed."""
 Bounds = FloatArray | float
 Hinge = tuple[Bounds, float, Bounds]
 """(c, s, t) of c·(s·value − t)₊, s being 1 or −1."""
-THROUGH: tuple[Hinge, Hinge] = ((1.0, 1.0, 0.0), (-1.0, -1.0, 0.0))
-"""A value as a sum of ReLUs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +82,6 @@ class Chain:
 
     @property
     def weights(self) -> Rounded:
-        """M, where there is one."""
         assert self.matrix is not None
         return self.matrix
 
@@ -112,7 +107,7 @@ class Chain:
         return found.affine(hinges[0][0], shift)
 
     def leaky(self, slope: Bounds) -> "Chain":
-        """Each entry where it is positive, else ``slope`` times it."""
+        """Each entry where it is positive, else ``slope`` times it; with slope 1 it stays, as a sum of two ReLUs."""
         return self.bent([(1.0, 1.0, 0.0), (-slope, -1.0, 0.0)])
 
     def between(self, low: Bounds, high: Bounds) -> "Chain":
@@ -147,7 +142,7 @@ class Chain:
         """
         if self.matrix is None and self.hidden is None:
             raise InputError(f"{source} holds no layer; certnet reads x ↦ V (Uᵀx + b)₊ + b₂.")
-        whole = (self if self.hidden is not None else self.bent(THROUGH)).multiplied()
+        whole = (self if self.hidden is not None else self.leaky(1.0)).multiplied()
         assert whole.hidden is not None
         assert whole.before is not None
         (gain, shift), (U, bias), m = whole.before, whole.hidden, self.size
@@ -181,7 +176,7 @@ class Chain:
 def beside(chains: Sequence[Chain]) -> Chain:
     """The entries of several chains after one another, over all their neurons."""
     if any(chain.hidden is not None for chain in chains):
-        chains = [chain if chain.hidden is not None else chain.bent(THROUGH) for chain in chains]
+        chains = [chain if chain.hidden is not None else chain.leaky(1.0) for chain in chains]
     chains = [chain.multiplied() for chain in chains]
     if not all(_same(chain.before, chains[0].before) for chain in chains):
         chains = [_of_raw_input(chain) for chain in chains]

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certnet.io.cells import BOOLEANS, DATE_FORMATS, ISO, date_text, is_day, parse_date, parse_time, time_text
-from certnet.io.complaints import require_none
 from certnet.io.readings import absent, names, numbers, words
-from certnet.io.tables import Table
+from certnet.io.tables import Table, require_none
 from certnet.runtime.records import of_json, to_json
 from certnet.runtime.wording import listed
 from formulations import InputError
@@ -22,7 +21,6 @@ Impute = Literal["median", "mean", "most-frequent", "none"]
 LARGEST_ENTRIES = 2**29
 """Entries of a matrix of features, 4 GB."""
 OTHER, ABSENT = "(other)", "(missing)"
-_LONG_LIST = 6
 
 
 @dataclass(frozen=True)
@@ -143,7 +141,7 @@ class Column:
     def sentence(self, impute: str) -> str | None:
         """What is done to this column; None for a number that is taken as it is."""
         also = ", and one for all others" if self.other else ""
-        named = f"a feature of 0 and 1 for each of {listed(self.categories, _LONG_LIST)}{also}"
+        named = f"a feature of 0 and 1 for each of {listed(self.categories, 6)}{also}"
         read = {
             "boolean": "1 for yes or true, 0 for no or false",
             "date": f"days since {date_text(self.origin)}",
@@ -185,7 +183,6 @@ class Columns:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Names of the columns that are needed."""
         return tuple(column.name for column in self.columns)
 
     @cached_property
@@ -236,12 +233,10 @@ class Columns:
         """Read what ``to_json`` made; all else is an InputError."""
         try:
             found = of_json(cls, value)
-            known = {*found.inputs}
-            apt = (
-                found.columns and len(known) == len(found.inputs) and not known & {found.target, *dict(found.left_out)}
-            )
         except ValueError:
-            apt = False
-        if not apt or not all(column.is_consistent for column in found.columns):
+            found = cls(())
+        known = {*found.inputs}
+        others, whole = {found.target, *dict(found.left_out)}, all(column.is_consistent for column in found.columns)
+        if not known or len(known) < len(found.inputs) or known & others or not whole:
             raise InputError("The recipe of the columns is damaged; train the network again.")
         return found

@@ -5,18 +5,25 @@ threshold is irrational as a rule; it is enclosed. Counterexamples are held agai
 meet (``Row.constant``), and proofs against the other one (``Row.slack``). What has no such form is refused.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
 from certnet.io.clauses import Clause, Row, Terms, both, either
-from certnet.io.links import ENDINGS
 from formulations import InputError
-from formulations._validation import FloatArray
+from formulations._validation import FloatArray, IntArray
 
+ENDINGS: dict[str, Callable[[FloatArray], FloatArray]] = {
+    "LogSoftmax": lambda y: y - y.max() - np.log(np.exp(y - y.max()).sum()),
+    "Sigmoid": lambda y: 0.5 + 0.5 * np.tanh(0.5 * y),
+    "Softmax": lambda y: np.exp(y - y.max()) / np.exp(y - y.max()).sum(),
+    "Tanh": np.tanh,
+}
+"""Functions of all outputs (c,) that networks of files may end in, and that keep the outputs' order, strictly."""
+PROBABILISTIC = ("logistic", "cross-entropy")
+"""Losses whose scores are logits."""
 BITS = 256
 """Of the balls that enclose thresholds."""
 _ALWAYS: list[Clause] = [[]]
@@ -61,11 +68,7 @@ def _positions(rows: list[Row], outputs: int) -> Iterator[Clause]:
     for k in range(outputs):
         values = [sum((weight * k for _, weight in row.y), row.constant) for row in rows]
         if all(value < 0 or (value == 0 and not row.strict) for value, row in zip(values, rows, strict=True)):
-            yield [_order(j, k, strict=j < k) for j in range(outputs) if j != k]
-
-
-def _order(small: int, large: int, *, strict: bool) -> Row:
-    return Row((), ((small, Fraction(1)), (large, Fraction(-1))), Fraction(0), strict)
+            yield [Row((), ((j, Fraction(1)), (k, Fraction(-1))), Fraction(0), j < k) for j in range(outputs) if j != k]
 
 
 def _before(row: Row, ending: str, outputs: int) -> list[Clause]:
@@ -114,10 +117,26 @@ def _enclosed(at: Fraction, ending: str) -> tuple[Fraction, Fraction]:
         return Fraction(0), Fraction(0)
     with ctx.workprec(BITS):
         value = arb(fmpq(odds.numerator, odds.denominator)).log() * (arb(0.5) if ending == "Tanh" else arb(1))
-        return _exact(value.lower()), _exact(value.upper())
+        ends = (end.man_exp() for end in (value.lower(), value.upper()))
+        low, high = (Fraction(int(mantissa)) * Fraction(2) ** int(exponent) for mantissa, exponent in ends)
+        return low, high
 
 
-def _exact(value: Any) -> Fraction:
-    """The number that a ball of radius 0 is."""
-    mantissa, exponent = value.man_exp()
-    return Fraction(int(mantissa)) * Fraction(2) ** int(exponent)
+def probabilities(loss: str, scores: FloatArray) -> FloatArray | None:
+    """(n, classes) of scores (n×c, or n×1 for the second of two classes); None where the loss makes none."""
+    from scipy.special import expit, softmax  # is slow to import
+
+    if loss not in PROBABILISTIC or not np.isfinite(scores).all():
+        return None
+    found = softmax(scores, axis=1) if loss == "cross-entropy" else np.hstack([expit(-scores), expit(scores)])
+    return np.asarray(found)
+
+
+def means(loss: str, scores: FloatArray) -> FloatArray:
+    """(n, c) predictions of numbers; that of a Poisson model is the exponential of its score."""
+    return np.exp(scores) if loss == "poisson" else scores
+
+
+def class_numbers(scores: FloatArray) -> IntArray:
+    """(n,) the class that scores or targets (n×c, or n×1 for the second of two classes) stand for."""
+    return np.asarray((scores[:, 0] > 0) if scores.shape[1] == 1 else scores.argmax(axis=1), dtype=np.int64)

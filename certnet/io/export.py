@@ -4,7 +4,6 @@ Nothing is written that does not compute what the network computes: what is in t
 the data, in its own precision, and compared.
 """
 
-import importlib
 import io
 import json
 from collections.abc import Mapping
@@ -62,18 +61,15 @@ class Export:
 
 
 def export(path: Path, network: TwoLayerNetwork, kind: Kind, about: Mapping[str, str], *, single: bool) -> Export:
-    """Write a network, with standardisation and biases, in float64 or float32; the file appears when it is complete.
+    """Write a network, with standardisation and biases; the file appears when it is complete.
 
-    Its outputs are scores, before softmax, logistic function or exponential.
+    Its outputs are scores, before softmax, logistic function or exponential. Refused is what would compute other ones:
+    float32 cannot hold features that differ little for their size.
 
     Args:
         kind: "onnx", "torch" (safetensors with a state of two Linear layers) or "numpy" (an archive of arrays).
         about: names and texts that go into the metadata, such as ``classes`` and ``features`` as JSON lists.
         single: float32 instead of float64.
-
-    Raises:
-        InputError: the file's name has another ending, it cannot be written, onnx is missing, or the
-            numbers in it give other outputs: float32 cannot hold features that differ little for their size.
     """
     if path.suffix.lower() != ENDINGS[kind]:
         raise InputError(f"--{kind} writes a file that ends in {ENDINGS[kind]}, not {path.name!r}; name it so.")
@@ -84,7 +80,11 @@ def export(path: Path, network: TwoLayerNetwork, kind: Kind, about: Mapping[str,
     content = _BYTES[kind](network, dtype, notes)
     X = _points(network).astype(dtype)
     found = _outputs(kind, content, X).astype(float)
-    expected, size = network.predict(X.astype(float)), _sizes(network, X.astype(float))
+    own, Z = network.network, np.abs(network.features(X.astype(float)))
+    expected = network.predict(X.astype(float))
+    # The sum of the sizes of all terms of each output, in which rounding is measured.
+    hidden = Z @ np.abs(own.hidden).T + np.abs(own.hidden_bias)
+    size = hidden @ np.abs(own.output).T + np.abs(own.output_bias)
     limit = SETTINGS.single if single else SETTINGS.double
     if not (np.abs(found - expected) <= limit * size).all():
         advice = "leave --float32 out" if single else "keep the network as it is"
@@ -100,11 +100,7 @@ def export(path: Path, network: TwoLayerNetwork, kind: Kind, about: Mapping[str,
 
 @accepts(path=location, network=ReluNetwork)
 def write_onnx(path: str | Path, network: ReluNetwork) -> None:
-    """Write f(x) = V (Ux + b)₊ + b₂ with input ``x`` (batch×d) and output ``y`` (batch×c), weights in float64.
-
-    Raises:
-        InputError: the ``onnx`` package is missing, or the file cannot be written.
-    """
+    """Write f(x) = V (Ux + b)₊ + b₂ as ``onnx_bytes``, with weights in float64; needs the ``onnx`` package."""
     write_file(Path(path), onnx_bytes(TwoLayerNetwork(network), np.dtype(np.float64), {}))
 
 
@@ -160,8 +156,9 @@ _BYTES = {"onnx": onnx_bytes, "torch": _torch_bytes, "numpy": _numpy_bytes}
 def _outputs(kind: Kind, content: bytes, X: Array) -> Array:
     """What a file of this content computes of rows X, in its own precision."""
     if kind == "onnx":
-        evaluator = importlib.import_module("onnx.reference").ReferenceEvaluator
-        return np.asarray(evaluator(content).run(None, {"x": X})[0])
+        from onnx.reference import ReferenceEvaluator
+
+        return np.asarray(ReferenceEvaluator(content).run(None, {"x": X})[0])
     if kind == "numpy":
         with np.load(io.BytesIO(content)) as archive:
             arrays = {**archive}
@@ -179,13 +176,6 @@ def _points(network: TwoLayerNetwork) -> FloatArray:
     Z = 2.0 * np.random.default_rng(0).normal(size=(SETTINGS.rows, network.network.inputs))
     Z = Z if network.scale is None else Z * network.scale
     return Z if network.offset is None else Z + network.offset
-
-
-def _sizes(network: TwoLayerNetwork, X: FloatArray) -> FloatArray:
-    """The sum of the sizes of all terms of each output, in which rounding is measured."""
-    own, Z = network.network, np.abs(network.features(X))
-    hidden = Z @ np.abs(own.hidden).T + np.abs(own.hidden_bias)
-    return np.asarray(hidden @ np.abs(own.output).T + np.abs(own.output_bias))
 
 
 def _how(kind: Kind, name: str, dtype: str, network: TwoLayerNetwork) -> tuple[str, ...]:

@@ -7,16 +7,14 @@ Entries that were copied are not multiplied by a matrix: their weights are added
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.onnx_graph import decoded
-from certnet.io.onnx_operators import COPIED, PLACED
-from certnet.io.onnx_tensors import EXTERNAL, to_array
-from certnet.io.packed import ending
+from certnet.io.onnx_reference import COPIED, PLACED
+from certnet.io.packed import EXTERNAL, ending, to_array
 from formulations import InputError
 from formulations.network import ReluNetwork
 
@@ -34,6 +32,8 @@ _CONSTANT = frozenset({*_MOVES, *_COPIES, "Constant", "ConstantOfShape"})
 PLAIN = frozenset({*_CONSTANT, *_PRODUCTS, *_SUMS, *_BENDS})
 """Operators that float32 is guaranteed for where they stand as in two layers."""
 START, PRODUCT, SUM = range(3)
+_Value = tuple[int, bool]
+"""How far a value has come in its layer, and whether entries may stand in it twice."""
 
 
 def require_plain(path: str | Path, read: TwoLayerNetwork) -> None:
@@ -62,19 +62,11 @@ def require_plain_graph(name: str, graph: Any, read: ReluNetwork) -> None:
         )
 
 
-@dataclass(frozen=True)
-class _Value:
-    """How far a value has come in its layer, and whether entries may stand in it twice."""
-
-    step: int = START
-    copied: bool = False
-
-
 def rounds_otherwise(graph: Any) -> str | None:
     """The first node of a GraphProto that may round where two layers do not, by kind and name; None if none does."""
     initial = {tensor.name: tensor for tensor in graph.initializer}
     inputs = {value.name: value for value in graph.input if value.name not in initial}
-    known: dict[str, _Value] = dict.fromkeys(inputs, _Value())
+    known: dict[str, _Value] = dict.fromkeys(inputs, (START, False))
     for node in graph.node:
         given = [known[name] for name in node.input if name in known]
         if node.op_type in ("Shape", "Size"):
@@ -84,7 +76,7 @@ def rounds_otherwise(graph: Any) -> str | None:
         if given:
             found = given[0] if single or _is_idle(node, inputs, initial) else _after(node, given)
         else:
-            found = _Value() if single or node.op_type in _CONSTANT else None
+            found = (START, False) if single or node.op_type in _CONSTANT else None
         if found is None or node.domain not in ("", "ai.onnx"):
             return f"{node.op_type} {node.name or ', '.join(node.output)!r}"
         if given:
@@ -94,22 +86,22 @@ def rounds_otherwise(graph: Any) -> str | None:
 
 def _after(node: Any, given: Sequence[_Value]) -> _Value | None:
     """What a node makes of values that depend on the input; None where it may round in another way."""
-    kind, step, copied = node.op_type, max(value.step for value in given), any(value.copied for value in given)
+    kind, step, copied = node.op_type, max(step for step, _ in given), any(copied for _, copied in given)
     if kind in _MOVES:
-        return _Value(step, copied)
+        return step, copied
     if kind in _COPIES:
-        return _Value(step, True)
+        return step, True
     if kind in _BENDS and len(given) == 1:
-        return _Value()
+        return START, False
     if kind in _SUMS:
         if len(given) == 1:
-            return _Value(SUM, copied) if step < SUM else None
-        return _Value(PRODUCT, copied) if step == START else None
+            return (SUM, copied) if step < SUM else None
+        return (PRODUCT, copied) if step == START else None
     # Factors would be part of the weights, and what underflows before them is not bounded.
     scaled = any(entry.f != 1.0 for entry in node.attribute if entry.name in ("alpha", "beta"))
     if kind in _PRODUCTS and len(given) == 1 and step == START and not scaled and (kind == "Mul" or not copied):
         biased = kind in ("Gemm", "Conv", "ConvTranspose") and len(node.input) > 2
-        return _Value(SUM if biased else PRODUCT, copied)
+        return SUM if biased else PRODUCT, copied
     return None
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from certnet.io.output import csv_text
 from certnet.io.packed import ending, read_bytes
 from formulations import InputError
 
@@ -74,12 +75,9 @@ def with_expected(instances: list[Instance], path: str) -> list[Instance]:
 
 def results_csv(category: str, results: Sequence[Mapping[str, Any]]) -> str:
     """What VNN-COMP's scripts write: category, network, property, seconds to prepare, result, seconds to run."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    for one in results:
-        prepared, seconds = (f"{one[name]:.6f}" for name in ("prepared", "seconds"))
-        writer.writerow([category, one["network"], one["property"], prepared, one["result"], seconds])
-    return stream.getvalue()
+    order = ("network", "property", "prepared", "result", "seconds")
+    rows = ([f"{one[name]:.6f}" if name in ("prepared", "seconds") else one[name] for name in order] for one in results)
+    return csv_text([category, *row] for row in rows)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -2,21 +2,19 @@
 
 import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from certnet.io.arrays import read_npz
-from certnet.io.builtin import BUILT_IN, load_builtin
+from certnet.io.arrays import BUILT_IN, load_builtin, read_npz
 from certnet.io.cells import LARGEST
-from certnet.io.dataset import DataSet, Recipe, Split
+from certnet.io.dataset import AUTO, DataSet, Outputs, Recipe, Split, Task
 from certnet.io.packed import reading
 from certnet.io.tables import PARQUET, SHEETS, read_table
-from certnet.io.tabular import Tabular, tabular
-from certnet.io.targets import Outputs
+from certnet.io.tabular import tabular
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 
@@ -51,27 +49,26 @@ def source_kind(source: str) -> str:
 
 def read_source(recipe: Recipe, outputs: Outputs | None = None) -> DataSet:
     """The data of a source as they are, of a table as training rows; with ``outputs`` labels are those of a network."""
-    data = _read(recipe, outputs)
-    return data.with_features(np.arange(len(data.data.Y))) if isinstance(data, Tabular) else data
+    data, with_features = _read(recipe, outputs)
+    return with_features(np.arange(len(data.Y)))
 
 
-def _read(recipe: Recipe, outputs: Outputs | None) -> DataSet | Tabular:
-    """The data of a source; of a table the features are still to be made."""
-    from certnet.io.coding import implied_task  # imports SciPy, which not every command needs
-
+def _read(recipe: Recipe, outputs: Outputs | None) -> tuple[DataSet, Callable[[IntArray], DataSet]]:
+    """The data of a source, and what adds the features of a table once its training rows are known."""
     kind = source_kind(recipe.source)
     if kind != "table":
         given = next((option for option, value in recipe.of_tables() if value), None)
         if given is not None:
             raise InputError(f"{given} is about columns of a table, but {recipe.source} is none; leave it out.")
     task = recipe.task or implied_task(recipe.loss)
-    if kind == "builtin":
-        return load_builtin(recipe.source, task=task)
-    path = Path(recipe.source)
     if kind == "table":
-        return tabular(read_table(path), recipe, task, outputs)
-    with reading(recipe.source):
-        return read_npz(path, task=task, outputs=outputs)
+        return tabular(read_table(recipe.source), recipe, task, outputs)
+    if kind == "builtin":
+        data = load_builtin(recipe.source, task=task)
+    else:
+        with reading(recipe.source):
+            data = read_npz(Path(recipe.source), task=task, outputs=outputs)
+    return data, lambda _: data
 
 
 def load(recipe: Recipe, outputs: Outputs | None = None) -> Split:
@@ -81,33 +78,34 @@ def load(recipe: Recipe, outputs: Outputs | None = None) -> Split:
     are split 60/20/20 (stratified for classes), with ``recipe.refit`` 80/0/20, unless ``recipe.split`` is False. What
     is learned from the columns of a table, such as fill values and categories, is learned from training rows.
     """
-    from certnet.io.coding import class_weights, resolved, with_loss
-
-    found = _read(recipe, outputs)
-    data = found.data if isinstance(found, Tabular) else found
+    data, with_features = _read(recipe, outputs)
     loss = resolved(recipe.loss, data)
-    weight_val, parts = None, None
+    parts = None
     if recipe.split and data.X_val is None and data.X_test is None:
         parts = split_rows(data, recipe.seed)
         if recipe.refit:
-            none = np.zeros(0, dtype=np.int64)
-            parts = parts._replace(train=np.union1d(parts.train, parts.val), val=none)
-    if isinstance(found, Tabular):
-        train = np.arange(len(data.Y)) if parts is None else parts.train
-        counted = train if data.sample_weight is None else train[data.sample_weight[train] > 0]
-        data = found.with_features(counted if len(counted) else train)
+            parts = parts._replace(train=np.union1d(parts.train, parts.val), val=parts.val[:0])
+    train = np.arange(len(data.Y)) if parts is None else parts.train
+    counted = train if data.sample_weight is None else train[data.sample_weight[train] > 0]
+    data = with_features(counted if len(counted) else train)
+    fields: dict[str, Any] = {**vars(data), "weight_val": None}
     if parts is not None:
-        rows = {"": parts.train, "_val": parts.val, "_test": parts.test}
-        apart = {f"X{part}": data.X[index] for part, index in rows.items() if len(index)}
-        apart |= {f"Y{part}": data.Y[index] for part, index in rows.items() if len(index)}
+        fields["notes"] = (*data.notes, *parts.notes)
+        for part, index in (("", parts.train), ("_val", parts.val), ("_test", parts.test)):
+            if len(index):
+                fields |= {f"X{part}": data.X[index], f"Y{part}": data.Y[index]}
         if data.sample_weight is not None:
-            weight_val = data.sample_weight[parts.val]
-            apart["sample_weight"] = data.sample_weight[parts.train]
-        data = replace(data, notes=(*data.notes, *parts.notes), **apart)  # type: ignore[arg-type]
+            fields |= {"sample_weight": data.sample_weight[parts.train], "weight_val": data.sample_weight[parts.val]}
     offset, scale = np.zeros(data.X.shape[1]), np.ones(data.X.shape[1])
-    fields = {**vars(data), "weight_val": weight_val}
-    _leave_out(fields, "X", "Y", "sample_weight")
-    _leave_out(fields, "X_val", "Y_val", "weight_val")
+    # Rows of weight 0 are left out, but not all: a weight says how often a row occurs.
+    for names in (("X", "Y", "sample_weight"), ("X_val", "Y_val", "weight_val")):
+        if fields[names[2]] is not None:
+            counts = fields[names[2]] > 0
+            if names[0] == "X" and not counts.any():
+                raise InputError(f"All training rows of {data.name} have the weight 0; at least one row has to count.")
+            fields |= {name: fields[name][counts] for name in names if fields[name] is not None}
+            if fields[names[0]] is not None and not counts.any():
+                fields |= dict.fromkeys(names)
     if recipe.class_weight is not None:
         each = class_weights(data, fields["Y"], fields["sample_weight"])
         for weight, Y in (("sample_weight", fields["Y"]), ("weight_val", fields["Y_val"])):
@@ -121,19 +119,6 @@ def load(recipe: Recipe, outputs: Outputs | None = None) -> Split:
         features = {part: fields[part] for part in ("X", "X_val", "X_test")}
         fields |= {part: (X - offset) / scale for part, X in features.items() if X is not None}
     return with_loss(Split(**fields, offset=offset, scale=scale, recipe=recipe), loss)
-
-
-def _leave_out(fields: dict[str, Any], features: str, goals: str, weight: str) -> None:
-    """Leave out the rows of weight 0, but not all: a weight says how often a row occurs."""
-    found = fields[weight]
-    if found is None:
-        return
-    if features == "X" and not found.any():
-        raise InputError(f"All training rows of {fields['name']} have the weight 0; at least one row has to count.")
-    for part in (features, goals, weight):
-        fields[part] = None if fields[part] is None else fields[part][found > 0]
-    if fields[features] is not None and not len(fields[features]):
-        fields |= dict.fromkeys((features, goals, weight))
 
 
 def shuffled(count: int, seed: int) -> IntArray:
@@ -208,3 +193,54 @@ def standardisation(X: FloatArray) -> tuple[FloatArray, FloatArray]:
         # Differences below the square root of the smallest number vanish when squared.
         scale[column] = deviation if deviation > 0 else 1.0
     return offset, scale
+
+
+def implied_task(loss: str) -> Task | None:
+    """What targets are by the loss that the user named; None where they decide themselves."""
+    from formulations.losses import ONE_HOT, SIGNS, Squared, kind_named  # SciPy, which not every command needs
+
+    kind = None if loss == AUTO else kind_named(loss)
+    if kind is None or isinstance(kind, Squared):
+        return None
+    return "classification" if kind.targets in (ONE_HOT, SIGNS) else "regression"
+
+
+def resolved(loss: str, data: DataSet) -> str:
+    """The loss that "auto" stands for; others stay."""
+    from formulations.losses import NUMBERS, ONE_HOT, SIGNS, kind_named
+
+    count = None if data.classes is None else len(data.classes)
+    if loss == AUTO:
+        return "squared" if count is None else "logistic" if count == 2 else "cross-entropy"
+    kind = kind_named(loss)
+    if count is None:
+        # A matrix of signs is two classes for each column; whether it is one, the training program will say.
+        if kind.targets == ONE_HOT or (kind.targets == SIGNS and data.Y.shape[1] == 1):
+            raise InputError(f"The loss {loss} is about classes, but {data.name} holds numbers; leave --loss out.")
+    elif kind.targets == SIGNS and count != 2:
+        raise InputError(
+            f"The loss {loss} is about two classes, but {data.name} has {count}; choose cross-entropy or squared."
+        )
+    elif kind.targets not in (ONE_HOT, SIGNS, NUMBERS):
+        raise InputError(f"The loss {loss} is about counts, but {data.name} holds classes; leave --loss out.")
+    return loss
+
+
+def with_loss(split: Split, loss: str) -> Split:
+    """The same rows with targets as this loss takes them, from one-hot ones: −1 and 1 for the losses of signs."""
+    from formulations.losses import SIGNS, kind_named
+
+    split = replace(split, recipe=replace(split.recipe, loss=loss))
+    if kind_named(loss).targets != SIGNS or split.classes is None or split.Y.shape[1] != 2:
+        return split
+    Y_val, Y_test = (None if Y is None else Y[:, 1:] - Y[:, :1] for Y in (split.Y_val, split.Y_test))
+    return replace(split, Y=split.Y[:, 1:] - split.Y[:, :1], Y_val=Y_val, Y_test=Y_test)
+
+
+def class_weights(data: DataSet, one_hot: FloatArray, weights: FloatArray | None) -> FloatArray:
+    """(c,) weights with which every class counts as much, all rows together as before; 0 for classes without rows."""
+    if data.classes is None:
+        raise InputError(f"--class-weight is about classes, but {data.name} holds numbers; leave it out.")
+    sizes = one_hot.sum(axis=0) if weights is None else weights @ one_hot
+    present = sizes > 0
+    return np.where(present, sizes.sum() / (np.count_nonzero(present) * np.where(present, sizes, 1.0)), 0.0)

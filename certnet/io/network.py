@@ -13,7 +13,7 @@ from certificates.files import write_atomically
 from certificates.findings import figures
 from certnet.io.folding import Rounded, folded
 from certnet.io.output import writing
-from certnet.io.packed import Array, npz_arrays, reading
+from certnet.io.packed import LARGEST_FILE, Array, npz_arrays, reading
 from certnet.runtime.display import Result
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray, as_matrix, shown
@@ -27,8 +27,6 @@ __all__ = ["TwoLayerNetwork"]
 
 FORMAT = "certnet-network"
 VERSION = 2
-LARGEST_FILE = 2**31
-"""Bytes of a network's file."""
 _MEMBERS = ("U", "V", "hidden_bias", "output_bias", "offset", "scale")
 ROUNDED = (
     "What the network does beside its two layers, such as standardising, was multiplied into its weights in float64, "
@@ -52,10 +50,6 @@ class TwoLayerNetwork(Result):
             positive for the second.
         columns: what makes the d features of a table, or None for features without names.
         raw: the same function of x, where it was put together from a file's own numbers; else None.
-
-    Raises:
-        InputError: shapes that disagree, entries that are not finite or no float64 numbers, a scale that is not
-            positive, repeated class names, or columns that make another number of features.
     """
 
     network: ReluNetwork
@@ -116,11 +110,7 @@ class TwoLayerNetwork(Result):
         return 2 if self.is_binary else self.network.outputs
 
     def features(self, X: ArrayLike) -> FloatArray:
-        """z of raw data X (n×d).
-
-        Raises:
-            InputError: X is not a finite matrix with d columns.
-        """
+        """z of raw data X (n×d), which has to be finite."""
         data = as_matrix("X", X, columns=self.network.inputs)
         data = data if self.offset is None else data - self.offset
         return data if self.scale is None else data / self.scale
@@ -146,10 +136,8 @@ class TwoLayerNetwork(Result):
         """The same function of other features, (x − offset)/scale, by default of raw x.
 
         What differs is folded into the hidden layer, in floating point; a network without offset and scale takes
-        whatever features it is given. Its outputs are put into the order of ``classes`` where it names its own.
-
-        Raises:
-            InputError: a folded weight overflows, or another number of features or other classes.
+        whatever features it is given. Its outputs are put into the order of ``classes`` where it names its own. Another
+        number of features, other classes and a folded weight that overflows are an InputError.
         """
         if offset is None and scale is None and self.raw is not None:
             return self._ordered(self.raw, classes)
@@ -187,11 +175,10 @@ class TwoLayerNetwork(Result):
                 f"The network knows the classes {', '.join(self.classes)}, but those of the data are "
                 f"{', '.join(classes)}; give the data it was trained on."
             )
-        if network.outputs == 1:  # of two classes, the other way round
-            output, bias = -network.output, -network.output_bias
-        else:
-            order = [self.classes.index(name) for name in classes]
-            output, bias = network.output[order], network.output_bias[order]
+        order = [self.classes.index(name) for name in classes]
+        parts = network.output, network.output_bias
+        # One output is of two classes, here the other way round.
+        output, bias = (-part if network.outputs == 1 else part[order] for part in parts)
         return ReluNetwork(network.hidden, network.hidden_bias, output, bias).as_of(network)
 
     @property
@@ -211,21 +198,13 @@ class TwoLayerNetwork(Result):
         return arrays
 
     def save(self, path: str | Path) -> None:
-        """Write an .npz file. It appears under its name only when complete; an old file stays until then.
-
-        Raises:
-            InputError: the file cannot be written there.
-        """
+        """Write an .npz file. It appears under its name only when complete; an old file stays until then."""
         with writing(path):
             write_atomically(path, lambda stream: np.savez(stream, **self.arrays()))  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: str | Path) -> "TwoLayerNetwork":
-        """Read what ``save`` wrote; nothing in the file is executed.
-
-        Raises:
-            InputError: the file is missing, damaged, not a network, or holds numbers that are not finite.
-        """
+        """Read what ``save`` wrote; nothing in the file is executed, and what is wrong with it is an InputError."""
         damaged = f"{path} is damaged or not an .npz file; pass a file that TwoLayerNetwork.save wrote."
         with reading(path):
             arrays = npz_arrays(Path(path), damaged, largest=LARGEST_FILE)[1]

@@ -1,29 +1,25 @@
 """Two-layer networks as ONNX graphs: reading, by following the nodes from the input to the output.
 
-Needs the ``onnx`` package, which decodes the file and evaluates single nodes on constants, never the graph. What is
-read is the function of real numbers that the graph states for one data point alone: casts between floating-point types
-change nothing there. Weights are the file's, exactly, as long as nothing but products and sums that float64 holds was
-needed to put layers together; else they are rounded to float64, and the network carries a note. All else is refused.
+What is read is the function of real numbers that the graph states for one data point alone: casts between types of
+floating-point numbers change nothing there. Weights are the file's, exactly, as long as nothing but products and sums
+that float64 holds was needed to put layers together; else they are rounded, and the network carries a note.
 """
 
 import importlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from certnet.io.chain import Chain
-from certnet.io.network import LARGEST_FILE, TwoLayerNetwork
+from certnet.io.network import TwoLayerNetwork
 from certnet.io.onnx_learned import LABELS
 from certnet.io.onnx_nodes import apply
-from certnet.io.onnx_operators import ELEMENTS, FOLDED, MOVES, ROUNDED, advice
-from certnet.io.onnx_reference import Node, Opsets
-from certnet.io.onnx_signals import LARGEST_SIGNAL, Operand, OtherNodeError, Signal, refuse_within, settled
-from certnet.io.onnx_tensors import Tensors, part_of_onnx, plain
-from certnet.io.packed import Array, read_bytes
+from certnet.io.onnx_reference import ELEMENTS, FOLDED, MOVES, ROUNDED, Node, Opsets, advice
+from certnet.io.onnx_signals import LARGEST_SIGNAL, Operand, OtherNodeError, Signal, settled
+from certnet.io.packed import LARGEST_FILE, Array, Tensors, part_of_onnx, plain, read_bytes
 from formulations import InputError
 
 _FROM_WHOLE = ("Cast", "LinearClassifier", "LinearRegressor", "Scaler", "Shape", "Size")
@@ -52,7 +48,6 @@ def read_onnx(path: Path, *, output: str | None = None, shapes: Shapes | None = 
 
 
 def decoded(path: Path) -> Any:
-    """The ModelProto of a file."""
     try:
         decode_error = importlib.import_module("google.protobuf.message").DecodeError
         messages = part_of_onnx("onnx_ml_pb2")
@@ -86,24 +81,18 @@ def _names_are_text(model: Any) -> bool:
 
 
 class _Graph:
-    """A graph, its inputs' shapes if these are known, and the file's name."""
-
     def __init__(self, path: Path, model: Any, shapes: Shapes | None = None) -> None:
         self.source, self.graph, self._known_shapes = path.name, model.graph, shapes
         self._tensors = Tensors(path)
         self._opsets = Opsets(self.source, model, self._tensors)
         self._initial = {tensor.name: tensor for tensor in self.graph.initializer}
         self._inputs = [value for value in self.graph.input if value.name not in self._initial]
-        self._rounded, self._total, self._counted = False, 0, set[int]()
-        self._nodes: dict[int, Node] = {}
-        self._constants: dict[str, Array] = {}
         names = [*self._initial, *(value.name for value in self._inputs)]
         names += [name for node in self.graph.node for name in node.output if name]
         if len(names) > len(set(names)) or len(self._initial) < len(self.graph.initializer):
             raise InputError(f"{self.source} gives two values one name; export the network again.")
 
     def network(self) -> TwoLayerNetwork:
-        """The network; errors as ``read_onnx``."""
         if len(self._inputs) != 1 and self._known_shapes is None:
             raise InputError(
                 f"{self.source} has {len(self._inputs)} inputs; certnet reads networks of one input tensor, so export "
@@ -111,26 +100,26 @@ class _Graph:
             )
         if len(self.graph.sparse_initializer):
             raise InputError(f"{self.source} has sparse weights; export it with dense ones.")
-        nodes = self._needed()
-        self._require_floats(nodes)
-        if self._known_shapes is not None:
-            return self._read(nodes, self._known_shapes, [])
-        (value,) = self._inputs
+        needed = self._needed()
+        self._require_floats(needed)
+        nodes = [self._opsets.node(proto) for proto in needed]
+        used = dict.fromkeys(name for node in nodes for name in node.inputs if name in self._initial)
+        self._constants: dict[str, Operand] = {name: self._tensors.array(self._initial[name]) for name in used}
         failures: list[tuple[int, InputError]] = []
-        for shapes in self._shapes(value):
-            found = []
-            for shape in shapes:
-                with suppress(InputError):
-                    found.append(self._read(nodes, {value.name: shape}, failures))
+        for likely in self._shapes() if self._known_shapes is None else [[self._known_shapes]]:
+            tried = [self._read(nodes, shapes, failures) for shapes in likely]
+            found = [network for network in tried if network is not None]
             if len(found) > 1:
-                raise self._shapeless(value)
+                raise self._shapeless()
             if found:
                 return found[0]
-        raise max(failures, key=lambda failure: failure[0])[1] if failures else self._shapeless(value)
+        raise max(failures, key=lambda failure: failure[0])[1] if failures else self._shapeless()
 
-    def _read(self, nodes: Sequence[Any], shapes: Shapes, failures: list[tuple[int, InputError]]) -> TwoLayerNetwork:
+    def _read(
+        self, nodes: Sequence[Node], shapes: Shapes, failures: list[tuple[int, InputError]]
+    ) -> TwoLayerNetwork | None:
         """The network for inputs of these shapes; a failure is kept with how many values were known before."""
-        known: dict[str, Operand] = {}
+        known = dict(self._constants)
         self._rounded, self._total, self._counted = False, 0, set[int]()
         try:
             known.update(self._signals(shapes))
@@ -139,7 +128,7 @@ class _Graph:
             return self._result(known)
         except InputError as error:
             failures.append((len(known), error))
-            raise
+            return None
 
     def _require_floats(self, nodes: Sequence[Any]) -> None:
         """Whole numbers as inputs may be moved and cast alone: their quotients are others, and their sums overflow."""
@@ -177,57 +166,50 @@ class _Graph:
                 wanted.update(node.input)
         return nodes[::-1]
 
-    def _shapes(self, value: Any) -> Iterator[list[tuple[int, ...]]]:
+    def _shapes(self) -> Iterator[list[Shapes]]:
         """The input's shapes for one data point: of a matrix the rows or the columns may be such; weights decide.
 
         Lengths that are not fixed are among those of the constants. Of shapes that come together one alone may fit;
         all else fits a length of 1 by broadcasting, so it comes last.
         """
-        dimensions = [max(int(entry.dim_value), 0) for entry in value.type.tensor_type.shape.dim]
+        name, dimensions = self._inputs[0].name, self._dimensions
         if len(dimensions) > 2:
             if not all(dimensions[1:]) or math.prod(dimensions[1:]) > LARGEST_SIGNAL:
-                raise self._shapeless(value)
-            yield [(1, *dimensions[1:])]
+                raise self._shapeless()
+            yield [{name: (1, *dimensions[1:])}]
             return
         tensors = [*self.graph.initializer, *(entry.t for node in self.graph.node for entry in node.attribute)]
         constant = {length for tensor in tensors for length in tensor.dims if 1 < length <= LARGEST_SIGNAL}
         count, length = [0, 0, *dimensions][-2:]
         vector = len(dimensions) == 1
-        yield [(n,) if vector else (1, n) for n in ([length] if length else sorted(constant))]
+        yield [{name: (n,) if vector else (1, n)} for n in ([length] if length else sorted(constant))]
         if not length:
-            yield [(1,) if vector else (1, 1)]
+            yield [{name: (1,) if vector else (1, 1)}]
         # Where columns are data points, their number is not fixed, or 1.
         if length < 2 and not vector:
-            yield [(n, 1) for n in ([count] if count else [1, *sorted(constant)])]
+            yield [{name: (n, 1)} for n in ([count] if count else [1, *sorted(constant)])]
 
-    def _shapeless(self, value: Any) -> InputError:
-        shape = tuple(max(int(entry.dim_value), 0) for entry in value.type.tensor_type.shape.dim)
-        return InputError(f"{self.source} takes inputs of shape {shape}; fix all but the first dimension.")
+    @property
+    def _dimensions(self) -> tuple[int, ...]:
+        """Of the one input, 0 where the file fixes none."""
+        return tuple(max(int(entry.dim_value), 0) for entry in self._inputs[0].type.tensor_type.shape.dim)
 
-    def _follow(self, proto: Any, known: dict[str, Operand]) -> None:
-        """Add what a node computes of the values that are known."""
-        # What is decoded stays for other shapes of the input, also because all bytes are counted.
-        if id(proto) not in self._nodes:
-            self._nodes[id(proto)] = self._opsets.node(proto)
-        node = self._nodes[id(proto)]
-        for name in node.inputs:
-            if name in self._initial and name not in known:
-                if name not in self._constants:
-                    self._constants[name] = self._tensors.array(self._initial[name])
-                known[name] = self._constants[name]
+    def _shapeless(self) -> InputError:
+        return InputError(f"{self.source} takes inputs of shape {self._dimensions}; fix all but the first dimension.")
+
+    def _follow(self, node: Node, known: dict[str, Operand]) -> None:
         absent = next((name for name in node.inputs if name and name not in known), None)
         if absent is not None:
             raise InputError(f"{node.label} uses {absent!r}, which nothing computes before; export the network again.")
-        operands = [known[name] if name else None for name in node.inputs]
         try:
             with np.errstate(all="ignore"):
                 # What overflows is found when the network is put together.
-                results = self._computed(node, operands)
+                results = self._computed(node, [known[name] if name else None for name in node.inputs])
         except OtherNodeError:
             raise
         except InputError as error:
             raise InputError(f"{node.label} {error}.") from None
-        known.update(zip(proto.output, results, strict=False))
+        known.update(zip(node.proto.output, results, strict=False))
         self._require_room(operand for operand in results if operand is not None)
 
     def _require_room(self, results: Iterable[Array | Signal]) -> None:
@@ -248,7 +230,7 @@ class _Graph:
         signals = [operand for operand in operands if isinstance(operand, Signal)]
         if signals and node.kind in ("Shape", "Size") and node.is_standard:
             if signals[0].ending is not None and signals[0].ending.is_label:
-                refuse_within(signals[0].ending, node.kind)
+                signals[0].ending.refuse(node.kind)
             return list(node.run([signals[0].places]))
         if signals:
             return apply(node, operands)

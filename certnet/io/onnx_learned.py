@@ -6,23 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from certnet.io.onnx_operators import advice
-from certnet.io.onnx_reference import Node
-from certnet.io.onnx_signals import (
-    Ending,
-    Operand,
-    Operation,
-    Signal,
-    beside_constant,
-    numbers_of,
-    product,
-    settled,
-    signal_of,
-)
+from certnet.io.onnx_reference import Node, advice
+from certnet.io.onnx_signals import Ending, Operand, Operation, Signal, numbers_of, settled, signal_of
 from formulations import InputError
 
 LABELS = "labels"
 """The kind of an ending that leaves names of classes."""
+_TRANSFORMS = {"NONE": None, "SOFTMAX": "Softmax", "LOGISTIC": "Sigmoid"}
 
 
 def _extracted(node: Node, operands: Sequence[Operand]) -> Operand:
@@ -34,22 +24,20 @@ def _extracted(node: Node, operands: Sequence[Operand]) -> Operand:
             raise InputError("takes columns that are not there")
         return settled(values.chain, rows[..., columns], values.ending)
     signal, names = signal_of(positions), np.asarray(values).reshape(-1)
-    if signal.ending is None or signal.ending.kind != "ArgMax" or len(names) != signal.size:
+    if signal.ending is None or signal.ending.kind != "ArgMax" or len(names) != signal.places.size:
         raise InputError("chooses among constants by computed values")
     return replace(signal, ending=replace(signal.ending, kind=LABELS, classes=_texts(names.tolist())))
 
 
 def _named(node: Node, operands: Sequence[Operand]) -> Operand:
     """Scores or probabilities with the names of their classes."""
-    signal = signal_of(operands[0])
-    found = _classes(node)
-    if signal.ending is None or signal.ending.is_label or len(found) != signal.size:
-        raise InputError(f"names {len(found)} classes of {signal.size} values, which have to be probabilities")
+    signal, found = signal_of(operands[0]), _classes(node)
+    if signal.ending is None or signal.ending.is_label or len(found) != signal.places.size:
+        raise InputError(f"names {len(found)} classes of {signal.places.size} values, which have to be probabilities")
     return replace(signal, ending=replace(signal.ending, classes=found))
 
 
 def _classes(node: Node) -> tuple[str, ...]:
-    """The names of classes that a node states as numbers or as texts."""
     return _texts(next((v for name, v in node.attributes.items() if name.startswith("classlabels_") and v), ()))
 
 
@@ -71,8 +59,8 @@ def _scaler(node: Node, operands: Sequence[Operand]) -> Operand:
     for name, arguments in (("offset", lambda v: (1.0, -v)), ("scale", lambda v: (v, 0.0))):
         values = np.asarray(node.attributes.get(name, ()), dtype=np.float64)
         if values.size:
-            signal, each = beside_constant(signal, values)
-            signal = replace(signal, chain=signal.chain.affine(*arguments(each)))
+            signal, each = signal.beside_constant(values)
+            signal = signal.affine(*arguments(each))
     return signal
 
 
@@ -85,29 +73,22 @@ def _imputer(node: Node, operands: Sequence[Operand]) -> Operand:
 def _linear_model(node: Node, operands: Sequence[Operand]) -> list[Operand]:
     """Linear regression, or the label and the scores of a linear classifier."""
     signal, last = signal_of(operands[0]), node.attributes.get("post_transform", "NONE")
-    weights, bias = (
-        np.asarray(node.attributes.get(name, ()), dtype=np.float64) for name in ("coefficients", "intercepts")
-    )
-    classes = _classes(node)
+    stated, classes = (node.attributes.get(name, ()) for name in ("coefficients", "intercepts")), _classes(node)
+    weights, bias = (np.asarray(numbers, dtype=np.float64) for numbers in stated)
     rows = node.attributes.get("targets", 1) if node.kind == "LinearRegressor" else len(classes)
-    if last not in _TRANSFORMS or weights.size != rows * signal.size or bias.size not in (0, rows) or rows < 1:
+    if last not in _TRANSFORMS or weights.size != rows * signal.places.size or bias.size not in (0, rows) or rows < 1:
         raise InputError("has a last function that certnet does not read, or coefficients that do not fit")
-    found = product(signal, weights.reshape(rows, -1).T, (1, rows))
-    found = replace(found, chain=found.chain.affine(1.0, bias)) if bias.size else found
-    kind = _TRANSFORMS[last]
+    found = signal.product(weights.reshape(rows, -1).T, (1, rows))
+    found, kind = found.affine(1.0, bias) if bias.size else found, _TRANSFORMS[last]
     found = found if kind is None else replace(found, ending=Ending(kind, node.label))
-    if node.kind == "LinearRegressor":
-        return [found]
-    return [replace(found, ending=Ending(LABELS, node.label, True, classes)), found]
-
-
-_TRANSFORMS = {"NONE": None, "SOFTMAX": "Softmax", "LOGISTIC": "Sigmoid"}
+    named = [] if node.kind == "LinearRegressor" else [replace(found, ending=Ending(LABELS, node.label, True, classes))]
+    return [*named, found]
 
 
 def _normalizer(node: Node, operands: Sequence[Operand]) -> Operand:
     """Probabilities that sum up to 1 in one row stay as they are."""
     signal = signal_of(operands[0])
-    in_a_row = signal.places.ndim > 0 and signal.places.shape[-1] == signal.size
+    in_a_row = signal.places.ndim > 0 and signal.places.shape[-1] == signal.places.size
     if signal.ending is None or signal.ending.kind != "Softmax" or node.attributes.get("norm") != "L1" or not in_a_row:
         raise InputError(advice(node.kind))
     return signal

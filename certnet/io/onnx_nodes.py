@@ -7,25 +7,11 @@ from functools import partial
 
 import numpy as np
 
-from certnet.io.chain import LARGEST_MATRIX, Chain, beside
-from certnet.io.folding import ONE, Rounded, normalised
+from certnet.io.chain import Chain, beside
+from certnet.io.folding import LARGEST_MATRIX, ONE, Rounded, normalised
 from certnet.io.onnx_learned import LEARNED
-from certnet.io.onnx_operators import ELEMENTS, ENDS, LINEAR, MOVES, advice
-from certnet.io.onnx_reference import Node
-from certnet.io.onnx_signals import (
-    Ending,
-    Operand,
-    Operation,
-    Signal,
-    beside_constant,
-    linear,
-    moved,
-    numbers_of,
-    product,
-    refuse_within,
-    settled,
-    signal_of,
-)
+from certnet.io.onnx_reference import ELEMENTS, ENDS, LINEAR, MOVES, Node, advice
+from certnet.io.onnx_signals import Ending, Operand, Operation, Signal, linear, moved, numbers_of, settled, signal_of
 from formulations import InputError
 from formulations._validation import FloatArray
 
@@ -37,10 +23,10 @@ def apply(node: Node, operands: Sequence[Operand]) -> list[Operand]:
     """What a node computes, of which at least one operand is a signal; complaints go on from its label."""
     ended = next((x.ending for x in operands if isinstance(x, Signal) and x.ending is not None), None)
     if ended is not None and node.kind not in _AFTER_THE_END:
-        refuse_within(ended, node.kind)
+        ended.refuse(node.kind)
     if ended is not None and ended.is_label and node.kind != "ArrayFeatureExtractor":
         if node.kind not in _OF_LABELS:
-            refuse_within(ended, node.kind)
+            ended.refuse(node.kind)
         return [operands[0]]
     operation = (OPERATIONS if node.is_standard else LEARNED).get(node.kind)
     if operation is None:
@@ -59,25 +45,23 @@ def _apart(operands: Sequence[Operand]) -> tuple[Signal, FloatArray, bool]:
 
 
 def _product(node: Node, operands: Sequence[Operand]) -> Operand:
-    """A signal times a constant, or over it."""
     signal, constant, on_left = _apart(operands)
     if node.kind == "Div" and not on_left:
         raise InputError("divides by a computed value, which no ReLU network does")
-    signal, values = beside_constant(signal, constant)
+    signal, values = signal.beside_constant(constant)
     gain = ONE / Rounded(np.asarray(values)) if node.kind == "Div" else values
-    return replace(signal, chain=signal.chain.affine(gain, 0.0))
+    return signal.affine(gain, 0.0)
 
 
 def _sum(node: Node, operands: Sequence[Operand]) -> Operand:
     """Signals and constants; those one by one, so that what they round is noticed."""
-    first, *others = (operand for operand in operands if isinstance(operand, Signal))
-    total = first
+    total, *others = (operand for operand in operands if isinstance(operand, Signal))
     for signal in others:
         total = _combined(total, signal, 1.0)
     for operand in operands:
         if not isinstance(operand, Signal):
-            total, values = beside_constant(total, numbers_of(operand))
-            total = replace(total, chain=total.chain.affine(1.0, values))
+            total, values = total.beside_constant(numbers_of(operand))
+            total = total.affine(1.0, values)
     return total
 
 
@@ -86,20 +70,20 @@ def _difference(node: Node, operands: Sequence[Operand]) -> Operand:
     if isinstance(left, Signal) and isinstance(right, Signal):
         return _combined(left, right, -1.0)
     signal, constant, on_left = _apart(operands)
-    signal, values = beside_constant(signal, constant)
+    signal, values = signal.beside_constant(constant)
     if signal.ending is None:
-        return replace(signal, chain=signal.chain.affine(*((1.0, -values) if on_left else (-1.0, values))))
+        return signal.affine(*((1.0, -values) if on_left else (-1.0, values)))
     if on_left or signal.ending.kind != "Sigmoid" or np.any(values != 1):
-        refuse_within(signal.ending, node.kind)
+        signal.ending.refuse(node.kind)
     # 1 − p is the probability of the negated score.
-    return replace(signal, chain=signal.chain.affine(-1.0, 0.0))
+    return signal.affine(-1.0, 0.0)
 
 
 def _combined(left: Signal, right: Signal, sign: float) -> Signal:
     """left + sign·right."""
     ended = left.ending or right.ending
     if ended is not None:
-        refuse_within(ended, "Sub")
+        ended.refuse("Sub")
     try:
         shape = np.broadcast_shapes(left.places.shape, right.places.shape)
         n = math.prod(shape)
@@ -115,7 +99,7 @@ def _combined(left: Signal, right: Signal, sign: float) -> Signal:
 def _matmul(node: Node, operands: Sequence[Operand]) -> Operand:
     signal, matrix, on_left = _apart(operands)
     places = signal.places
-    if on_left and (places.ndim > 2 or signal.chain.whole) and matrix.ndim == 2 and signal.size != len(matrix):
+    if on_left and (places.ndim > 2 or signal.chain.whole) and matrix.ndim == 2 and signal.places.size != len(matrix):
         return linear(node, operands)
     if matrix.ndim != 2:
         raise InputError(f"has a constant with {matrix.ndim} dimensions where a matrix is expected")
@@ -127,7 +111,7 @@ def _matmul(node: Node, operands: Sequence[Operand]) -> Operand:
         )
     shape = list(places.shape)
     shape[axis] = weights.shape[1]
-    return product(signal, weights, shape)
+    return signal.product(weights, shape)
 
 
 def _gemm(node: Node, operands: Sequence[Operand]) -> Operand:
@@ -138,13 +122,12 @@ def _gemm(node: Node, operands: Sequence[Operand]) -> Operand:
         else replace(operand, places=operand.places.T) if isinstance(operand, Signal) else operand.T
         for operand, turn in zip(operands, ("transA", "transB"), strict=False)
     ]  # fmt: skip
-    signal = signal_of(_matmul(node, factors))
-    signal = replace(signal, chain=signal.chain.affine(node.attributes["alpha"], 0.0))
+    signal = signal_of(_matmul(node, factors)).affine(node.attributes["alpha"], 0.0)
     if len(operands) < 3 or operands[2] is None:
         return signal
-    signal, values = beside_constant(signal, numbers_of(operands[2]))
+    signal, values = signal.beside_constant(numbers_of(operands[2]))
     shift = Rounded(np.asarray(node.attributes["beta"])) * Rounded(np.asarray(values))
-    return replace(signal, chain=signal.chain.affine(1.0, shift))
+    return signal.affine(1.0, shift)
 
 
 def _normalisation(node: Node, operands: Sequence[Operand]) -> Operand:
@@ -157,25 +140,24 @@ def _normalisation(node: Node, operands: Sequence[Operand]) -> Operand:
     axes = max(signal.places.ndim - 2, 0)
     weight, bias, mean, variance = (values.reshape(-1, *[1] * axes) for values in channels)
     gain, shift = (
-        Rounded(np.asarray(beside_constant(signal, part.values)[1]), part.off)
+        Rounded(np.asarray(signal.beside_constant(part.values)[1]), part.off)
         for part in normalised(mean, variance, node.attributes["epsilon"], weight, bias)
     )
-    return replace(signal, chain=signal.chain.affine(gain, shift))
+    return signal.affine(gain, shift)
 
 
-def _on_entries(change: Callable[[Node, Chain], Chain], node: Node, operands: Sequence[Operand]) -> Operand:
+def _on_entries(change: Callable[[Node, Chain], Chain]) -> Operation:
     """What acts on each entry, and takes its numbers from the attributes."""
-    signal = signal_of(operands[0])
-    return replace(signal, chain=change(node, signal.chain))
+    return lambda node, operands: signal_of(operands[0]).of(change(node, signal_of(operands[0]).chain))
 
 
 def _prelu(node: Node, operands: Sequence[Operand]) -> Operand:
-    signal, slopes = beside_constant(signal_of(operands[0]), numbers_of(operands[1]))
-    return replace(signal, chain=signal.chain.leaky(slopes))
+    signal, slopes = signal_of(operands[0]).beside_constant(numbers_of(operands[1]))
+    return signal.of(signal.chain.leaky(slopes))
 
 
 def _clip(node: Node, operands: Sequence[Operand]) -> Operand:
-    bounds: list[float] = []
+    bounds = []
     for number, name, default in ((1, "min", -np.inf), (2, "max", np.inf)):
         stated = operands[number] if len(operands) > number else node.attributes.get(name)
         values = default if stated is None else numbers_of(np.asarray(stated) if np.isscalar(stated) else stated)
@@ -184,7 +166,7 @@ def _clip(node: Node, operands: Sequence[Operand]) -> Operand:
         value = float(np.ravel(values)[0])
         bounds.append(default if abs(value) in _NO_BOUNDS and value * default > 0 else value)
     signal = signal_of(operands[0])
-    return replace(signal, chain=signal.chain.between(*bounds))
+    return signal.of(signal.chain.between(*bounds))
 
 
 def _extreme(sign: float, node: Node, operands: Sequence[Operand]) -> Operand:
@@ -193,13 +175,12 @@ def _extreme(sign: float, node: Node, operands: Sequence[Operand]) -> Operand:
     for other in others:
         # max(a, b) = (a − b)₊ + b, and min(a, b) = a − (a − b)₊.
         difference = _combined(found, other, -1.0)
-        above = replace(difference, chain=difference.chain.between(0.0, np.inf))
+        above = difference.of(difference.chain.between(0.0, np.inf))
         found = _combined(above, other, 1.0) if sign > 0 else _combined(found, above, -1.0)
     for operand in operands:
         if not isinstance(operand, Signal):
-            found, bound = beside_constant(found, numbers_of(operand))
-            bounds = (bound, np.inf) if sign > 0 else (-np.inf, bound)
-            found = replace(found, chain=found.chain.between(*bounds))
+            found, bound = found.beside_constant(numbers_of(operand))
+            found = found.of(found.chain.between(*((bound, np.inf) if sign > 0 else (-np.inf, bound))))
     return found
 
 
@@ -224,10 +205,10 @@ def _end(node: Node, operands: Sequence[Operand]) -> Operand:
         coerced = node.version < 13 and node.kind != "ArgMax"
         shape = signal.places.shape
         over = math.prod(shape[axis:]) if coerced else shape[axis] if -ndim <= axis < ndim else 0
-        if over != signal.size or node.attributes.get("select_last_index", 0):
+        if over != signal.places.size or node.attributes.get("select_last_index", 0):
             raise InputError("does not act on all outputs together; certnet reads it where it does")
     if signal.ending is not None and (node.kind != "ArgMax" or signal.ending.is_label):
-        refuse_within(signal.ending, node.kind)
+        signal.ending.refuse(node.kind)
     places = signal.places.reshape(1, -1) if node.kind == "ArgMax" else signal.places
     return Signal(signal.chain, places, Ending(node.kind, node.label, node.kind == "ArgMax"))
 
@@ -236,7 +217,7 @@ OPERATIONS: dict[str, Operation] = {
     **dict.fromkeys(MOVES, moved),
     **dict.fromkeys(LINEAR, linear),
     **dict.fromkeys(ENDS, _end),
-    "Abs": partial(_on_entries, lambda _, chain: chain.leaky(-1.0)),
+    "Abs": _on_entries(lambda _, chain: chain.leaky(-1.0)),
     "Add": _sum,
     "BatchNormalization": _normalisation,
     "Cast": _cast,
@@ -244,18 +225,17 @@ OPERATIONS: dict[str, Operation] = {
     "Div": _product,
     "Dropout": _dropout,
     "Gemm": _gemm,
-    "HardSigmoid": partial(
-        _on_entries,
-        lambda node, chain: chain.affine(node.attributes["alpha"], node.attributes["beta"]).between(0.0, 1.0),
+    "HardSigmoid": _on_entries(
+        lambda node, chain: chain.affine(node.attributes["alpha"], node.attributes["beta"]).between(0.0, 1.0)
     ),
-    "LeakyRelu": partial(_on_entries, lambda node, chain: chain.leaky(node.attributes["alpha"])),
+    "LeakyRelu": _on_entries(lambda node, chain: chain.leaky(node.attributes["alpha"])),
     "MatMul": _matmul,
     "Max": partial(_extreme, 1.0),
     "Min": partial(_extreme, -1.0),
     "Mul": _product,
-    "Neg": partial(_on_entries, lambda _, chain: chain.affine(-1.0, 0.0)),
+    "Neg": _on_entries(lambda _, chain: chain.affine(-1.0, 0.0)),
     "PRelu": _prelu,
-    "Relu": partial(_on_entries, lambda _, chain: chain.between(0.0, np.inf)),
+    "Relu": _on_entries(lambda _, chain: chain.between(0.0, np.inf)),
     "Sub": _difference,
     "Sum": _sum,
 }

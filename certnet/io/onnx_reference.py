@@ -11,10 +11,62 @@ from typing import Any
 
 import numpy as np
 
-from certnet.io.onnx_tensors import Tensors, part_of_onnx, plain
-from certnet.io.packed import Array
+from certnet.io.packed import Array, Tensors, part_of_onnx, plain
 from formulations import InputError
 
+ELEMENTS = {1: "float32", 10: "float16", 11: "float64", 16: "bfloat16"}
+"""Types of numbers as TensorProto.DataType numbers them, and what VNN-LIB calls them."""
+ENDS = ("ArgMax", "LogSoftmax", "Sigmoid", "Softmax", "Tanh")
+"""Functions at the end of a network that keep the order of its outputs."""
+PLACED, COPIED, MEANS, _EXACT, ROUNDED = (
+    frozenset(names.split())
+    for names in (
+        # They move entries: each to one place at most, or to several.
+        "DepthToSpace Flatten Identity Reshape Slice SpaceToDepth Split Squeeze Transpose Unsqueeze",
+        "Concat Expand Gather GatherElements GatherND Tile",
+        # They are linear in their first operand, with weights 1/n.
+        "AveragePool GlobalAveragePool ReduceMean",
+        # They are evaluated in float64 where all they take is constant: without rounding, and with it.
+        "Abs And Cast Ceil Clip ConstantOfShape Equal Floor Greater GreaterOrEqual Less LessOrEqual Max Min Neg Not Or "
+        "Relu Shape Sign Size Where",
+        "Add CumSum Div Exp Gemm Log MatMul Mean Mod Mul Pow Range Reciprocal ReduceMean ReduceProd ReduceSum Sqrt Sub "
+        "Sum",
+    )
+)
+MOVES = PLACED | COPIED
+LINEAR = MEANS | {"Conv", "ConvTranspose", "Pad", "ReduceSum"}
+FOLDED = MOVES | _EXACT | ROUNDED
+READ = "ReLU, LeakyRelu, PRelu, Abs, Clip, Max or Min"
+_ADVICE = {
+    "Celu Elu Erf Exp Gelu HardSwish Log Mish Selu Sin Cos Softplus Softsign Swish Sqrt Pow": (
+        f"is curved; certnet proves networks whose hidden layer has {READ}, so train one with these"
+    ),
+    "MaxPool GlobalMaxPool LpPool ReduceMax ReduceMin ReduceL2 TopK": (
+        "takes the largest of several computed values, or a norm of them; replace it by an average or a layer"
+    ),
+    "LSTM GRU RNN": "is recurrent; certnet reads feed-forward networks with one hidden layer",
+    "If Loop Scan": "is control flow; export the network by tracing it with a fixed input shape",
+    "QuantizeLinear DequantizeLinear DynamicQuantizeLinear QLinearConv QLinearMatMul ConvInteger MatMulInteger": (
+        "is quantised; export the network before it is quantised"
+    ),
+    "LayerNormalization InstanceNormalization GroupNormalization RMSNormalization LpNormalization": (
+        "normalises by the data point's own values, which no ReLU network does; take a batch normalisation instead"
+    ),
+    "Attention MultiHeadAttention Einsum": "multiplies computed values; certnet reads affine layers and one of ReLUs",
+    "Greater GreaterOrEqual Less LessOrEqual Equal Where Not And Or Sign Floor Ceil Round ThresholdedRelu": (
+        "jumps or chooses by computed values; certnet proves continuous networks of ReLUs"
+    ),
+    "RandomNormal RandomUniform RandomNormalLike RandomUniformLike Bernoulli Multinomial": (
+        "is random; export the network in evaluation mode"
+    ),
+    "Normalizer OneHotEncoder LabelEncoder FeatureVectorizer DictVectorizer": (
+        "is a step before the network that is not affine; apply it to the data, and export what follows"
+    ),
+    "TreeEnsembleClassifier TreeEnsembleRegressor TreeEnsemble SVMClassifier SVMRegressor": (
+        "is another model than a network"
+    ),
+}
+_BY_KIND = {kind: words for kinds, words in _ADVICE.items() for kind in kinds.split()}
 LARGEST_RESULT = 2**27
 """Most entries of what a node computes."""
 _STANDARD = ("", "ai.onnx")
@@ -46,7 +98,6 @@ class Node:
 
     @property
     def is_standard(self) -> bool:
-        """Whether the operator is one of ONNX itself."""
         return self.proto.domain in _STANDARD
 
     def run(self, operands: Sequence[Array | None]) -> list[Array]:
@@ -61,13 +112,12 @@ class Node:
         copy.ClearField("input")
         copy.ClearField("domain")
         copy.input.extend(names)
-        opset = {"": self.version}
         try:
             sizes = self._sizes(onnx, copy, given)
             ends = [[onnx.ValueInfoProto(name=name) for name in part] for part in (given, copy.output)]
             graph = onnx.helper.make_graph([copy], "node", *ends)
             with np.errstate(all="ignore"):
-                found = ReferenceEvaluator(graph, opsets=opset).run(None, given)
+                found = ReferenceEvaluator(graph, opsets={"": self.version}).run(None, given)
         except InputError:
             raise
         except Exception as error:  # noqa: BLE001  # The reference raises whatever NumPy raises.
@@ -79,7 +129,6 @@ class Node:
         return [plain(np.asarray(array), "a result") for array in found]
 
     def _sizes(self, onnx: Any, copy: Any, given: Mapping[str, Array]) -> list[tuple[int, ...]]:
-        """Of the outputs, by the standard."""
         make, sizes = onnx.helper, []
         types = {
             name: make.make_tensor_type_proto(make.np_dtype_to_tensor_dtype(array.dtype), array.shape)
@@ -97,6 +146,14 @@ class Node:
             if math.prod(sizes[-1]) > LARGEST_RESULT:
                 raise InputError(f"makes a result of more than {LARGEST_RESULT} entries")
         return sizes
+
+
+def advice(kind: str) -> str:
+    """The end of a sentence that begins with the label of a node of this kind, which certnet does not read."""
+    return _BY_KIND.get(kind) or (
+        f"is not among what certnet reads: affine nodes, one layer of {READ}, and Softmax, LogSoftmax, Sigmoid, Tanh "
+        "or ArgMax at the end"
+    )
 
 
 class Opsets:
@@ -132,12 +189,12 @@ class Opsets:
                 f"{label} is no operator of {domain or 'ONNX'} {version or '(which the file does not name)'}; export "
                 "the network with ONNX's own operators."
             ) from None
-        inputs, outputs = list(proto.input), list(proto.output)
+        inputs = list(proto.input)
         while inputs and not inputs[-1]:
             inputs.pop()
-        for count, (least, most), word in (
-            (len(inputs), (schema.min_input, schema.max_input), "inputs"),
-            (len(outputs), (schema.min_output, schema.max_output), "outputs"),
+        for count, least, most, word in (
+            (len(inputs), schema.min_input, schema.max_input, "inputs"),
+            (len(proto.output), schema.min_output, schema.max_output, "outputs"),
         ):
             if not least <= count <= most:
                 raise InputError(f"{label} has {count} {word} where {least} are expected; export the network again.")
@@ -159,7 +216,6 @@ class Opsets:
         return Node(proto, label, proto.op_type, inputs, attributes, schema, version)
 
     def _value(self, entry: Any) -> Any:
-        """What an AttributeProto holds."""
         field = _FIELDS.split()[entry.type - 1]
         value = getattr(entry, field)
         if field == "t":

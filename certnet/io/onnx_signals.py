@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from certnet.io.chain import LARGEST_MATRIX, Bounds, Chain, beside
-from certnet.io.folding import ONE, Rounded
-from certnet.io.onnx_operators import MEANS, READ
-from certnet.io.onnx_reference import LARGEST_RESULT, Node
+from certnet.io.chain import Bounds, Chain, beside
+from certnet.io.folding import LARGEST_MATRIX, ONE, Rounded
+from certnet.io.onnx_reference import LARGEST_RESULT, MEANS, READ, Node
 from certnet.io.packed import Array
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
@@ -43,35 +42,58 @@ class Ending:
         """Whether each value depends on all outputs."""
         return self.is_label or self.kind in ("Softmax", "LogSoftmax")
 
+    def refuse(self, following: str) -> None:
+        """Complain of it as no end, where this node follows."""
+        raise OtherNodeError(
+            f"{self.label} is followed by {following}; certnet reads it at the end of a network only, and proves "
+            f"networks whose hidden layer has {READ}."
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Signal:
-    """A tensor that depends on the input, at one data point.
+    """``places`` has the number of an entry of the chain at each place, each once.
 
-    ``places`` has at each place the number of an entry of the chain, each once. ``ending`` is the function that was
-    applied last and that certnet reads at the end of a network only, or None.
+    ``ending`` is the function that was applied last and that certnet reads at the end of a network only, or None.
     """
 
     chain: Chain
     places: IntArray
     ending: Ending | None = None
 
-    @property
-    def size(self) -> int:
-        """How many entries there are."""
-        return self.places.size
+    def of(self, chain: Chain) -> "Signal":
+        """The same places in another chain."""
+        return replace(self, chain=chain)
+
+    def affine(self, gain: Bounds | Rounded, shift: Bounds | Rounded) -> "Signal":
+        return self.of(self.chain.affine(gain, shift))
+
+    def beside_constant(self, constant: FloatArray) -> tuple["Signal", Bounds]:
+        """The signal as wide as both are together, and the constant for each of its entries."""
+        said = f"has a constant of shape {constant.shape}, which does not go with the data point's entries"
+        try:
+            shape = np.broadcast_shapes(self.places.shape, constant.shape)
+        except ValueError:
+            raise InputError(said) from None
+        rows = math.prod(shape) != self.places.size and len(shape) > 1 and shape[0] != 1 and not self.chain.whole
+        if math.prod(shape) > LARGEST_RESULT or constant.size == 0 or rows:
+            raise InputError(said)
+        signal = settled(self.chain, np.broadcast_to(self.places, shape), self.ending)
+        if constant.size == 1:
+            return signal, constant.reshape(-1)[0]
+        values = np.empty(signal.places.size)
+        values[signal.places] = np.broadcast_to(constant, shape)
+        return signal, values
+
+    def product(self, weights: FloatArray, shape: Sequence[int], off: float = 0.0) -> "Signal":
+        """A matrix product, of weights with a row for each place of the signal, which are ``off`` by that at most."""
+        rows = np.empty_like(weights)
+        rows[self.places.reshape(-1)] = weights
+        return settled(self.chain.times(Rounded(rows, off)), np.arange(weights.shape[1]).reshape(shape))
 
 
 Operand = Array | Signal | None
 Operation = Callable[[Node, Sequence[Operand]], Operand | list[Operand]]
-
-
-def refuse_within(ended: Ending, following: str) -> None:
-    """Complain of the node that is no end."""
-    raise OtherNodeError(
-        f"{ended.label} is followed by {following}; certnet reads it at the end of a network only, and proves networks "
-        f"whose hidden layer has {READ}."
-    )
 
 
 def signal_of(operand: Operand) -> Signal:
@@ -134,7 +156,7 @@ def _concatenated(node: Node, operands: Sequence[Operand]) -> list[Operand]:
     for operand in operands:
         part = operand if isinstance(operand, Signal) else _as_signal(numbers_of(operand), signals[0].chain)
         parts.append((part.chain, part.places + offset))
-        offset += part.size
+        offset += part.places.size
     (result,) = node.run([places for _, places in parts])
     return [settled(beside([chain for chain, _ in parts]), result, signals[0].ending)]
 
@@ -148,32 +170,6 @@ def _as_signal(values: FloatArray, like: Chain) -> Signal:
     return Signal(chain, np.arange(values.size).reshape(values.shape))
 
 
-def beside_constant(signal: Signal, constant: FloatArray) -> tuple[Signal, Bounds]:
-    """The signal as wide as both are together, and the constant for each of its entries."""
-    refused = InputError(f"has a constant of shape {constant.shape}, which does not go with the data point's entries")
-    try:
-        shape = np.broadcast_shapes(signal.places.shape, constant.shape)
-    except ValueError:
-        raise refused from None
-    if math.prod(shape) > LARGEST_RESULT or constant.size == 0:
-        raise refused
-    if math.prod(shape) != signal.size and len(shape) > 1 and shape[0] != 1 and not signal.chain.whole:
-        raise refused
-    signal = settled(signal.chain, np.broadcast_to(signal.places, shape), signal.ending)
-    if constant.size == 1:
-        return signal, constant.reshape(-1)[0]
-    values = np.empty(signal.size)
-    values[signal.places] = np.broadcast_to(constant, shape)
-    return signal, values
-
-
-def product(signal: Signal, weights: FloatArray, shape: Sequence[int], off: float = 0.0) -> Signal:
-    """A matrix product, of weights with a row for each place of the signal, which are ``off`` by that at most."""
-    rows = np.empty_like(weights)
-    rows[signal.places.reshape(-1)] = weights
-    return settled(signal.chain.times(Rounded(rows, off)), np.arange(weights.shape[1]).reshape(shape))
-
-
 def linear(node: Node, operands: Sequence[Operand]) -> Operand:
     """A linear map of the first operand, by its values at the unit vectors; a bias is added afterwards."""
     signal, rest = signal_of(operands[0]), constants(operands[1:])
@@ -183,7 +179,7 @@ def linear(node: Node, operands: Sequence[Operand]) -> Operand:
     if (turned and (padded or node.attributes.get("output_shape"))) or open_:
         raise InputError("leaves the padding to whatever evaluates it; export it with pads")
     bias = rest.pop() if node.kind in ("Conv", "ConvTranspose") and len(rest) > 1 else None
-    shape, n, whole = signal.places.shape, signal.size, signal.chain.whole
+    shape, n, whole = signal.places.shape, signal.places.size, signal.chain.whole
     (zero,) = node.run([np.zeros(shape), *rest])[:1]
     if (not whole and (shape[:1] != (1,) or zero.shape[:1] != (1,))) or zero.any():
         raise InputError(f"maps {shape} to {zero.shape}, which is not linear in one data point alone")
@@ -202,11 +198,11 @@ def linear(node: Node, operands: Sequence[Operand]) -> Operand:
         weights[start : start + step] = values.reshape(len(units), -1)
     # Means have weights 1/n, rounded once.
     inverse = ONE / Rounded(weights[weights != 0]) if node.kind in MEANS else ONE
-    found = product(signal, weights, zero.shape, 2.0**-52 * np.abs(weights).max() if inverse.off else 0.0)
+    found = signal.product(weights, zero.shape, 2.0**-52 * np.abs(weights).max() if inverse.off else 0.0)
     if bias is None:
         return found
-    found, biases = beside_constant(found, numbers_of(bias).reshape(-1, *[1] * (zero.ndim - 2)))
-    return replace(found, chain=found.chain.affine(1.0, biases))
+    found, biases = found.beside_constant(numbers_of(bias).reshape(-1, *[1] * (zero.ndim - 2)))
+    return found.affine(1.0, biases)
 
 
 def _overhangs(node: Node, shape: Sequence[int]) -> bool:

@@ -7,14 +7,16 @@ or all of the new one, whenever a run was killed.
 """
 
 import contextlib
+import csv
 import errno
+import io
 import itertools
 import os
 import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,10 +90,8 @@ class OutputFolder:
     def deliver(self, result: Result) -> tuple[dict[str, Any], str | None]:
         """Write a result here, or where that fails into a fresh folder among the system's temporary files.
 
-        Ctrl-C asks for just that, so the first one that comes meanwhile is no reason to stop.
-
-        Returns:
-            The report of what was written, and a sentence for the user if it is not here.
+        Ctrl-C asks for just that, so the first one that comes meanwhile is no reason to stop. Returns the report of
+        what was written, and a sentence for the user if it is not here.
         """
         report, writers = result(self.path, ())
         try:
@@ -148,14 +148,8 @@ def output_folder(path: Path, *, files: Sequence[str], command: str | None = Non
 
 
 def require_named(out: str | None, option: str = "--out") -> None:
-    """Refuse a folder without a name."""
     if out is not None and not out.strip():
         raise InputError(f"{option} names no folder; give one, or leave {option} away.")
-
-
-def files_in(place: Path | None, names: Mapping[str, str]) -> dict[str, Path]:
-    """Where the files of these names lie in a folder; none in no folder."""
-    return {} if place is None else {key: place / name for key, name in names.items()}
 
 
 def print_result(report: Mapping[str, Any], lines: Sequence[str], *, as_json: bool, needed: bool = False) -> None:
@@ -165,7 +159,6 @@ def print_result(report: Mapping[str, Any], lines: Sequence[str], *, as_json: bo
 
 
 def json_writer(value: Mapping[str, Any]) -> Writer:
-    """A writer of ``strict_json`` text."""
     return text_writer(strict_json(value) + "\n")
 
 
@@ -184,8 +177,14 @@ def write_file(path: Path, content: bytes) -> None:
         write_atomically(path, lambda file: file.write(content))  # type: ignore[arg-type]
 
 
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    """A table in CSV, a line for each row."""
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(rows)
+    return stream.getvalue()
+
+
 def text_writer(text: str) -> Writer:
-    """A writer of this text."""
     return lambda path: path.write_text(text, encoding="utf-8")
 
 

@@ -5,6 +5,7 @@ Nothing in a folder is believed: figures are shown as the report states them, an
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,8 @@ __all__ = ["Run", "read_run", "read_runs"]
 HOME = Path("runs")
 """Where runs are written by default, and looked for by their bare names."""
 REPORT, NETWORK, CERTIFICATE, TABLE = "report.json", "network.npz", "optimality.cert", "path.json"
-MOST_NAMED = 8
-"""Folders that a complaint lists."""
+_listed = partial(listed, most=8, width=200)
+"""Folders in a complaint."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -60,12 +61,10 @@ class Run(Result):
 
     @property
     def name(self) -> str:
-        """The folder's own name."""
         return self.path.resolve().name
 
     @property
     def command(self) -> str:
-        """Which command wrote it."""
         return str(self.report["command"])
 
     @property
@@ -74,11 +73,7 @@ class Run(Result):
 
     @property
     def recipe(self) -> "Recipe":
-        """How its data were made.
-
-        Raises:
-            InputError: the report does not say.
-        """
+        """How its data were made; an InputError where the report does not say."""
         from certnet.io.dataset import Recipe
 
         try:
@@ -90,11 +85,7 @@ class Run(Result):
 
     @property
     def objective(self) -> dict[str, Any]:
-        """What it was trained to minimise: ``loss``, ``gamma``, ``hidden_bias`` and ``output_bias`` by their names.
-
-        Raises:
-            InputError: the report does not say.
-        """
+        """Loss, ``gamma``, ``hidden_bias`` and ``output_bias`` by name; an InputError where the report says none."""
         kinds = {"loss": str, "gamma": float, "hidden_bias": str, "output_bias": str}
         if not all(type(self.report.get(name)) is kind for name, kind in kinds.items()):
             raise InputError(f"{self.path / REPORT} does not say what was minimised; train again, or name {NETWORK}.")
@@ -103,10 +94,8 @@ class Run(Result):
     def predict(self, rows: Any) -> dict[str, Sequence[Any]]:
         """Predictions of new rows: a dictionary of columns, as ``certnet predict`` prints them.
 
-        Rows are the path of a CSV, Parquet or ``.npz`` file, or a pandas ``DataFrame``; columns are found by name.
-
-        Raises:
-            InputError: the rows cannot be read, lack columns, or the run has no network.
+        Rows are the path of a CSV, Parquet or ``.npz`` file, or a pandas ``DataFrame``; columns are found by name. Rows
+        that cannot be read or lack columns, and runs without a network, are an InputError.
         """
         from certnet.io.answers import answers, new_rows
 
@@ -128,18 +117,22 @@ class Run(Result):
 
 @accepts(path=location)
 def read_run(path: str | Path) -> Run:
-    """Read a run's folder, given by its path or by its name in ``runs``.
-
-    Raises:
-        InputError: there is no such folder, it holds no run or those of a path, or a file in it is damaged or missing.
-    """
+    """Read a run's folder, given by its path or by its name in ``runs``; an InputError says what is wrong with it."""
     folder = find_run(path)
     if folder is None:
-        raise _absent(str(path))
+        if Path(path).is_file():
+            raise InputError(f"{path} is a file; name the folder of a run, which certnet train makes.")
+        import difflib
+
+        names = runs_here()
+        close = difflib.get_close_matches(Path(path).name, names, n=1)
+        there = f"there are {_listed([HOME / name for name in names])}" if names else "certnet train makes one"
+        advice = f"did you mean {close[0]}?" if close else f"{there}."
+        raise InputError(f"There is no run {str(path)!r}, neither here nor in {HOME}; {advice}")
     if not (folder / REPORT).is_file():
         inside = _runs_in(folder)
         if (folder / TABLE).is_file() or inside:
-            raise InputError(f"{folder} holds runs; name one of them: {_named(inside) or 'none is finished'}.")
+            raise InputError(f"{folder} holds runs; name one of them: {_listed(inside) or 'none is finished'}.")
         raise InputError(
             f"{folder} holds no {REPORT}, so it is no folder of a finished run; name one that certnet train made."
         )
@@ -176,7 +169,6 @@ def find_run(path: str | Path) -> Path | None:
 
 
 def network_of(run: Run) -> TwoLayerNetwork:
-    """The network of a run; refused where it has none."""
     if run.network is None:
         raise InputError(f"{run.path} holds the results of certnet {run.command}, no network; name a run of training.")
     return run.network
@@ -192,19 +184,3 @@ def certificates_in(path: Path) -> list[Path]:
 
 def _runs_in(folder: Path) -> list[Path]:
     return sorted(file.parent for file in folder.glob(f"*/{REPORT}") if not file.parent.name.startswith("."))
-
-
-def _named(folders: Sequence[Path]) -> str:
-    return listed(folders, MOST_NAMED, 200)
-
-
-def _absent(path: str) -> InputError:
-    if Path(path).is_file():
-        return InputError(f"{path} is a file; name the folder of a run, which certnet train makes.")
-    import difflib
-
-    names = runs_here()
-    close = difflib.get_close_matches(Path(path).name, names, n=1)
-    there = f"there are {_named([HOME / name for name in names])}" if names else "certnet train makes one"
-    advice = f"did you mean {close[0]}?" if close else f"{there}."
-    return InputError(f"There is no run {path!r}, neither here nor in {HOME}; {advice}")

@@ -41,14 +41,12 @@ class SplitTree:
 
     @property
     def leaves(self) -> int:
-        """Those of all trees."""
         return sum(tree.count(LEAF) for tree in self.cases)
 
     def of(self, case: int) -> tuple[int, ...]:
         return self.cases[case if len(self.cases) > 1 else 0]
 
     def require_fitting(self, neurons: int, cases: int) -> None:
-        """Refuse a tree of another network or another property."""
         if len(self.cases) not in (1, cases):
             raise InputError(
                 f"there are trees for {len(self.cases)} cases, and the property has {cases}; give one each."
@@ -63,11 +61,8 @@ def read_split_tree(path: str | Path, network: ReluNetwork) -> SplitTree:
     """Read ``{"format": "certnet-split-tree", "version": 1, "cases": [[leaf, leaf, …], …]}``; ``.gz`` is unpacked.
 
     A leaf is the list of its ``[neuron, sign]`` from the root on, where sign 1 says that the pre-activation is
-    nonnegative, and −1 that it is at most 0. Leaves come in any order, but together they must be all of a tree.
-
-    Raises:
-        InputError: the file cannot be read, is of another form or too large, or its leaves are no tree over the
-            network's neurons; the sentence says where.
+    nonnegative, and −1 that it is at most 0. Leaves come in any order, but together they must be all of a tree over
+    the network's neurons; an InputError says where they are not.
     """
     import msgspec  # for these files alone
 
@@ -79,13 +74,12 @@ def read_split_tree(path: str | Path, network: ReluNetwork) -> SplitTree:
     source = Path(path)
     try:
         found = msgspec.json.decode(read_bytes(source, LARGEST_FILE), type=File)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{source.name} is no tree of splits: {error}.") from None
-    if sum(map(len, found.cases)) * network.width > MOST_SIGNS:
-        raise InputError(f"{source.name} has too many leaves for {network.width} neurons; split the property.")
-    try:
+        if sum(map(len, found.cases)) * network.width > MOST_SIGNS:
+            raise InputError(f"{source.name} has too many leaves for {network.width} neurons; split the property.")
         return SplitTree(tuple(_preorder(leaves, network.width) for leaves in found.cases))
-    except ValueError as error:
+    except InputError:
+        raise
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise InputError(f"{source.name} is no tree of splits: {error}.") from None
 
 

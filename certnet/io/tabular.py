@@ -1,7 +1,7 @@
 """From a table to a data set: which column is what, rows without a target, targets, weights, and then features."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,43 +9,22 @@ import numpy as np
 
 from certnet.io.cells import EXACT, INFINITE, MISSING, MISSING_NAME, quantity
 from certnet.io.columns import Columns
-from certnet.io.columns_fit import Draft, draft
-from certnet.io.columns_look import ends_in_total
-from certnet.io.complaints import require_none
-from certnet.io.dataset import DataSet, Recipe, Task
+from certnet.io.columns_fit import draft, ends_in_total
+from certnet.io.dataset import MOST_NUMBERED_CLASSES, DataSet, Outputs, Recipe, Task, coded, guess_task
 from certnet.io.readings import absent, names, numbers
-from certnet.io.tables import Table
-from certnet.io.targets import MOST_NUMBERED_CLASSES, Outputs, coded, guess_task
+from certnet.io.tables import Table, require_none
 from certnet.runtime.wording import listed
 from formulations import InputError
 from formulations._validation import FloatArray, IntArray
 
 
-@dataclass(frozen=True, eq=False)
-class Tabular:
-    """A table of which the features wait for the choice of the training rows: ``draft`` holds the inputs.
+def tabular(
+    table: Table, recipe: Recipe, task: Task | None, outputs: Outputs | None
+) -> tuple[DataSet, Callable[[IntArray], DataSet]]:
+    """What a table holds, by its recipe, with an X without columns; all that is wrong with it comes at once.
 
-    All else is in ``data``, whose X has no columns; ``target`` is the name of that column.
+    What comes with it makes the features of all rows, as training rows of these numbers say, or the recipe's columns.
     """
-
-    data: DataSet
-    draft: Draft
-    target: str
-
-    def with_features(self, train: IntArray) -> DataSet:
-        """The data with the features of all rows, treated as these training rows say, or as the recipe's columns do."""
-        data, columns = self.data, self.draft.recipe.columns
-        notes: tuple[str, ...] = ()
-        if columns is None:
-            goal = data.Y.argmax(axis=1).astype(np.float64) if data.task == "classification" else data.Y[:, 0]
-            how = {"classes": data.task == "classification"}
-            columns, notes = self.draft.fit(train, goal, self.target, **how)
-        X, remarks = columns.encode(self.draft.table)
-        return replace(data, X=X, columns=columns, notes=(*data.notes, *notes, *remarks))
-
-
-def tabular(table: Table, recipe: Recipe, task: Task | None, outputs: Outputs | None) -> Tabular:
-    """What a table holds, by its recipe; all that is wrong with it comes at once."""
     target, weighing, inputs = _roles(table, recipe)
     cells = table.column(target)
     source = f"{table.name}, column {target!r},"
@@ -102,21 +81,25 @@ def tabular(table: Table, recipe: Recipe, task: Task | None, outputs: Outputs | 
         sample_weight=weights,
         notes=(*notes, *found.notes),
     )
-    return Tabular(data, found, target)
+
+    def with_features(train: IntArray) -> DataSet:
+        columns, notes = recipe.columns, tuple[str, ...]()
+        if columns is None:
+            goal = data.Y.argmax(axis=1).astype(np.float64) if data.task == "classification" else data.Y[:, 0]
+            columns, notes = found.fit(train, goal, target, classes=data.task == "classification")
+        X, remarks = columns.encode(kept)
+        return replace(data, X=X, columns=columns, notes=(*data.notes, *notes, *remarks))
+
+    return data, with_features
 
 
 def _roles(table: Table, recipe: Recipe) -> tuple[str, str | None, list[str]]:
     """The names of target, weights and inputs."""
     columns = recipe.columns
-    target, weighing = (name and name.strip() for name in (recipe.target, recipe.weight_column))
-    named: dict[str, Sequence[str | None]] = {
-        "--target": [target],
-        "--weight-column": [weighing],
-        "--features": recipe.features or (),
-        "--drop": recipe.drop,
-        "--categorical": recipe.categorical,
-    }
-    unknown = [name for given in named.values() for name in given if name is not None and name not in table]
+    named = {option: [value.strip()] if isinstance(value, str) else value for option, value in recipe.of_tables()}
+    named.pop("--impute", None)
+    target, weighing = (named[option][0] if option in named else None for option in ("--target", "--weight-column"))
+    unknown = [name for given in named.values() for name in given if name not in table]
     if unknown:
         columns_of = "no column" if len(unknown) == 1 else "no columns"
         raise InputError(
@@ -173,7 +156,6 @@ def _labels(table: Table, column: str, task: Task | None) -> tuple[list[Any], li
 
 
 def _weights(table: Table, column: str) -> tuple[FloatArray, list[str]]:
-    """A column as weights of rows, and complaints."""
     found, wrong = numbers(table, column)
     gone = np.flatnonzero(np.isnan(found))
     if not wrong and len(gone):

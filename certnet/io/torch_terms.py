@@ -20,31 +20,21 @@ IGNORED = -100
 """The label that PyTorch's cross-entropy leaves out by default; no label has it here."""
 
 
-@dataclass(frozen=True)
-class _Meaning:
-    """Of PyTorch's loss: ours, how many times ours it is, and whether its mean is over the outputs as well."""
-
-    ours: str
-    times: float = 1.0
-    over_outputs: bool = True
-
-
-_LOSSES = {
-    "cross_entropy": _Meaning("cross-entropy", over_outputs=False),
-    "bce_with_logits": _Meaning("logistic"),
-    "soft_margin": _Meaning("logistic"),
-    "mse": _Meaning("squared", 2.0),
-    "l1": _Meaning("absolute"),
-    "huber": _Meaning("huber"),
-    "smooth_l1": _Meaning("huber"),
-    "poisson_nll": _Meaning("poisson"),
+LOSSES = {
+    "cross_entropy": "cross-entropy",
+    "bce_with_logits": "logistic",
+    "soft_margin": "logistic",
+    "mse": "squared",
+    "l1": "absolute",
+    "huber": "huber",
+    "smooth_l1": "huber",
+    "poisson_nll": "poisson",
 }
-_OTHER_NAMES = {"binary_cross_entropy_with_logits": "bce_with_logits"}
+"""PyTorch's losses, and ours that they are a multiple of."""
 _PARAMETERS = {"huber": "delta", "smooth_l1": "beta"}
 _INSTEAD = {
     "nll": "leave LogSoftmax out and name cross_entropy",
     "bce": "leave Sigmoid out and name bce_with_logits",
-    "binary_cross_entropy": "leave Sigmoid out and name bce_with_logits",
 }
 _COUPLED = ("sgd", "adam", "adagrad", "adadelta", "adamax", "asgd", "nadam", "radam", "rmsprop", "lbfgs")
 """Optimisers whose weight decay is a part of the gradient."""
@@ -82,7 +72,7 @@ class TorchLoss:
         """The name of certnet's loss that it is a multiple of."""
         if self.name in _PARAMETERS and self.parameter > 0:
             return f"huber:{self.parameter!r}"
-        return "absolute" if self.name in _PARAMETERS else _LOSSES[self.name].ours
+        return "absolute" if self.name in _PARAMETERS else LOSSES[self.name]
 
     def weights(self, Y: FloatArray, sample_weight: Any) -> FloatArray | None:
         """(n,) ω of the rows, or None for ones; Y is in our form."""
@@ -101,14 +91,15 @@ class TorchLoss:
 
     def factor(self, Y: FloatArray) -> float:
         """PyTorch's loss divided by our sum over rows; Y is in our form."""
-        times = _LOSSES[self.name].times
+        times = 2.0 if self.name == "mse" else 1.0
         if self.name == "smooth_l1" and self.parameter > 0:
             times /= self.parameter
         if self.reduction == "sum":
             return times
         if self.class_weight is not None:
             return times / float(np.sum(Y @ self.class_weight))
-        return times / (Y.size if _LOSSES[self.name].over_outputs else len(Y))
+        # All means but that of cross-entropy are over the outputs as well.
+        return times / (len(Y) if self.name == "cross_entropy" else Y.size)
 
     def constant(self, Y: FloatArray, omega: FloatArray | None) -> float:
         """What PyTorch's loss has besides our sum times ``factor``."""
@@ -174,12 +165,11 @@ def _of_module(loss: Any, class_weight: FloatArray | None) -> TorchLoss:
 def _known(text: str) -> str:
     # CrossEntropyLoss, cross_entropy_loss and cross-entropy-loss are the same; so are MSELoss and mse.
     parts = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", text)
-    name = re.sub(r"_loss$", "", parts.lower().replace("-", "_"))
-    name = _OTHER_NAMES.get(name, name)
+    name = re.sub(r"_loss$", "", parts.lower().replace("-", "_")).replace("binary_cross_entropy", "bce")
     if name in _INSTEAD:
         raise InputError(f"The loss {text[:40]!r} acts on outputs after a last function; {_INSTEAD[name]}.")
-    if name not in _LOSSES:
-        raise InputError(f"There is no loss {text[:40]!r} here; of PyTorch's certnet has {', '.join(_LOSSES)}.")
+    if name not in LOSSES:
+        raise InputError(f"There is no loss {text[:40]!r} here; of PyTorch's certnet has {', '.join(LOSSES)}.")
     return name
 
 

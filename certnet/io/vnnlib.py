@@ -41,35 +41,30 @@ def read_vnnlib(path: str | Path, network: ReluNetwork | None = None) -> Propert
     Args:
         path: the file.
         network: whose property it is. What relates several inputs, or inputs and outputs, can be read with it alone, as
-            can rows over several outputs whose coefficients no factor makes float64 numbers: what rounding them changes
-            is bounded over its outputs. The cases are about ``Property.network`` then.
+            can rows whose coefficients no factor makes float64 numbers: what rounding changes is bounded over its
+            outputs. The cases are about ``Property.network`` then.
 
     A type that the file declares for its tensors is the caller's to respect: ``verify(…, semantics="float32")``.
 
     Raises:
-        InputError: the file is missing, too large, not of this form, or of another network; the sentence says what and
-            where.
+        InputError: the file is missing, too large, not of this form, or of another network.
     """
-    text = read_text(path)
-    with in_file(path):
-        return parse_vnnlib(text, network)
+    with text_of(path) as text:
+        return of_one(text).of(network)
 
 
 @contextlib.contextmanager
-def in_file(path: str | Path) -> Iterator[None]:
-    """Puts the file's name before what is wrong with its text."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{Path(path).name}: {error}") from None
-
-
-def read_text(path: str | Path) -> str:
+def text_of(path: str | Path) -> Iterator[str]:
+    """The text of a file, whose name is put before what is wrong with it."""
     source = Path(path)
     try:
-        return read_bytes(source, LARGEST_FILE).decode("utf-8-sig")
+        text = read_bytes(source, LARGEST_FILE).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"{source.name} is no text; give a VNN-LIB file.") from None
+    try:
+        yield text
+    except InputError as error:
+        raise InputError(f"{source.name}: {error}") from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +80,6 @@ class Stated:
     networks: "tuple[Declaration, ...]" = ()
 
     def of(self, network: ReluNetwork | None) -> Property:
-        """What is asked of a network with these inputs and outputs."""
         formula = self.formula
         if network is not None:
             own = 1 if network.ending == "ArgMax" else network.outputs
@@ -96,12 +90,11 @@ class Stated:
                 )
             if network.ending is not None:
                 formula = before_ending(formula, network.ending, network.outputs)
-        return asked(formula, (self.inputs, self.outputs), network, self._spelled)
 
-    def _spelled(self, number: int) -> str:
-        """An input as the text spells it."""
-        texts = (network.spelled(number) for network in self.networks)
-        return next(filter(None, texts), f"X_{number}")
+        def spelled(number: int) -> str:
+            return next(filter(None, (one.spelled(number) for one in self.networks)), f"X_{number}")
+
+        return asked(formula, (self.inputs, self.outputs), network, spelled)
 
 
 def stated(text: str) -> Stated:
@@ -122,18 +115,12 @@ def stated(text: str) -> Stated:
 
 def is_version_2(path: str | Path) -> bool:
     """Whether a file begins like one of version 2.0; not if it cannot be read."""
-    with contextlib.suppress(InputError):
-        return _VERSION_2.match(read_text(path)) is not None
+    with contextlib.suppress(InputError), text_of(path) as text:
+        return _VERSION_2.match(text) is not None
     return False
 
 
-def parse_vnnlib(text: str, network: ReluNetwork | None = None) -> Property:
-    """The property that a VNN-LIB text states, of this network; errors as ``stated`` and ``Stated.of``."""
-    return of_one(text).of(network)
-
-
 def of_one(text: str) -> Stated:
-    """What a text states of a single network."""
     found = stated(text)
     if len(found.networks) > 1:
         raise InputError(f"it declares {len(found.networks)} networks; certnet verify --network NAME=FILE takes each.")
@@ -149,7 +136,15 @@ def _version_1(text: str, declared: Declared) -> Iterator[Expression]:
         if over and command[0] in ("declare-const", "assert"):
             raise InputError(f"{shown(command)} comes after the question, so it is no part of it; put it before.")
         if command[0] == "declare-const":
-            _declare(command, declared)
+            name = command[1] if len(command) == 3 and isinstance(command[1], str) else ""
+            found, numbers = VARIABLE.fullmatch(name), declared.get(name[:1])
+            if found is None or command[2] != "Real" or not isinstance(numbers, set):
+                raise InputError(
+                    f"{shown(command)} is not understood; declare X_i or Y_j as Real, such as X_0 and X_1."
+                )
+            if int(found[2]) in numbers:
+                raise InputError(f"{name} is declared twice.")
+            numbers.add(int(found[2]))
         elif command[0] == "assert" and len(command) == 2:
             yield command[1]
         elif command[0] in ("check-sat", "exit"):
@@ -186,13 +181,3 @@ def _expressions(text: str) -> Iterator[list[Expression]]:
             raise InputError(f"line {line} {wrong}.")
     if stack:
         raise InputError("a bracket is not closed at the end.")
-
-
-def _declare(command: list[Expression], declared: Declared) -> None:
-    name = command[1] if len(command) == 3 and isinstance(command[1], str) else ""
-    found, numbers = VARIABLE.fullmatch(name), declared.get(name[:1])
-    if found is None or command[2] != "Real" or not isinstance(numbers, set):
-        raise InputError(f"{shown(command)} is not understood; declare X_i or Y_j as Real, such as X_0 and X_1.")
-    if int(found[2]) in numbers:
-        raise InputError(f"{name} is declared twice.")
-    numbers.add(int(found[2]))

@@ -9,7 +9,6 @@ in some places. Both are ruled out before a text reaches it.
 """
 
 import functools
-import importlib
 import json
 import math
 import re
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from certnet.io.clauses import MOST_NESTED, Declared, Expression, number, shown
+from certnet.runtime.machine import needed
 from formulations import InputError
 from formulations.rounding import nearest
 
@@ -71,7 +71,6 @@ class Declaration:
     equal_to: str | None
 
     def of(self, *kinds: str) -> tuple[Tensor, ...]:
-        """The tensors of these kinds."""
         return tuple(tensor for tensor in self.tensors if tensor.kind in kinds)
 
     def spelled(self, number: int) -> str | None:
@@ -85,13 +84,11 @@ class Declaration:
 
 def version_2(text: str, declared: Declared) -> tuple[tuple[Declaration, ...], Iterator[Expression]]:
     """The networks of a VNN-LIB 2.0 text, and its assertions over X_i and Y_j, which become ``declared``."""
-    try:
-        package = importlib.import_module("vnnlib")
-    except ImportError:
-        raise InputError(
-            "this is VNN-LIB 2.0, which needs the vnnlib package; install it with pip install 'certnet[vnnlib]', or "
-            "write version 1.0."
-        ) from None
+    package = needed(
+        "vnnlib",
+        "this is VNN-LIB 2.0, which needs the vnnlib package; install it with pip install 'certnet[vnnlib]', or write "
+        "version 1.0.",
+    )
     # Lines stay where they were, so that complaints name the right one.
     plain = re.sub(";.*", "", text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n"))
     _require_harmless(plain)

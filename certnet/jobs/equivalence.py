@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from certnet.io.joint import stacked
+from certnet.io.folding import stacked
 from certnet.jobs.output_range import OutputRange, output_range
 from certnet.jobs.verify import VerificationResult, verify
 from certnet.runtime.public import public

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from certnet.io.links import class_numbers
+from certnet.io.endings import class_numbers
 from certnet.plots.style import COLOURS, INK, MARKERS, MUTED, axes, legend, name_of, named, numbers
 from certnet.runtime.fields import mapping
 from certnet.runtime.wording import PARTS

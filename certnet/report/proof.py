@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from certificates import Certificate, Report, Training, Verdict, check, read_certificate
-from certnet.io.links import class_numbers
+from certnet.io.endings import class_numbers
 from certnet.io.network import TwoLayerNetwork
 from certnet.runtime.fields import mapping, number
 from formulations import InputError

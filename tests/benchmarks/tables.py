@@ -106,10 +106,10 @@ def messy(X: np.ndarray, y: np.ndarray, seed: int) -> pd.DataFrame:
 
 def scores(frame: pd.DataFrame, path: Path, seed: int) -> dict[str, float]:
     """What scikit-learn reaches on the test rows."""
-    found = tabular(read_table(path), Recipe(source=str(path), loss="auto"), None, None)
-    parts = split_rows(found.data, seed)
-    rows, regression = np.union1d(parts.train, parts.val), found.data.task == "regression"
-    y = found.data.Y[:, 0] if regression else found.data.Y.argmax(axis=1)
+    data, _ = tabular(read_table(path), Recipe(source=str(path), loss="auto"), None, None)
+    parts = split_rows(data, seed)
+    rows, regression = np.union1d(parts.train, parts.val), data.task == "regression"
+    y = data.Y[:, 0] if regression else data.Y.argmax(axis=1)
     X = frame.drop(columns=["row", "customer_id", "country", "target"])
     X["seen"] = (pd.to_datetime(X["seen"]) - pd.Timestamp("2021-01-01")).dt.days
     numbers, words = [*X.select_dtypes("number").columns], [*X.select_dtypes(exclude="number").columns]

@@ -9,7 +9,7 @@ import pytest
 
 from certnet.cli.supports import CAPABILITIES
 from certnet.io import write_onnx
-from certnet.io.links import ENDINGS
+from certnet.io.endings import ENDINGS
 from certnet.runtime.abandon import OutOfTimeError
 from certnet.search.counterexample import exact_outputs
 from tests.cli.support import Call

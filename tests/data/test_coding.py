@@ -8,7 +8,7 @@ import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
 from certnet.io import Recipe, load
-from certnet.io.coding import with_loss
+from certnet.io.load_data import with_loss
 from formulations import InputError
 
 ROWS = [(0.5, "a", 1), (1.5, "b", 2), (2.5, "a", 0), (3.5, "b", 3), (4.5, "b", 1), (5.5, "a", 0.5)]

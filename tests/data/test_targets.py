@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from certnet.io import Recipe, load
-from certnet.io.targets import guess_task, label_keys
+from certnet.io.dataset import guess_task, label_keys
 
 AGES = np.random.default_rng(0).integers(18, 80, 400).tolist()
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from certnet.io import read_network, read_relu_network, write_onnx
-from certnet.io.onnx_tensors import to_array
+from certnet.io.packed import to_array
 from formulations import InputError
 from formulations.network import ReluNetwork
 from tests.interchange.test_onnx import B, Graph, U, V
@@ -360,7 +360,7 @@ def test_numbers_are_those_that_the_package_reads(kind: str, shape: tuple[int, .
 def test_parts_of_the_package_are_those_of_all_of_it_in_either_order() -> None:
     pytest.importorskip("onnx")
     program = (
-        "{}; from certnet.io.onnx_tensors import part_of_onnx; "
+        "{}; from certnet.io.packed import part_of_onnx; "
         "one, two = part_of_onnx('onnx_ml_pb2'), part_of_onnx('onnx_cpp2py_export'); "
         "import onnx, onnx.reference; assert onnx.ModelProto is one.ModelProto; "
         "assert onnx.defs.get_schema is two.defs.get_schema"

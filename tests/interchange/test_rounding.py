@@ -18,9 +18,8 @@ from certificates.making.tree import LeafProof, build
 from certnet.cli.agreement import compare_property
 from certnet.cli.query import _texts
 from certnet.io import network_from_sklearn, read_relu_network
-from certnet.io.charge import charged
 from certnet.io.network import assemble
-from certnet.io.query import read_query
+from certnet.io.query import charged, read_query
 from certnet.jobs.verify import verify
 from certnet.search.counterexample import exact_outputs
 from formulations import InputError

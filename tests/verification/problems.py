@@ -6,11 +6,17 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 from scipy.sparse import csc_matrix
 
+from certnet.io.vnnlib import Property, of_one
 from formulations._validation import FloatArray
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, UnsafeCase
 
 SEEDS = st.integers(0, 2**32 - 1)
+
+
+def parse_vnnlib(text: str, network: ReluNetwork | None = None) -> Property:
+    """The property that a VNN-LIB text states, of this network."""
+    return of_one(text).of(network)
 
 
 def random_network(seed: int, *, inputs: int = 3, width: int = 5, outputs: int = 2) -> ReluNetwork:

@@ -7,10 +7,10 @@ import pytest
 
 from certificates import Verdict
 from certnet.io.endings import after_ending, before_ending
-from certnet.io.vnnlib import parse_vnnlib
 from certnet.jobs.verify import verify
 from formulations import InputError
 from formulations.network import ReluNetwork
+from tests.verification.problems import parse_vnnlib
 
 RANDOM = np.random.default_rng(0)
 COMPARED = {"<=": np.less_equal, ">=": np.greater_equal, "<": np.less, ">": np.greater}

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from certificates import Certificate, Robustness, Verdict, check, read_certificate, write_certificate
 from certificates.arithmetic.machine import MachineFailure
 from certnet.cli.agreement import compare_property
-from certnet.io.vnnlib import Property, parse_vnnlib
+from certnet.io.vnnlib import Property
 from certnet.jobs.verify import verify
 from certnet.search.counterexample import Counterexample, confirm, confirm_near, decided_classes, exact_outputs
 from certnet.search.regions import pull_inside
@@ -27,6 +27,7 @@ from formulations.network import ReluNetwork
 from formulations.properties import keeps_class
 from formulations.robustness import InputRegion, UnsafeCase
 from tests.cli.support import caller
+from tests.verification.problems import parse_vnnlib
 
 SIGNS = {"<=": operator.le, ">=": operator.ge, "=": operator.eq, "<": operator.lt, ">": operator.gt}
 

@@ -1,6 +1,7 @@
 """What a property asks of networks: relations of inputs and outputs mean what they say, and are decided with proofs."""
 
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certificates import Verdict, check
-from certnet.io.joint import side_by_side, stacked
-from certnet.io.vnnlib import Property, parse_vnnlib
+from certnet.io.folding import side_by_side, stacked
+from certnet.io.network import TwoLayerNetwork
+from certnet.io.query import read_query
+from certnet.io.vnnlib import Property
 from certnet.jobs.verify import verify
 from certnet.search.counterexample import confirm, exact_outputs
 from formulations import InputError
 from formulations.network import ReluNetwork
-from tests.verification.problems import random_network
+from tests.verification.problems import parse_vnnlib, random_network
 from tests.verification.test_vnnlib2 import EIGHTHS, SIGNS, holds
 
 X, Y = [f"X_{i}" for i in range(4)], [f"Y_{j}" for j in range(2)]
@@ -165,3 +168,13 @@ def test_points_that_no_float_is_lie_beside_strict_sides(sign: str, found: bool)
         assert x is not None
         assert x[0] == Fraction(1, 3)
         assert Fraction("0.1") < x[1] < Fraction("0.100000000000000001")
+
+
+def test_two_networks_of_one_name_are_refused(tmp_path: Path) -> None:
+    pytest.importorskip("vnnlib", reason="the vnnlib package is not installed")
+    TwoLayerNetwork(PARTS[0]).save(tmp_path / "net.npz")
+    declared = "(declare-network N (declare-input {0} real [2]) (declare-output {1} real [1]))"
+    text = "(vnnlib-version <2.0>)" + declared.format("A", "B") + declared.format("C", "D") + "(assert (<= B[0] 0.0))"
+    (tmp_path / "two.vnnlib").write_text(text)
+    with pytest.raises(InputError, match="4 inputs and 2 outputs, but the network has 2 and 1"):
+        read_query(tmp_path / "two.vnnlib", {"N": str(tmp_path / "net.npz")})

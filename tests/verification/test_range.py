@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from certificates import Verdict, check
-from certnet.io.joint import stacked
+from certnet.io.folding import stacked
 from certnet.jobs import output_range as job
 from certnet.jobs.equivalence import difference_range, equivalence
 from certnet.jobs.monotonicity import monotonicity

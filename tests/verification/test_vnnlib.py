@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certnet.io.vnnlib import parse_vnnlib, read_vnnlib
+from certnet.io.vnnlib import read_vnnlib
 from formulations import InputError
+from tests.verification.problems import parse_vnnlib
 
 HEAD = "(declare-const X_0 Real)(declare-const X_1 Real)\n(declare-const Y_0 Real)(declare-const Y_1 Real)\n"
 LONG = f"1{'0' * 989}1 "

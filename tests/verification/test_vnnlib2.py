@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certnet.io import vnnlib2
-from certnet.io.vnnlib import Property, parse_vnnlib, read_vnnlib
+from certnet.io.vnnlib import Property, read_vnnlib
 from formulations import InputError
 from formulations.robustness import OutputRow
+from tests.verification.problems import parse_vnnlib
 
 NAMES = [f"X_{i}" for i in range(4)], [f"Y_{j}" for j in range(3)]
 TENSORS = {
@@ -227,7 +227,7 @@ def test_without_the_package_a_sentence_says_what_to_install(monkeypatch: pytest
     def missing(name: str) -> Any:
         raise ImportError(name)
 
-    monkeypatch.setattr(vnnlib2.importlib, "import_module", missing)
+    monkeypatch.setattr("certnet.runtime.machine.importlib.import_module", missing)
     with pytest.raises(InputError, match=r"certnet\[vnnlib\]"):
         parse_vnnlib(_network(PLAIN))
     for text in ("; (vnnlib-version <2.0>)\n(declare-const X_0 Real)", "(declare-constant vnnlib-version Real)"):
