@@ -58,8 +58,10 @@ class Draft:
         """
         chosen = [part[rows] if isinstance(part, np.ndarray) else [part[row] for row in rows] for part in self.values]
         found, left_out = self._inputs(chosen, {*(self.recipe.features or ())})
+        doubtful = dict[str, str]()
         if not found:
             # Numbers that are all there is will be meant, whatever they look like.
+            doubtful = dict(left_out)
             found, left_out = self._inputs(chosen, {column.name for column in self.columns if column.kind == "number"})
         if not found:
             reasons = listed([f"{column} is left out because {reason}" for column, reason in left_out], width=120)
@@ -74,7 +76,12 @@ class Draft:
                 f"{listed(largest)}."
             )
         fitted = Columns(tuple(found), self.recipe.impute, tuple(left_out), name)
-        return fitted, tuple(self._suspicions(fitted, chosen, target[rows], classes))
+        alone = (
+            f"Column {column.name!r} is an input because there is no other, although {doubtful[column.name]}."
+            for column in found
+            if column.name in doubtful
+        )
+        return fitted, (*alone, *self._suspicions(fitted, chosen, target[rows], classes))
 
     def _inputs(self, chosen: Sequence[Values], asked: Set[str]) -> tuple[list[Column], list[tuple[str, str]]]:
         """The inputs, and names and reasons of the others; those that are asked for stay where they can."""

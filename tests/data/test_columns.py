@@ -308,6 +308,16 @@ def test_plain_columns_for_a_network_that_has_none(tmp_path: Path) -> None:
     np.testing.assert_array_equal(data.X, [[k, 1] for k in range(20)])
 
 
+def test_ids_are_inputs_only_where_nothing_else_is_and_with_a_remark(tmp_path: Path) -> None:
+    path, numbers = tmp_path / "t.csv", np.random.default_rng(0).permutation(40)
+    path.write_text("customer_id,order_id,y\n" + "".join(f"{k},{3 * k + 1},{'ab'[k % 2]}\n" for k in numbers))
+    split = load(Recipe(source=str(path)))
+    assert split.columns is not None
+    assert split.columns.inputs == ("customer_id", "order_id")
+    for name in split.columns.inputs:
+        assert f"Column {name!r} is an input because there is no other, although it identifies" in " ".join(split.notes)
+
+
 def test_a_recipe_with_columns_survives_json_and_rebuilds_the_same_numbers(people: str) -> None:
     for recipe in (Recipe(source=people, drop=("age",)), Recipe(source=people, features=("age", "colour"))):
         split: Split = load(recipe)
