@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from certificates import Verdict
-from certnet.cli.boxes import Box, asked
+from certnet.cli.boxes import BOX, asked
 from certnet.cli.calls import Answer, Asking, Entries
 from certnet.cli.limits import numbers
 from certnet.cli.lipschitz import functions_of
-from certnet.cli.options import Around, Network, run_names
+from certnet.cli.options import NETWORK, Around, run_names
 from certnet.cli.parsing import argument, option
 from certnet.cli.rows import Subject, input_names
 from certnet.runtime.wording import down, figure, up
@@ -22,20 +22,18 @@ from formulations.robustness import InputRegion
 if TYPE_CHECKING:
     from certnet.jobs.output_range import OutputRange
 
-Tolerance = Annotated[float, option(help="How far proved and attained values may be apart, as a part of the range.")]
+TOLERANCE = "How far proved and attained values may be apart, as a part of the range."
 
 
 def range(
-    network: Network,
-    where: Box,
+    network: str = NETWORK,
+    where: str = BOX,
     *,
-    output: Annotated[int | None, option(help="One output, counted from 0; by default each.")] = None,
-    pair: Annotated[str | None, option(metavar="I,J", help="The difference of two outputs instead.")] = None,
-    weights: Annotated[
-        str | None, option(metavar="W,W,...", help="Or a sum of the outputs with these weights, one for each.")
-    ] = None,
+    output: int | None = option("One output, counted from 0; by default each."),
+    pair: str | None = option("The difference of two outputs instead.", metavar="I,J"),
+    weights: str | None = option("Or a sum of the outputs with these weights, one for each.", metavar="W,W,..."),
     around: Around,
-    tolerance: Tolerance = 1e-3,
+    tolerance: float = option(TOLERANCE, default=1e-3),
     asking: Asking,
 ) -> int:
     """Prove between which values outputs lie, and name inputs that come near them."""
@@ -54,18 +52,13 @@ def range(
 
 
 def equivalence(
-    network: Network,
-    other: Annotated[
-        str, argument(metavar="OTHER", shell_complete=run_names, help="Another network of the same inputs and outputs.")
-    ],
-    where: Box,
+    network: str = NETWORK,
+    other: str = argument("OTHER", "Another network of the same inputs and outputs.", shell_complete=run_names),
+    where: str = BOX,
     *,
-    epsilon: Annotated[
-        float | None,
-        option(help="Prove that no output differs by as much as this, or find an input where one does."),
-    ] = None,
+    epsilon: float | None = option("Prove that no output differs by as much as this, or find an input where one does."),
     around: Around,
-    tolerance: Tolerance = 1e-2,
+    tolerance: float = option(TOLERANCE, default=1e-2),
     asking: Asking,
 ) -> int:
     """Prove how far the outputs of two networks are apart at most, or that they are equal up to --epsilon."""
@@ -99,13 +92,11 @@ def equivalence(
 
 
 def monotonicity(
-    network: Network,
-    where: Box,
+    network: str = NETWORK,
+    where: str = BOX,
     *,
-    feature: Annotated[
-        str | None, option("--input", metavar="J|NAME", help="One input, by number or name; by default each.")
-    ] = None,
-    output: Annotated[int | None, option(help="One output, counted from 0; by default each.")] = None,
+    feature: str | None = option("One input, by number or name; by default each.", "--input", metavar="J|NAME"),
+    output: int | None = option("One output, counted from 0; by default each."),
     around: Around,
     asking: Asking,
 ) -> int:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -37,32 +37,26 @@ Part = Literal["test", "train", "validation", "all"]
 
 
 def audit(
-    network: common.Network,
-    norm: Annotated[common.Norm, option(help="The norm of the disturbance.")],
-    radii: Annotated[str, option(metavar="R,R,...", help="Its sizes, positive.")],
-    data: common.Data = None,
+    network: str = common.NETWORK,
+    norm: common.Norm = option("The norm of the disturbance.", required=True),
+    radii: str = option("Its sizes, positive.", required=True, metavar="R,R,..."),
+    data: str | None = common.DATA,
     *,
-    part: Annotated[
-        Part | None,
-        option(help="Rows to audit: by default test, or all of data that NETWORK's run was not trained on."),
-    ] = None,
-    limit: Annotated[int | None, option(least=1, help="The first so many of these rows; all by default.")] = None,
-    certified_radii: Annotated[bool, option(help="Search for the largest certified radius of each input too.")] = False,
-    certificates: Annotated[
-        str | None, option(metavar="FOLDER", help="Where the proof of each input and radius is written.")
-    ] = None,
-    semantics: common.Semantics = "real",
+    part: Part | None = option("Rows to audit: by default test, or all of data that NETWORK's run was not trained on."),
+    limit: int | None = option("The first so many of these rows; all by default.", least=1),
+    certified_radii: bool = option("Search for the largest certified radius of each input too.", default=False),
+    certificates: str | None = option("Where the proof of each input and radius is written.", metavar="FOLDER"),
+    semantics: common.Semantics = common.SEMANTICS,
     columns: common.Columns,
-    seed: Annotated[
-        int | None,
-        option(least=0, help="Seed of the split and of the attacks; by default the run's, else 0.", show_default=False),
-    ] = None,
-    time_limit: Annotated[float, option(help="Seconds for the whole audit; 0 for no limit.")] = 0.0,
-    input_limit: Annotated[float, option(help="Seconds for each input; 0 for no limit.")] = 60.0,
-    workers: common.Workers = 1,
-    scheduler: common.Scheduler = None,
-    out: Annotated[str | None, common.out_folder("runs/audit/NETWORK-DATA")] = None,
-    fresh: Annotated[bool, option(help="Start anew, also where a journal is in the folder.")] = False,
+    seed: int | None = option(
+        "Seed of the split and of the attacks; by default the run's, else 0.", least=0, show_default=False
+    ),
+    time_limit: float = option("Seconds for the whole audit; 0 for no limit.", default=0.0),
+    input_limit: float = option("Seconds for each input; 0 for no limit.", default=60.0),
+    workers: int = common.WORKERS,
+    scheduler: str | None = common.SCHEDULER,
+    out: str | None = common.out_folder("runs/audit/NETWORK-DATA"),
+    fresh: bool = option("Start anew, also where a journal is in the folder.", default=False),
     shown: common.Shown,
 ) -> int:
     """Certified and attacked accuracy of NETWORK on DATA; goes on where the same audit was cut short."""

@@ -3,7 +3,7 @@
 import re
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from certnet.cli.options import Around
 from certnet.cli.parsing import argument, refuse
@@ -14,14 +14,11 @@ from formulations import InputError
 from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, region_maker
 
-Box = Annotated[
-    str,
-    argument(
-        metavar="BOX|DATA",
-        help="An interval such as '[0,1]' for all inputs, or one for each, '[0,1],[-2,2]'; a VNN-LIB file, whose boxes "
-        "count; or data as for certnet verify: the smallest box of their rows, or with --radius R what is around each.",
-    ),
-]
+BOX = argument(
+    "BOX|DATA",
+    "An interval such as '[0,1]' for all inputs, or one for each, '[0,1],[-2,2]'; a VNN-LIB file, whose boxes "
+    "count; or data as for certnet verify: the smallest box of their rows, or with --radius R what is around each.",
+)  # TYPE str
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?"
 INTERVAL = re.compile(rf"\[\s*({NUMBER})\s*,\s*({NUMBER})\s*\]")
 

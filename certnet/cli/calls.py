@@ -5,11 +5,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
 from certificates import Certificate, Verdict
 from certnet.cli.limits import began, job_seconds, seconds_or_none, shares
-from certnet.cli.options import Json, Seed
+from certnet.cli.options import JSON, SEED
 from certnet.cli.output import BY_VERDICT, SEVERITY, Exit, head, place_for, with_headline, write_proof
 from certnet.cli.parsing import option
 from certnet.cli.query import tell_notes
@@ -31,12 +31,10 @@ Question = Callable[..., Answer]
 class Asking:
     """Options of these commands, and how they are answered."""
 
-    time_limit: Annotated[float, option(help="Seconds for the whole command; 0 for no limit.")] = 50.0
-    certificate: Annotated[
-        str | None, option(metavar="FILE", help="Where the proof is written; of several questions a folder.")
-    ] = None
-    seed: Seed = 0
-    json: Json = False
+    time_limit: float = option("Seconds for the whole command; 0 for no limit.", default=50.0)
+    certificate: str | None = option("Where the proof is written; of several questions a folder.", metavar="FILE")
+    seed: int = SEED
+    json: bool = JSON
     started: float = field(init=False, default_factory=began)
 
     @property

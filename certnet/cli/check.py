@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import click
 import numpy as np
@@ -14,7 +14,7 @@ from certificates import Lipschitz, Training, Verdict, checker, read_certificate
 from certificates.arithmetic.matrix import Arithmetic
 from certificates.findings import proved, stated
 from certnet.cli.limits import seconds_or_none
-from certnet.cli.options import Json, run_names
+from certnet.cli.options import JSON, run_names
 from certnet.cli.output import BY_VERDICT, SEVERITY, Exit, failure, head, with_headline
 from certnet.cli.parsing import argument, option
 from certnet.cli.show import Live, first_line
@@ -45,41 +45,27 @@ SHOWN, SHOWN_TERMS = 3, 40
 
 
 def check(
-    certificates: Annotated[
-        list[str],
-        argument(
-            metavar="CERTIFICATE...",
-            shell_complete=run_names,
-            help="Certificates, or folders of runs with certificates in them.",
-        ),
-    ],
-    data: Annotated[
-        str | None,
-        option(metavar="DATA", help="Data the certificates must be about; else those inside them are used."),
-    ] = None,
-    networks: Annotated[
-        list[str] | None,
-        option(
-            "--network",
-            metavar="NETWORK",
-            help="Network that robustness certificates must be about; NAME=FILE for each one that --property declares.",
-        ),
-    ] = None,
-    property_file: Annotated[
-        str | None,
-        option("--property", metavar="FILE", help="VNN-LIB file that robustness certificates must be about."),
-    ] = None,
-    arithmetic: Annotated[
-        str,
-        option(
-            type=click.Choice([*map(str, Arithmetic)]),
-            help="How to compute: rational, ball or verified floating point; auto aims at about a second.",
-        ),
-    ] = str(Arithmetic.AUTO),
-    time_limit: Annotated[
-        float, option(help="Seconds for each file, after which its proof is given up as UNKNOWN; 0 for no limit.")
-    ] = 600.0,
-    json: Json = False,
+    certificates: list[str] = argument(
+        "CERTIFICATE...", "Certificates, or folders of runs with certificates in them.", shell_complete=run_names
+    ),
+    data: str | None = option("Data the certificates must be about; else those inside them are used.", metavar="DATA"),
+    networks: list[str] | None = option(
+        "Network that robustness certificates must be about; NAME=FILE for each one that --property declares.",
+        "--network",
+        metavar="NETWORK",
+    ),
+    property_file: str | None = option(
+        "VNN-LIB file that robustness certificates must be about.", "--property", metavar="FILE"
+    ),
+    arithmetic: str = option(
+        "How to compute: rational, ball or verified floating point; auto aims at about a second.",
+        default=str(Arithmetic.AUTO),
+        type=click.Choice([*map(str, Arithmetic)]),
+    ),
+    time_limit: float = option(
+        "Seconds for each file, after which its proof is given up as UNKNOWN; 0 for no limit.", default=600.0
+    ),
+    json: bool = JSON,
 ) -> int:
     """Prove the bounds of certificates again, with no solver."""
     how = {"arithmetic": Arithmetic(arithmetic), "time_limit": seconds_or_none(time_limit)}

@@ -3,7 +3,7 @@
 import functools
 import importlib
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import click
 
@@ -94,6 +94,6 @@ def load(name: str) -> click.Command:
     return command(name, work, epilog=f"Example: {known.example}\n\n{CODES}", context_settings=settings)
 
 
-def _help(name: Annotated[str | None, argument(metavar="COMMAND", help="Name of a command.")] = None) -> int:
+def _help(name: str | None = argument("COMMAND", "Name of a command.", required=False)) -> int:
     """The help of certnet, or of a command."""
     raise AssertionError(f"help {name} is read before the arguments are parsed")

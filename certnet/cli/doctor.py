@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from certificates.arithmetic.machine import LARGE, MachineFailure, require_machine
-from certnet.cli.options import Json
+from certnet.cli.options import JSON
 from certnet.cli.output import Exit, head
 from certnet.io.output import print_result
 from certnet.runtime.machine import blas, cpus, gpu, physical_memory, version, versions
@@ -13,7 +13,7 @@ from certnet.runtime.machine import blas, cpus, gpu, physical_memory, version, v
 PACKAGES = "numpy scipy cvxpy picos clarabel scs mosek networkx scikit-learn click rich python-flint onnx torch"
 
 
-def doctor(json: Json = False) -> int:
+def doctor(json: bool = JSON) -> int:
     """Show versions, solvers and their licences, BLAS threads, memory and GPU."""
     facts = gather()
     reason = "Facts about this machine; nothing is judged."

@@ -2,22 +2,20 @@
 
 import json as _json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from certnet.cli.options import Json, Network
+from certnet.cli.options import JSON, NETWORK
 from certnet.cli.parsing import option
 from formulations import InputError
 
 
 def export(
-    network: Network,
-    onnx: Annotated[str | None, option(metavar="FILE", help="Write an ONNX graph, FILE.onnx.")] = None,
-    torch: Annotated[
-        str | None, option(metavar="FILE", help="Write tensors for PyTorch, FILE.safetensors; no pickle.")
-    ] = None,
-    numpy: Annotated[str | None, option(metavar="FILE", help="Write NumPy arrays, FILE.npz.")] = None,
-    single: Annotated[bool, option("--float32", help="Numbers of 32 bits instead of 64.")] = False,
-    json: Json = False,
+    network: str = NETWORK,
+    onnx: str | None = option("Write an ONNX graph, FILE.onnx.", metavar="FILE"),
+    torch: str | None = option("Write tensors for PyTorch, FILE.safetensors; no pickle.", metavar="FILE"),
+    numpy: str | None = option("Write NumPy arrays, FILE.npz.", metavar="FILE"),
+    single: bool = option("Numbers of 32 bits instead of 64.", "--float32", default=False),
+    json: bool = JSON,
 ) -> int:
     """Write NETWORK for other tools, with standardisation, and compare it with this network before it is written."""
     from certnet.cli.output import Exit, head

@@ -3,10 +3,10 @@
 import shlex
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from certnet.cli.limits import seconds_or_none
-from certnet.cli.options import Json, Runs, run_names
+from certnet.cli.options import JSON, RUNS, run_names
 from certnet.cli.output import Exit, head, place_for
 from certnet.cli.parsing import argument, option
 from certnet.cli.show import Live, first_line, job_table, rows_table, text_of
@@ -25,10 +25,8 @@ LINE = 1000
 
 
 def show(
-    run: Annotated[
-        Path, argument(metavar="RUN", shell_complete=run_names, help="A run's folder, or its name in runs.")
-    ],
-    json: Json = False,
+    run: Path = argument("RUN", "A run's folder, or its name in runs.", shell_complete=run_names),
+    json: bool = JSON,
 ) -> int:
     """All there is to know about a run: what it means, its figures, how data are treated, and its files."""
     found = read_runs(run)
@@ -76,7 +74,7 @@ def _table(run: Run) -> "RichTable":
     return table
 
 
-def compare(runs: Runs, json: Json = False) -> int:
+def compare(runs: list[Path] = RUNS, json: bool = JSON) -> int:
     """One table of several runs, the best on validation rows marked, and what cannot be compared."""
     from certnet.report.comparison import BEST, best_of, differences, in_words, row_of
     from certnet.report.records import Table
@@ -108,12 +106,10 @@ def compare(runs: Runs, json: Json = False) -> int:
 
 
 def report(
-    runs: Runs,
-    html: Annotated[
-        str | None, option(metavar="FILE", help="The page, complete in itself: no request, no script.")
-    ] = None,
-    time_limit: Annotated[float, option(help="Seconds for proving each certificate again; 0 for no limit.")] = 60.0,
-    json: Json = False,
+    runs: list[Path] = RUNS,
+    html: str | None = option("The page, complete in itself: no request, no script.", metavar="FILE"),
+    time_limit: float = option("Seconds for proving each certificate again; 0 for no limit.", default=60.0),
+    json: bool = JSON,
 ) -> int:
     """Make one page of runs of train, optimality and audit; their certificates are proved again for it."""
     from rich.filesize import decimal

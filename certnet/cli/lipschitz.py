@@ -1,13 +1,13 @@
 """``certnet lipschitz``: constants over all inputs, or near the rows of data."""
 
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 
 from certificates import Verdict
 from certnet.cli.calls import Answer, Asking, Entries
-from certnet.cli.options import Around, Network
+from certnet.cli.options import NETWORK, Around
 from certnet.cli.parsing import option, refuse
 from certnet.cli.rows import Subject, parse_rows, read_features
 from certnet.runtime.wording import down, up
@@ -17,22 +17,17 @@ from formulations.robustness import InputRegion, region_maker
 
 
 def lipschitz(
-    network: Network,
+    network: str = NETWORK,
     *,
-    output: Annotated[
-        int | None, option(help="One output, counted from 0; by default each of them, and all of them in l2.")
-    ] = None,
-    pair: Annotated[str | None, option(metavar="I,J", help="The difference of two outputs instead.")] = None,
-    local: Annotated[
-        str | None,
-        option(
-            metavar="DATA",
-            help="A constant for each row of these data, on the inputs around it; by default of all outputs in l2. "
-            "Data as for certnet verify (test rows where the file has them; features as they are in the file).",
-        ),
-    ] = None,
+    output: int | None = option("One output, counted from 0; by default each of them, and all of them in l2."),
+    pair: str | None = option("The difference of two outputs instead.", metavar="I,J"),
+    local: str | None = option(
+        "A constant for each row of these data, on the inputs around it; by default of all outputs in l2. "
+        "Data as for certnet verify (test rows where the file has them; features as they are in the file).",
+        metavar="DATA",
+    ),
     around: Around,
-    plain: Annotated[bool, option("--lipsdp", help="LipSDP alone, without products of signs.")] = False,
+    plain: bool = option("LipSDP alone, without products of signs.", "--lipsdp", default=False),
     asking: Asking,
 ) -> int:
     """Prove how much outputs change at most for each unit of change of the input in l2: anywhere, or near rows."""

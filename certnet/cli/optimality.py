@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import click
 
@@ -17,66 +17,48 @@ TORCH = "In PyTorch's terms, whose weight_decay λ adds λ/2·(sum of squared pa
 
 def optimality(
     context: click.Context,
-    network: Annotated[
-        str,
-        argument(
-            metavar="NETWORK",
-            shell_complete=common.run_names,
-            help="A run's folder, whose objective and treatment of data then hold too; or a two-layer ReLU network: "
-            ".npz of certnet's or with U (d×m), V (c×m) and optionally b (m), .onnx, or "
-            ".safetensors of a PyTorch state with two Linear layers.",
-        ),
-    ],
-    data: common.Data = None,
+    network: str = argument(
+        "NETWORK",
+        "A run's folder, whose objective and treatment of data then hold too; or a two-layer ReLU network: "
+        ".npz of certnet's or with U (d×m), V (c×m) and optionally b (m), .onnx, or "
+        ".safetensors of a PyTorch state with two Linear layers.",
+        shell_complete=common.run_names,
+    ),
+    data: str | None = common.DATA,
     *,
-    loss: Annotated[
-        str | None,
-        option(
-            metavar="NAME",
-            help="The loss, a sum over rows: squared, cross-entropy, logistic, hinge, squared-hinge, huber:DELTA, "
-            "absolute, quantile:TAU, poisson. By default squared for numbers, cross-entropy for classes, logistic for "
-            "one output.",
-        ),
-    ] = None,
-    gamma: Annotated[
-        float | None, option(help="Weight decay γ of (sum of the loss) + γ/2·(sum of squared weights).")
-    ] = None,
-    torch_loss: Annotated[
-        str | None,
-        option(
-            metavar="NAME",
-            help=f"{TORCH}: cross_entropy, bce_with_logits, soft_margin, mse, l1, huber:DELTA, smooth_l1:BETA, "
-            "poisson_nll. γ is worked out and printed; for AdamW, which minimises no objective, give --gamma as well.",
-        ),
-    ] = None,
-    reduction: Annotated[Literal["mean", "sum"], option(help="Of --torch-loss.")] = "mean",
-    weight_decay: Annotated[float | None, option(help="λ of --torch-loss.")] = None,
-    optimizer: Annotated[str | None, option(metavar="NAME", help="Of --torch-loss; SGD and Adam agree.")] = None,
-    hidden_bias: Annotated[
-        common.Bias | None,
-        option(help="Where it has one, by default penalised with --torch-loss, as there, and else free."),
-    ] = None,
-    output_bias: Annotated[common.Bias | None, option(help="The same for the outputs.")] = None,
-    class_weight: common.ClassWeight = None,
-    weight_column: common.WeightColumn = None,
-    drop: common.Drop = None,
-    target: common.Target = None,
-    task: common.Task = None,
-    raw: Annotated[
-        bool, option(help="The network was trained on the features as they are; else standardised.")
-    ] = False,
-    no_split: Annotated[bool, option(help="It was trained on all rows; else on 60 %.")] = False,
-    refit: Annotated[
-        bool | None, option("--refit/--no-refit", help="It was trained on 80 %, as where certnet train chooses γ.")
-    ] = None,
-    seed: common.SplitSeed = 0,
-    gap: Annotated[
-        float, option(help="Relative distance from the best known network at which branching stops.")
-    ] = 1e-3,
-    time_limit: common.JobLimit = 50.0,
+    loss: str | None = option(
+        "The loss, a sum over rows: squared, cross-entropy, logistic, hinge, squared-hinge, huber:DELTA, "
+        "absolute, quantile:TAU, poisson. By default squared for numbers, cross-entropy for classes, logistic for "
+        "one output.",
+        metavar="NAME",
+    ),
+    gamma: float | None = option("Weight decay γ of (sum of the loss) + γ/2·(sum of squared weights)."),
+    torch_loss: str | None = option(
+        f"{TORCH}: cross_entropy, bce_with_logits, soft_margin, mse, l1, huber:DELTA, smooth_l1:BETA, "
+        "poisson_nll. γ is worked out and printed; for AdamW, which minimises no objective, give --gamma as well.",
+        metavar="NAME",
+    ),
+    reduction: Literal["mean", "sum"] = option("Of --torch-loss.", default="mean"),
+    weight_decay: float | None = option("λ of --torch-loss."),
+    optimizer: str | None = option("Of --torch-loss; SGD and Adam agree.", metavar="NAME"),
+    hidden_bias: common.Bias | None = option(
+        "Where it has one, by default penalised with --torch-loss, as there, and else free."
+    ),
+    output_bias: common.Bias | None = option("The same for the outputs."),
+    class_weight: Literal["balanced"] | None = common.CLASS_WEIGHT,
+    weight_column: str | None = common.WEIGHT_COLUMN,
+    drop: str | None = common.DROP,
+    target: str | None = common.TARGET,
+    task: common.Task | None = common.TASK,
+    raw: bool = option("The network was trained on the features as they are; else standardised.", default=False),
+    no_split: bool = option("It was trained on all rows; else on 60 %.", default=False),
+    refit: bool | None = option("It was trained on 80 %, as where certnet train chooses γ.", "--refit/--no-refit"),
+    seed: int = common.SPLIT_SEED,
+    gap: float = option("Relative distance from the best known network at which branching stops.", default=1e-3),
+    time_limit: float = common.JOB_LIMIT,
     branching: common.Branching,
-    no_train: Annotated[bool, option(help="Do not look for a better network; the bound may be poor then.")] = False,
-    out: Annotated[str | None, common.out_folder("runs/optimality/NETWORK-DATA")] = None,
+    no_train: bool = option("Do not look for a better network; the bound may be poor then.", default=False),
+    out: str | None = common.out_folder("runs/optimality/NETWORK-DATA"),
     shown: common.Shown,
 ) -> int:
     """Prove how far NETWORK is from globally optimal on DATA, and say what would lower its objective."""

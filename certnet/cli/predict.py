@@ -4,11 +4,11 @@ import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 from certificates.findings import finite
 from certnet.cli.limits import seconds_or_none
-from certnet.cli.options import Network, Norm, Shown
+from certnet.cli.options import NETWORK, Norm, Shown
 from certnet.cli.output import Exit, csv_text, head, place_for
 from certnet.cli.parsing import argument, option, refuse
 from certnet.cli.rows import Subject, median_radius, reaches
@@ -23,26 +23,20 @@ from formulations._validation import FloatArray, as_positive
 class Radii:
     """How radii are looked for."""
 
-    largest_radius: Annotated[
-        float | None,
-        option(metavar="R", help="With --radius-norm: look no farther; 4 deviations of the widest feature."),
-    ] = None
-    input_limit: Annotated[float, option(help="With --radius-norm: seconds for each row; 0 for no limit.")] = 10.0
+    largest_radius: float | None = option(
+        "With --radius-norm: look no farther; 4 deviations of the widest feature.", metavar="R"
+    )
+    input_limit: float = option("With --radius-norm: seconds for each row; 0 for no limit.", default=10.0)
 
 
 def predict(
-    network: Network,
-    new: Annotated[
-        str, argument(metavar="NEW", help="Rows: a CSV or Parquet file, its columns found by name; or .npz.")
-    ],
+    network: str = NETWORK,
+    new: str = argument("NEW", "Rows: a CSV or Parquet file, its columns found by name; or .npz."),
     *,
-    out: Annotated[
-        str | None, option("--out", "-o", metavar="FILE", help="Write a CSV file instead of stdout.")
-    ] = None,
-    radius_norm: Annotated[
-        Norm | None,
-        option(help="Also prove for each row a radius, in units of the features, within which its class stays."),
-    ] = None,
+    out: str | None = option("Write a CSV file instead of stdout.", "--out", "-o", metavar="FILE"),
+    radius_norm: Norm | None = option(
+        "Also prove for each row a radius, in units of the features, within which its class stays."
+    ),
     radii: Radii,
     shown: Shown,
 ) -> int:

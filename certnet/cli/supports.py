@@ -1,7 +1,6 @@
 """``certnet supports``: what VNN-LIB's solver interface asks a solver about itself."""
 
 import importlib.util
-from typing import Annotated
 
 from certnet.cli.output import Exit
 from certnet.cli.parsing import argument
@@ -34,7 +33,7 @@ CAPABILITIES = {
 
 
 def supports(
-    capability: Annotated[str, argument(metavar="CAPABILITY", help=f"What is asked: {', '.join(CAPABILITIES)}.")],
+    capability: str = argument("CAPABILITY", f"What is asked: {', '.join(CAPABILITIES)}."),
 ) -> int:
     """Say what certnet can verify, as VNN-LIB's solver interface asks."""
     if capability not in CAPABILITIES:

@@ -3,10 +3,10 @@
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from certnet.cli.limits import began, job_seconds, seconds_or_none
-from certnet.cli.options import Seed, Shown, Solver, run_names
+from certnet.cli.options import SEED, SOLVER, Shown, run_names
 from certnet.cli.parsing import argument, option
 
 SHOWN_VALUES = 8
@@ -14,19 +14,14 @@ SHOWN_VALUES = 8
 
 
 def tightness(
-    run: Annotated[
-        Path,
-        argument(
-            metavar="RUN",
-            shell_complete=run_names,
-            help="Output folder of certnet train, or a certificate that it wrote.",
-        ),
-    ],
+    run: Path = argument(
+        "RUN", "Output folder of certnet train, or a certificate that it wrote.", shell_complete=run_names
+    ),
     *,
-    solver: Solver = "auto",
-    time_limit: Annotated[float, option(help="Seconds for everything, about; 0 for no limit.")] = 50.0,
-    tolerance: Annotated[float, option(help="Relative difference of objective and bound that is none.")] = 1e-4,
-    seed: Seed = 0,
+    solver: str = SOLVER,
+    time_limit: float = option("Seconds for everything, about; 0 for no limit.", default=50.0),
+    tolerance: float = option("Relative difference of objective and bound that is none.", default=1e-4),
+    seed: int = SEED,
     shown: Shown,
 ) -> int:
     """Say how tight the relaxation behind a run is: bound against objective, rank, complete positivity."""

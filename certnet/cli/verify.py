@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 
@@ -34,13 +34,12 @@ UNREACHED = "the time limit was reached before this row"
 class OfData:
     """Options that go with data."""
 
-    norm: Annotated[common.Norm | None, option(help="With DATA: the norm of the disturbance.")] = None
-    radius: Annotated[float | None, option(help="With DATA: its largest size, 0 or more.")] = None
-    largest_radius: Annotated[
-        float | None,
-        option(metavar="R", help="With DATA, instead of --radius: search for the radius of each row, up to R."),
-    ] = None
-    rows: common.Rows = None
+    norm: common.Norm | None = option("With DATA: the norm of the disturbance.")
+    radius: float | None = option("With DATA: its largest size, 0 or more.")
+    largest_radius: float | None = option(
+        "With DATA, instead of --radius: search for the radius of each row, up to R.", metavar="R"
+    )
+    rows: str | None = common.ROWS
     columns: common.Columns = common.NO_COLUMNS
 
 
@@ -48,84 +47,68 @@ class OfData:
 class OfQuery:
     """Options that go with a property."""
 
-    networks: Annotated[
-        list[str] | None,
-        option("--network", metavar="NAME=FILE", help="With QUERY: the file of a network that it declares."),
-    ] = None
-    serialise_assignments: Annotated[
-        str | None, option(metavar="DIR", help="With QUERY: write satisfying values there, as NAME.pb, not to stdout.")
-    ] = None
-    tree: Annotated[
-        str | None, option(metavar="FILE", help="With a property: splits that another verifier found, as JSON.")
-    ] = None
+    networks: list[str] | None = option(
+        "With QUERY: the file of a network that it declares.", "--network", metavar="NAME=FILE"
+    )
+    serialise_assignments: str | None = option(
+        "With QUERY: write satisfying values there, as NAME.pb, not to stdout.", metavar="DIR"
+    )
+    tree: str | None = option("With a property: splits that another verifier found, as JSON.", metavar="FILE")
 
 
 @dataclass(frozen=True)
 class OfList:
     """Options that go with a list."""
 
-    expected: Annotated[
-        str | None, option(metavar="FILE", help="With --instances: verdicts, in lines property,verdict.")
-    ] = None
-    workers: common.Workers = 1
-    out: Annotated[str | None, common.out_folder("with --instances runs/verify/FOLDER-OF-LIST")] = None
-    fresh: Annotated[bool, option(help="With --instances: start anew, also where a journal is.")] = False
+    expected: str | None = option("With --instances: verdicts, in lines property,verdict.", metavar="FILE")
+    workers: int = common.WORKERS
+    out: str | None = common.out_folder("with --instances runs/verify/FOLDER-OF-LIST")
+    fresh: bool = option("With --instances: start anew, also where a journal is.", default=False)
 
 
 @dataclass(frozen=True)
 class OfRowsOrList:
     """Options that go with both of these."""
 
-    input_limit: Annotated[
-        float, option(help="Seconds for each row of DATA, or each instance that names none; 0 for no limit.")
-    ] = 60.0
+    input_limit: float = option(
+        "Seconds for each row of DATA, or each instance that names none; 0 for no limit.", default=60.0
+    )
 
 
 def verify(
-    network: Annotated[
-        str | None,
-        argument(
-            metavar="NETWORK|QUERY",
-            shell_complete=common.run_names,
-            help="A network: a run, or a file that ends in .onnx, .npz or .safetensors. Or, alone, a VNN-LIB file, "
-            "whose networks --network names.",
-        ),
-    ] = None,
-    subject: Annotated[
-        str | None,
-        argument(
-            metavar="PROPERTY|DATA",
-            help="A VNN-LIB file, which states what is unsafe; or data as for certnet train, whose classes are to "
-            "be kept (test rows where the file has them; features as they are in the file).",
-        ),
-    ] = None,
+    network: str | None = argument(
+        "NETWORK|QUERY",
+        "A network: a run, or a file that ends in .onnx, .npz or .safetensors. Or, alone, a VNN-LIB file, "
+        "whose networks --network names.",
+        required=False,
+        shell_complete=common.run_names,
+    ),
+    subject: str | None = argument(
+        "PROPERTY|DATA",
+        "A VNN-LIB file, which states what is unsafe; or data as for certnet train, whose classes are to "
+        "be kept (test rows where the file has them; features as they are in the file).",
+        required=False,
+    ),
     *,
-    instances: Annotated[
-        str | None,
-        option(
-            metavar="LIST",
-            help="Instead of PROPERTY: a CSV file of lines network,property,seconds,expected; or, after NETWORK, a "
-            "folder of properties or a pattern such as 'boxes/*.vnnlib'.",
-        ),
-    ] = None,
+    instances: str | None = option(
+        "Instead of PROPERTY: a CSV file of lines network,property,seconds,expected; or, after NETWORK, a "
+        "folder of properties or a pattern such as 'boxes/*.vnnlib'.",
+        metavar="LIST",
+    ),
     listed: OfList,
     asked: OfData,
     about: OfQuery,
-    time_limit: Annotated[
-        float | None,
-        option(help="Seconds for the whole command; 0 for no limit. By default 60 for a property and none with DATA."),
-    ] = None,
+    time_limit: float | None = option(
+        "Seconds for the whole command; 0 for no limit. By default 60 for a property and none with DATA."
+    ),
     rows_or_list: OfRowsOrList,
-    timeout: Annotated[
-        float | None, option(metavar="SECONDS", help="Another name of --time-limit, that of VNN-LIB.")
-    ] = None,
-    certificate: Annotated[
-        str | None,
-        option(metavar="FILE", help="Where the proof is written, if there is one; with DATA or --instances a folder."),
-    ] = None,
-    semantics: common.Semantics = "real",
-    seed: Annotated[int, option(least=0, help="Seed of the attack.")] = 0,
-    json: common.Json = False,
+    timeout: float | None = option("Another name of --time-limit, that of VNN-LIB.", metavar="SECONDS"),
+    certificate: str | None = option(
+        "Where the proof is written, if there is one; with DATA or --instances a folder.", metavar="FILE"
+    ),
+    semantics: common.Semantics = common.SEMANTICS,
+    seed: int = option("Seed of the attack.", default=0, least=0),
+    json: bool = common.JSON,
 ) -> int:
     """Prove that no input is unsafe (unsat), find one (sat), or say unknown or timeout, on the first line."""
     each = seconds_or_none(rows_or_list.input_limit, "--input-limit")
