@@ -11,8 +11,7 @@ from typing import Any
 
 import click
 
-from certnet.cli.commands import COMMANDS, Commands
-from certnet.cli.exits import CODES, Exit
+from certnet.cli.commands import CODES, COMMANDS, Commands, Exit
 from certnet.cli.signals import Signals
 from certnet.runtime.streams import guarded_stderr, standard_output, strict_json
 from certnet.runtime.version import __version__
@@ -60,10 +59,7 @@ app = Commands(
 
 
 def run(argv: Sequence[str], signals: Signals) -> int:
-    """Run the command line and return the exit code; errors become one sentence on stderr.
-
-    With ``--json`` they also become the JSON object on stdout.
-    """
+    """As ``main``; with ``--json`` errors also become the JSON object on stdout."""
     debug = "--debug" in argv
     arguments = [argument for argument in argv if argument != "--debug"]
     if arguments[:1] == ["help"]:
@@ -76,7 +72,7 @@ def run(argv: Sequence[str], signals: Signals) -> int:
             if not gc.isenabled():
                 gc.freeze()
                 gc.enable()
-            return int(outcome() if callable(outcome) else outcome or 0)
+            return int((outcome() if callable(outcome) else outcome) or 0)
         except KeyboardInterrupt:
             return _fail("Interrupted.", Exit.INTERRUPTED, arguments)
         except BrokenPipeError:

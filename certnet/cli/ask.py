@@ -1,4 +1,4 @@
-"""``certnet range``, ``equivalence`` and ``monotonicity``: values, differences and slopes of outputs over regions."""
+"""Outputs over regions: their range, how far two networks are apart, monotonicity, and Lipschitz constants."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from certificates import Verdict
-from certnet.cli.boxes import BOX, asked
 from certnet.cli.calls import Answer, Asking, Entries
 from certnet.cli.limits import numbers
-from certnet.cli.lipschitz import functions_of
 from certnet.cli.options import NETWORK, Around, run_names
-from certnet.cli.parsing import argument, option
-from certnet.cli.rows import Subject, input_names
+from certnet.cli.parsing import argument, option, refuse
+from certnet.cli.rows import BOX, Subject, asked, input_names, parse_rows, read_features
 from certnet.runtime.wording import down, figure, up
 from formulations import InputError
 from formulations._validation import FloatArray, as_positive
-from formulations.robustness import InputRegion
+from formulations.robustness import InputRegion, region_maker
 
 if TYPE_CHECKING:
     from certnet.jobs.output_range import OutputRange
@@ -104,7 +102,7 @@ def monotonicity(
     subject = Subject.named(network)
     read, regions = asked(subject, where, around)
     inputs = input_names(subject.read, feature)
-    outputs = [int(C[0].argmax()) for _, C, _ in functions_of(read.outputs, output, None) if len(C) == 1]
+    outputs = [int(C[0].argmax()) for _, C, _ in _outputs_of(read.outputs, output, None) if len(C) == 1]
 
     def ask(region: InputRegion, label: str, j: int, k: int, **how: Any) -> Answer:
         from certnet.jobs.monotonicity import monotonicity
@@ -126,10 +124,74 @@ def monotonicity(
     return asking.answer("monotonicity", read, questions, _directions, network=subject.name, where=where)
 
 
+def lipschitz(
+    network: str = NETWORK,
+    *,
+    output: int | None = option("One output, counted from 0; by default each of them, and all of them in l2."),
+    pair: str | None = option("The difference of two outputs instead.", metavar="I,J"),
+    local: str | None = option(
+        "A constant for each row of these data, on the inputs around it; by default of all outputs in l2. "
+        "Data as for certnet verify (test rows where the file has them; features as they are in the file).",
+        metavar="DATA",
+    ),
+    around: Around,
+    plain: bool = option("LipSDP alone, without products of signs.", "--lipsdp", default=False),
+    asking: Asking,
+) -> int:
+    """Prove how much outputs change at most for each unit of change of the input in l2: anywhere, or near rows."""
+    subject, norm = Subject.named(network), None
+    # What is asked by the name of its proof: function of the outputs, row and region.
+    wanted: dict[str, tuple[str, FloatArray, int | None, InputRegion | None]]
+    if local is None:
+        refuse(around, "it goes with --local DATA; without data a constant is about all inputs")
+        read = subject.read.on()
+        wanted = {file: (name, C, None, None) for name, C, file in _outputs_of(read.outputs, output, pair)}
+    else:
+        if around.radius is None:
+            raise InputError("--local needs --radius R, which says how far around each row the constant is to hold.")
+        read, X = read_features(subject, local, around.columns)
+        # Without a choice there is one constant a row, that of all outputs, which comes last.
+        name, C, _ = _outputs_of(read.outputs, output, pair)[-1]
+        norm = around.norm or "l2"
+        make, chosen = region_maker(norm), parse_rows(around.rows, len(X))
+        wanted = {f"row {row}": (name, C, row, make(X[row], around.radius)) for row in chosen}
+    titles = ["proved constant", "sampled", "product bound", *([] if local is None else ["unstable"]), "verdict"]
+    first = ["function" if local is None else "row"]
+    first += [name if row is None else str(row) for name, _, row, _ in wanted.values()]
+    widths = [max(map(len, first)), *(max(len(title), 12) for title in titles[:3]), 0 if local is None else 8, 0]
+
+    def line(*cells: str) -> str:
+        return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=False)).rstrip()
+
+    def ask(function: str, C: FloatArray, row: int | None, region: InputRegion | None, **how: Any) -> Answer:
+        from certnet.jobs.lipschitz import lipschitz_constant
+
+        found = lipschitz_constant(read, C, region=region, products=not plain, **how)
+        label, unstable = (function, []) if row is None else (str(row), [str(found.unstable)])
+        verdict = str(found.report.verdict) + (f" (LipSDP: {found.note})" if found.note else "")
+        shown = line(label, up(found.constant), down(found.sampled), up(found.product), *unstable, verdict)
+        proof = found.certificate if found.report.verdict is Verdict.PROVED else None
+        return [(shown, {"function": function, "row": row, **found.to_dict()})], proof
+
+    return asking.answer(
+        "lipschitz",
+        read,
+        {label: partial(ask, *about) for label, about in wanted.items()},
+        _constants,
+        folder=local is not None,
+        titles=[line(first[0], *titles)],
+        network=subject.name,
+        data=local,
+        norm=norm,
+        radius=around.radius,
+        bound="LipSDP" if plain else "products of signs",
+    )
+
+
 def _functions(outputs: int, output: int | None, pair: str | None, weights: str | None) -> tuple[list[str], FloatArray]:
     """Names and (r, outputs) weights of what ``certnet range`` is about."""
     if weights is None:
-        chosen = [(name, C[0]) for name, C, _ in functions_of(outputs, output, pair) if len(C) == 1]
+        chosen = [(name, C[0]) for name, C, _ in _outputs_of(outputs, output, pair) if len(C) == 1]
         return [name for name, _ in chosen], np.array([row for _, row in chosen])
     if output is not None or pair is not None:
         raise InputError("--weights excludes --output and --pair; give one of them.")
@@ -179,3 +241,29 @@ def _directions(entries: Entries) -> str:
     rise, fall, both, open_ = (words.count(word) for word in ("rises", "falls", Verdict.REFUTED, Verdict.UNKNOWN))
     counts = f"{rise} provably never fall as the input grows, {fall} never rise, {both} do both, {open_} are open"
     return f"of {len(entries)} pairs of an output and an input {counts}"
+
+
+def _constants(entries: Entries) -> str:
+    """The reason of the first constant that is not proved, else of the first."""
+    return str(min(entries, key=lambda entry: entry["verdict"] == Verdict.PROVED)["reason"])
+
+
+def _outputs_of(count: int, output: int | None, pair: str | None) -> list[tuple[str, FloatArray, str]]:
+    """(name, (r, outputs) matrix, name of its proof): one output, a difference of two, or each and then all in l2."""
+    unit = np.eye(count)
+    if output is not None and pair is not None:
+        raise InputError("--output and --pair exclude each other; give one of them.")
+    if pair is not None:
+        words = pair.split(",")
+        if len(words) != 2 or not all(word.strip().isdecimal() for word in words):
+            raise InputError(f"--pair must be two outputs such as 3,7, not {pair!r}.")
+        i, j = (int(word) for word in words)
+        if i >= count or j >= count or i == j:
+            raise InputError(f"--pair {pair} does not name two of the outputs 0 to {count - 1}.")
+        return [(f"y_{i} - y_{j}", unit[[i]] - unit[[j]], f"pair {i} {j}")]
+    if output is not None and not 0 <= output < count:
+        raise InputError(f"the network has outputs 0 to {count - 1}, and there is no output {output}.")
+    each = [(f"y_{k}", row[None], f"output {k}") for k, row in enumerate(unit)]
+    if output is not None:
+        return [each[output]]
+    return each if count == 1 else [*each, ("all outputs", unit, "all outputs")]

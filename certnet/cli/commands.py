@@ -3,12 +3,29 @@
 import functools
 import importlib
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any
 
 import click
 
-from certnet.cli.exits import CODES
 from certnet.cli.parsing import argument, command
+from certnet.cli.signals import INTERRUPTED
+
+CODES = (
+    "Exit codes: 0 proved or done, 1 refuted, 2 usage or bad input, 3 unknown, "
+    "70 error in certnet itself, 130 interrupted."
+)
+
+
+class Exit(IntEnum):
+    """What a calling script may rely on."""
+
+    OK = 0
+    REFUTED = 1
+    USAGE = 2
+    UNKNOWN = 3
+    INTERNAL = 70
+    INTERRUPTED = INTERRUPTED
 
 
 @dataclass(frozen=True)
@@ -41,12 +58,12 @@ COMMANDS = {
         "certnet verify iris iris --norm linf --radius 0.1",
     ),
     "supports": Command(
-        "supports", "What VNN-LIB asks of a solver.", "certnet supports --onnx-operators", options_are_arguments=True
+        "doctor", "What VNN-LIB asks of a solver.", "certnet supports --onnx-operators", options_are_arguments=True
     ),
     "audit": Command(
         "audit", "Certified and attacked accuracy.", "certnet audit iris iris --norm linf --radii 0.05,0.1"
     ),
-    "lipschitz": Command("lipschitz", "Prove Lipschitz constants.", "certnet lipschitz iris"),
+    "lipschitz": Command("ask", "Prove Lipschitz constants.", "certnet lipschitz iris"),
     "radius": Command(
         "radius", "How far rows may move, in all inputs or one.", "certnet radius iris iris --rows 0:5 --each-input"
     ),

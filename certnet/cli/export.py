@@ -16,9 +16,9 @@ def export(
     numpy: str | None = option("Write NumPy arrays, FILE.npz.", metavar="FILE"),
     single: bool = option("Numbers of 32 bits instead of 64.", "--float32", default=False),
     json: bool = JSON,
-) -> int:
+) -> None:
     """Write NETWORK for other tools, with standardisation, and compare it with this network before it is written."""
-    from certnet.cli.output import Exit, head
+    from certnet.cli.output import head
     from certnet.cli.rows import Subject
     from certnet.io.export import Kind, export
     from certnet.io.output import print_result
@@ -48,7 +48,6 @@ def export(
     }
     lines += [f"{name:<9}{about[name]}" for name in ("features", "classes", "scores") if name in about]
     print_result(report, lines, as_json=json)
-    return Exit.OK
 
 
 def metadata(subject: Any) -> dict[str, str]:

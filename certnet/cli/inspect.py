@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from certnet.cli.limits import seconds_or_none
 from certnet.cli.options import JSON, RUNS, run_names
-from certnet.cli.output import Exit, head, place_for
+from certnet.cli.output import head, place_for
 from certnet.cli.parsing import argument, option
 from certnet.cli.show import Live, first_line, job_table, rows_table, text_of
 from certnet.io.output import print_result, write_file
@@ -27,15 +27,15 @@ LINE = 1000
 def show(
     run: Path = argument("RUN", "A run's folder, or its name in runs.", shell_complete=run_names),
     json: bool = JSON,
-) -> int:
+) -> None:
     """All there is to know about a run: what it means, its figures, how data are treated, and its files."""
     found = read_runs(run)
     if len(found) > 1:
-        return compare([run], json=json)
+        compare([run], json=json)
+        return
     one = found[0]
     report = {**head("show", None, one.headline.text), "run": dict(one.report), "headline": one.headline.text}
     print_result(report, [] if json else [*_told(one)], as_json=json, needed=True)
-    return Exit.OK
 
 
 def _told(run: Run) -> list[str]:
@@ -74,7 +74,7 @@ def _table(run: Run) -> "RichTable":
     return table
 
 
-def compare(runs: list[Path] = RUNS, json: bool = JSON) -> int:
+def compare(runs: list[Path] = RUNS, json: bool = JSON) -> None:
     """One table of several runs, the best on validation rows marked, and what cannot be compared."""
     from certnet.report.comparison import BEST, best_of, differences, in_words, row_of
     from certnet.report.records import Table
@@ -102,7 +102,6 @@ def compare(runs: list[Path] = RUNS, json: bool = JSON) -> int:
         table.box, table.show_edge, table.pad_edge = None, False, False
         lines += [*text_of(table, LINE), *sentences]
     print_result(report, lines, as_json=json, needed=True)
-    return Exit.OK
 
 
 def report(
@@ -110,7 +109,7 @@ def report(
     html: str | None = option("The page, complete in itself: no request, no script.", metavar="FILE"),
     time_limit: float = option("Seconds for proving each certificate again; 0 for no limit.", default=60.0),
     json: bool = JSON,
-) -> int:
+) -> None:
     """Make one page of runs of train, optimality and audit; their certificates are proved again for it."""
     from rich.filesize import decimal
 
@@ -128,4 +127,3 @@ def report(
     said = {**head("report", None, f"a page about {len(found)} runs was written"), "files": {"html": html}}
     said |= {"runs": [str(run.path) for run in found], "seconds": time.perf_counter() - started}
     print_result(said, [f"{place} ({decimal(len(text.encode()))})"], as_json=json)
-    return Exit.OK

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from certificates import Certificate, Report, findings
-from certnet.cli.exits import Exit as Exit
+from certnet.cli.commands import Exit as Exit
 from certnet.cli.show import first_line, stderr_console, tell
 from certnet.io.output import OutputFolder, Writer, files_in, json_writer, print_result, require_named, writing
 from certnet.runtime.headline import headline

@@ -63,13 +63,13 @@ def argument(metavar: str, text: str, *, required: bool = True, **settings: Any)
     return field(default=None, metadata={"metavar": metavar, "help": text, "required": required, **settings})
 
 
-def command(name: str, function: Callable[..., int], **settings: Any) -> click.Command:
+def command(name: str, function: Callable[..., int | None], **settings: Any) -> click.Command:
     """The command that calls a function with annotated parameters; one of the type ``click.Context`` gets that.
 
     Its callback only puts the work together, to be done when parsing has ended.
     """
 
-    def put_together(**given: Any) -> Callable[[], int]:
+    def put_together(**given: Any) -> Callable[[], int | None]:
         return _filled(function, {**given, "context": click.get_current_context()})
 
     parameters = [*_parameters(function)]

@@ -147,9 +147,7 @@ class Live:
         if enabled and watched and not os.environ.get("NO_COLOR"):
             console = self._console = console or stderr_console()
             if not console.is_dumb_terminal:
-                from certnet.cli.drawn import drawn
-
-                self._progress = drawn(console, time_limit)
+                self._progress = _drawn(console, time_limit)
                 self._task = self._progress.add_task("starting", total=None, figures="")
 
     def __enter__(self) -> "Live":
@@ -181,3 +179,25 @@ class Live:
             self(replace(event, stage=stage, seconds=seconds, time_left=None, known=" · ".join(words) or None))
 
         return show
+
+
+def _drawn(console: "Console", time_limit: float | None) -> "Progress":
+    """One line that rich draws anew: stage, time since the start, time left where there is a limit, and figures."""
+    from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
+    from rich.text import Text
+
+    class TimeLeft(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{max((time_limit or 0.0) - (task.elapsed or 0.0), 0.0):.0f} s left")
+
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        TimeElapsedColumn(),
+        *([] if time_limit is None else [TimeLeft()]),
+        TextColumn("{task.fields[figures]}", markup=False),
+        console=console,
+        transient=True,
+        # rich would send what goes to a file to the terminal.
+        redirect_stdout=sys.stdout.isatty(),
+    )

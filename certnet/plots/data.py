@@ -29,9 +29,6 @@ def confusion(result: Any, ax: "Axes | None" = None, *, part: str | None = None)
     Args:
         result: the object of a report of training on classes, or a square matrix of counts with a row for each class.
         part: "test", "validation" or "train"; by default the first of these that there is.
-
-    Raises:
-        InputError: there is no such matrix.
     """
     names = mapping(mapping(result).get("data")).get("classes")
     counts, where = _of_part(result, "confusion", part)
@@ -90,9 +87,6 @@ def fitted(result: Any, ax: "Axes | None" = None, *, part: str | None = None) ->
     Args:
         result: the object of a report of training on numbers, or pairs (target, prediction).
         part: as of ``confusion``.
-
-    Raises:
-        InputError: there are no pairs.
     """
     pairs, where = _of_part(result, "fitted", part)
     listed = [list(pair)[:2] for pair in pairs] if isinstance(pairs, list | np.ndarray) else []

@@ -22,6 +22,7 @@ COLOURS = ("#0067a5", "#c2500a", "#00785a", "#8b4a9c", "#8a6d00", "#b3325e", "#3
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 FEW = 5  # Weight decays up to which each has a mark on the axis.
 LARGEST = 1e100  # Size from which on numbers are not drawn: axes have to reach beyond them.
+LOGARITHMIC = 30.0  # Ratio of the largest and the smallest value from which an axis is logarithmic.
 LABEL = 28  # Characters of a name in a plot.
 
 
@@ -116,7 +117,7 @@ def of_gamma(ax: "Axes", gammas: FloatArray) -> None:
         ax.set_xticks(known, [f"{gamma:.3g}" for gamma in known])
 
 
-def spread(values: FloatArray) -> float:
-    """The largest over the smallest positive value; 1 if there is none."""
+def scale_of(values: FloatArray) -> str:
+    """The scale of an axis: "log" where the positive values are further apart than ``LOGARITHMIC``."""
     positive = values[np.isfinite(values) & (values > 0)]
-    return float(positive.max() / positive.min()) if len(positive) else 1.0
+    return "log" if len(positive) and positive.max() > LOGARITHMIC * positive.min() else "linear"
