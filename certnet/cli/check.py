@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,16 +88,16 @@ def check(
     if not results:
         raise KeyboardInterrupt
     interrupted = len(results) < len(files)
-    worst = min(results, key=lambda found: SEVERITY.index(found["verdict"]))
-    report = worst
+    report = worst = min(results, key=lambda found: SEVERITY.index(found["verdict"]))
+    rest: Iterable[str] = (f"{name:<12} {value}" for name, value in lines_of(worst).items())
     if len(files) > 1:
-        count = sum(found["verdict"] == Verdict.PROVED for found in results)
-        looked = f"; interrupted after {len(results)}" if interrupted else ""
-        report = head("check", None, f"{count} of {len(files)} certificates are proved{looked}")
         verdicts = [found["verdict"] for found in results] + [str(Verdict.UNKNOWN)] * interrupted
-        report |= {"verdict": min(verdicts, key=SEVERITY.index), "interrupted": interrupted, "results": results}
+        looked = f"; interrupted after {len(results)}" if interrupted else ""
+        reason = f"{verdicts.count(Verdict.PROVED)} of {len(files)} certificates are proved{looked}"
+        report = {**head("check", None, reason), "verdict": min(verdicts, key=SEVERITY.index)}
+        report |= {"interrupted": interrupted, "results": results}
+        rest = _table(results)
     report = with_headline(report)
-    rest = _table(results) if len(files) > 1 else (f"{name:<12} {value}" for name, value in lines_of(worst).items())
     print_result(report, [first_line(report), *rest], as_json=json)
     return Exit.INTERRUPTED if interrupted else BY_VERDICT[worst["verdict"]]
 
@@ -137,12 +137,8 @@ def _examine(
                 cases, found["notes"] = compare_property(certificate, property_file, networks)
             found["property"] |= {"compared_with": property_file, "cases_compared": cases}
     report = checker.check(certificate, **how)
-    return {
-        **head("check", report, report.reason),
-        **found,
-        **proved(certificate, report),
-        "files": {"certificate": str(path)},
-    }
+    known = {**head("check", report, report.reason), **found, **proved(certificate, report)}
+    return {**known, "files": {"certificate": str(path)}}
 
 
 def lines_of(found: Mapping[str, Any]) -> dict[str, str]:
@@ -160,10 +156,9 @@ def lines_of(found: Mapping[str, Any]) -> dict[str, str]:
         }
     elif "property" in found:
         leaves, stated = found["leaves"], found["property"]
-        figures = {"margin": down(found["margin"])}
+        figures, more = {"margin": down(found["margin"])}, len(stated["regions"]) - SHOWN
         inputs = "; or ".join(_inputs(region) for region in stated["regions"][:SHOWN])
-        if len(stated["regions"]) > SHOWN:
-            inputs += f"; and {len(stated['regions']) - SHOWN} regions more (--json lists them)"
+        inputs += f"; and {more} regions more (--json lists them)" if more > 0 else ""
         about = {
             "claim": "at every input of each case some of its output rows is at least the margin, so none is unsafe",
             "semantics": SEMANTICS.get(found["semantics"], "unknown").format(up(found["rounding"])),
@@ -241,21 +236,12 @@ def _table(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """One line a file, then one line for each failure with its reason."""
     rows = [["verdict", "lower bound", "objective", "gap", "arithmetic", "seconds", "certificate"]]
     for found in results:
-        seconds = found.get("seconds")
-        rows.append(
-            [
-                found["verdict"] or "UNREADABLE",
-                down(found["lower_bound"]),
-                up(found["objective"]),
-                percent(found["gap"]),
-                _arithmetic(found),
-                NONE if seconds is None else f"{seconds:.2f}",
-                found["files"]["certificate"],
-            ]
-        )
-    widths = [*(max(map(len, column)) for column in list(zip(*rows, strict=True))[:-1]), 0]
+        figures = down(found["lower_bound"]), up(found["objective"]), percent(found["gap"]), _arithmetic(found)
+        seconds = NONE if found.get("seconds") is None else f"{found['seconds']:.2f}"
+        rows.append([found["verdict"] or "UNREADABLE", *figures, seconds, found["files"]["certificate"]])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        yield "  ".join(map(str.ljust, row, widths)).rstrip()
     for found in results:
         if found["verdict"] != Verdict.PROVED:
             name, reason = found["files"]["certificate"], found["reason"]

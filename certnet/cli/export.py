@@ -24,8 +24,8 @@ def export(
     from certnet.io.output import print_result
     from certnet.runtime.wording import up
 
-    asked: tuple[tuple[Kind, str | None], ...] = (("onnx", onnx), ("torch", torch), ("numpy", numpy))
-    given = {kind: path for kind, path in asked if path is not None}
+    asked: dict[Kind, str | None] = {"onnx": onnx, "torch": torch, "numpy": numpy}
+    given = {kind: path for kind, path in asked.items() if path is not None}
     if not given:
         raise InputError("Say what to write: --onnx FILE.onnx, --torch FILE.safetensors or --numpy FILE.npz.")
     subject = Subject.named(network)

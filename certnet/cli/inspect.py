@@ -88,17 +88,16 @@ def compare(runs: list[Path] = RUNS, json: bool = JSON) -> None:
     best = None if any("rows" in about for about, _ in said) else best_of(rows)
     for place, row in enumerate(rows):
         row["best"] = best is not None and place == best[0]
+    reason, name = "no run is called the best one, because they have no validation rows in common", None
+    marked: tuple[int, ...] = ()
     if best is not None:
-        reason = f"best on the validation rows, by {(OF_CLASSES | OF_NUMBERS)[best[1]]}: {rows[best[0]]['run']}"
-    else:
-        reason = "no run is called the best one, because they have no validation rows in common"
+        marked, name = (best[0],), rows[best[0]]["run"]
+        reason = f"best on the validation rows, by {(OF_CLASSES | OF_NUMBERS)[best[1]]}: {name}"
     sentences = [sentence for _, sentence in said]
-    report = {**head("compare", None, reason), "best": None if best is None else rows[best[0]]["run"]}
-    report |= {"results": rows, "differences": sentences}
+    report = {**head("compare", None, reason), "best": name, "results": rows, "differences": sentences}
     lines = [f"{reason[0].upper()}{reason[1:]}."]
     if not json:
-        marked, note = ((), "") if best is None else ((best[0],), BEST)
-        table = rows_table(Table("", *in_words(rows), first_number=2, marked=marked, note=note))
+        table = rows_table(Table("", *in_words(rows), first_number=2, marked=marked, note=BEST if marked else ""))
         table.box, table.show_edge, table.pad_edge = None, False, False
         lines += [*text_of(table, LINE), *sentences]
     print_result(report, lines, as_json=json, needed=True)

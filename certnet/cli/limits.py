@@ -1,5 +1,6 @@
 """Numbers of options as several commands read them, and how a command's time is shared out."""
 
+import contextlib
 import csv
 import math
 import time
@@ -87,8 +88,7 @@ def numbers(text: str) -> list[float]:
     """The numbers between the commas of a text, NaN for what is none."""
     values = []
     for word in text.split(","):
-        try:
-            values.append(float(word))
-        except ValueError:
-            values.append(math.nan)
+        values.append(math.nan)
+        with contextlib.suppress(ValueError):
+            values[-1] = float(word)
     return values

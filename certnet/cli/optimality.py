@@ -64,9 +64,9 @@ def optimality(
     """Prove how far NETWORK is from globally optimal on DATA, and say what would lower its objective."""
     from certificates import write_certificate
     from certnet.cli import training
-    from certnet.cli.output import deliver, say, say_notes
+    from certnet.cli.output import deliver, say_notes
     from certnet.cli.rows import Subject
-    from certnet.cli.show import Live, job_table, summary
+    from certnet.cli.show import Live
     from certnet.io.coding import with_loss
     from certnet.io.load_data import load
     from certnet.io.network import FOLDED
@@ -100,8 +100,8 @@ def optimality(
     split = load(recipe.asked_by(read.columns))
     own = read.on(split.offset, split.scale, split.classes)
     if own_terms["loss"] is None and torch_loss is None:
-        by_task = "squared" if split.task == "regression" else "logistic" if own.outputs == 1 else "cross-entropy"
-        own_terms["loss"] = by_task
+        of_classes = "logistic" if own.outputs == 1 else "cross-entropy"
+        own_terms["loss"] = "squared" if split.task == "regression" else of_classes
     terms = {name: getattr(options, name) for name in ("torch_loss", "weight_decay", "optimizer", "reduction")}
     given = objective_of(own, split.X, split.Y, sample_weight=split.sample_weight, **own_terms, **terms)
     split = with_loss(split, name_of(given.program.loss.kind))
@@ -111,9 +111,8 @@ def optimality(
     if own.hidden is not read.network.hidden:
         about = (*about, FOLDED)
     say_notes(options, (*training.sentences_about(split), *about))
-    with output_folder(
-        Path(out or subject.place("optimality", split.name)), files=tuple(FILES.values()), command="optimality"
-    ) as folder:
+    place = Path(out or subject.place("optimality", split.name))
+    with output_folder(place, files=tuple(FILES.values()), command="optimality") as folder:
         limit = job_seconds(limit, started)
         with Live(enabled=not shown.quiet, time_limit=limit) as live:
             result = job.optimality(
@@ -121,10 +120,8 @@ def optimality(
                 *given.weights(),
                 gap=gap,
                 time_limit=limit,
-                threads=branching.threads,
-                **training.branching(options),
                 train=not no_train,
-                random_state=seed,
+                **training.as_asked(options, f"threads random_state {training.BRANCHING}"),
                 progress=live,
                 provenance=training.provenance(split),
             )
@@ -136,12 +133,4 @@ def optimality(
         }
         files = {FILES["certificate"]: lambda path: write_certificate(path, result.certificate)}
         report, failure = deliver(folder, FILES, known, files)
-    return say(
-        options,
-        report,
-        job_table(report),
-        [summary(report), *report["files"].values()],
-        remarks=remarks,
-        failure=failure,
-        interrupted="Interrupted; the best bound so far was written.",
-    )
+    return training.say_job(options, report, remarks, failure, "bound so far was")

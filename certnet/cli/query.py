@@ -34,10 +34,7 @@ TIMED_OUT = {"timeout": "timed-out"}
 def asked_of(
     first: str, second: str | None, networks: Sequence[str], semantics: str, seconds: float | None
 ) -> tuple[Query, dict[str, str]]:
-    """The query, and the names of its files: of ``QUERY --network NAME=FILE …``, or of ``NETWORK QUERY``.
-
-    Reading that takes longer than ``seconds`` ends in an OutOfTimeError.
-    """
+    """The query, and the names of its files; an OutOfTimeError where reading takes longer than ``seconds``."""
     if second is not None and networks:
         raise InputError("with --network the VNN-LIB file is the only argument; leave the other one out.")
     query, files = (first, named_files(networks)) if second is None else (second, first)
@@ -124,8 +121,7 @@ def _version_2(query: Query, result: "VerificationResult", serialise: str | None
     elif serialise is None:
         values = _texts(query, found), [repr(value) for value in found.y.tolist()]
         if any(text.startswith("(") for text in values[0]):
-            said = "certnet: a satisfying input is no decimal number, and is rounded here; --json has the fraction."
-            tell(said)
+            tell("certnet: a satisfying input is no decimal number, and is rounded here; --json has the fraction.")
             values = [repr(value) for value in found.x.tolist()], values[1]
         for tensor in query.tensors:
             lines.append(f"{tensor.name} {tensor.written} [{','.join(map(str, tensor.shape))}]")
