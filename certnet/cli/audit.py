@@ -21,7 +21,7 @@ from certnet.io.load_data import load
 from certnet.io.output import output_folder, require_named, text_writer
 from certnet.io.targets import Outputs
 from certnet.report.records import Table
-from certnet.report.robustness import accuracies
+from certnet.report.sections import accuracies
 from certnet.runtime.version import __version__
 from certnet.runtime.wording import share
 from formulations import InputError

@@ -62,7 +62,7 @@ def _told(run: Run) -> list[str]:
 def _table(run: Run) -> "RichTable":
     """The figures of a run, and how data are treated on their way into its network."""
     from certnet.cli.audit import audit_table
-    from certnet.report.course import recipe_of
+    from certnet.report.sections import recipe_of
 
     if run.command == "audit":
         return audit_table(run.report)

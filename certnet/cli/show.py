@@ -100,7 +100,7 @@ def rows_table(found: "RowsTable") -> "Table":
 
 def job_table(report: Mapping[str, Any]) -> "Table":
     """The table of a job that ends in a certificate of optimality: bounds, what led to them, scores, times, verdict."""
-    from certnet.report.course import network_facts, ways
+    from certnet.report.sections import network_facts, ways
 
     title, objective = report["data"]["name"], "objective (upper bound)"
     if report["command"] == "optimality":

@@ -17,8 +17,7 @@ from certificates import read_certificate, write_certificate
 from certnet.io.runs import Run, read_run
 from certnet.report import page
 from certnet.report.proof import proved
-from certnet.report.robustness import between
-from certnet.report.words import TEXT, text
+from certnet.report.sections import TEXT, between, text
 from certnet.runtime.fields import entries, mapping, number
 from certnet.runtime.wording import figure
 from formulations import InputError
