@@ -26,10 +26,10 @@ MOST_RUNS = 50
 
 
 def page(runs: Sequence[Run | str | Path] | Run | str | Path, *, time_limit: float | None = 60.0) -> str:
-    """One HTML page about runs, complete in itself: with a table of all of them on top where there are several.
+    """One HTML page about runs, complete in itself, with a table of all of them on top where there are several.
 
-    Every certificate of training is proved again; what the page says of bounds and verdicts is what the checker found.
-    Everything else is what the runs' reports state.
+    What it says of bounds and verdicts is what the checker found, which proves every certificate of training again;
+    everything else is what the runs' reports state.
 
     Args:
         runs: folders of ``certnet train``, ``optimality`` and ``audit``, by path or name, or what ``read_run`` gave.
@@ -58,11 +58,7 @@ def _options(text: str) -> Any:
     """The text, escaped, whose options such as ``--time-limit`` are not broken at the end of a line."""
     from markupsafe import Markup, escape
 
-    parts = re.split(r"(--[a-z][a-z-]*)", text)
-    return Markup("").join(
-        Markup('<span class="nb">{}</span>').format(part) if number % 2 else escape(part)
-        for number, part in enumerate(parts)
-    )
+    return Markup(re.sub(r"(--[a-z][a-z-]*)", r'<span class="nb">\1</span>', str(escape(text))))
 
 
 def view(one: Proved, key: str) -> View:
@@ -77,10 +73,7 @@ def view(one: Proved, key: str) -> View:
         recipe_of(report),
         environment(report),
     )
-    objective, bound = number(report.get("objective")), number(report.get("lower_bound"))
-    part = None
-    if objective is not None and bound is not None and objective > 0:
-        part = min(max(bound / objective, 0.0), 1.0)
+    objective, bound = number(report.get("objective")) or 0.0, number(report.get("lower_bound"))
     return View(
         key=key,
         name=text(one.run.name, 80),
@@ -89,7 +82,7 @@ def view(one: Proved, key: str) -> View:
         level=found.level,
         label=REPORTED if one.check is None and found.level != "open" else LABELS[found.level],
         bounds=bounds(report),
-        part_proved=part,
+        part_proved=None if bound is None or objective <= 0 else min(max(bound / objective, 0.0), 1.0),
         tiles=_tiles(report),
         certificate=one.certificate,
         check=one.check,
@@ -121,7 +114,6 @@ def _commands(one: Proved) -> tuple[str, ...]:
     if one.run.certificate is None:
         return ()
     source = mapping(one.report.get("data")).get("source")
-    commands = [f"certnet check {shlex.quote(text(str(one.run.path)))}"]
-    if isinstance(source, str) and source:
-        commands.append(f"{commands[0]} --data {shlex.quote(text(source))}")
-    return tuple(commands)
+    command = f"certnet check {shlex.quote(text(str(one.run.path)))}"
+    named = isinstance(source, str) and source
+    return (command, f"{command} --data {shlex.quote(text(source))}") if named else (command,)

@@ -55,12 +55,10 @@ def course(one: Proved, key: str) -> Section:
     """How the result came about."""
     report = one.report
     chosen = mapping(report.get("selection"))
+    objective, bound = number(report.get("objective")), number(report.get("lower_bound"))
     ended = "the objective as the run reports it; no bound is proved."
-    if number(report.get("lower_bound")) is not None:
-        ended = (
-            f"the objective ended at {up(number(report.get('objective')))}, the lower bound at "
-            f"{down(number(report.get('lower_bound')))}. The shaded part is the gap."
-        )
+    if bound is not None:
+        ended = f"the objective ended at {up(objective)}, the lower bound at {down(bound)}. The shaded part is the gap."
     caption = f"From the first network to the last bound; {ended}"
     pictures = drawn(lambda ax: plots.history(report, ax), f"{key}-history", "Bound and objective over time", caption)
     pictures += drawn(
@@ -111,14 +109,12 @@ def improvements(report: Mapping[str, Any]) -> Section:
 def network_facts(report: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """Of a network from elsewhere: what is known of better ones."""
     trained, neuron = mapping(report.get("trained")), mapping(report.get("neuron"))
-    reached = (
-        f"{up(number(trained.get('objective')))} with {figure(trained.get('width'), 9)} neurons" if trained else NONE
-    )
+    reached = f"{up(number(trained.get('objective')))} with {figure(trained.get('width'), 9)} neurons"
     facts = (
         ("after rescaling neurons", up(number(report.get("balanced_objective")))),
         ("largest price over γ", figure(report.get("price_ratio"), 6)),
         ("one more neuron gains", figure(neuron.get("decrease"), 6)),
-        ("global training reaches", reached),
+        ("global training reaches", reached if trained else NONE),
     )
     return tuple(fact for fact in facts if fact[1] != NONE)
 
@@ -163,11 +159,9 @@ def on_data(one: Proved, key: str) -> Section:
     data = mapping(report.get("data"))
     if report.get("command") == "audit":
         return Section("")
-    scores = []
-    for name, words in {**OF_CLASSES, **OF_NUMBERS}.items():
-        values = mapping(report.get(name))
-        if any(number(values.get(part)) is not None for part in PARTS):
-            scores.append((words, *(figure(values.get(part)) for part in PARTS)))
+    named = {words: mapping(report.get(name)) for name, words in (OF_CLASSES | OF_NUMBERS).items()}
+    scores = [(words, *(figure(values.get(part)) for part in PARTS)) for words, values in named.items()]
+    scores = [row for row in scores if {*row[1:]} != {NONE}]
     counts = mapping(data.get("rows"))
     head = ("", *(f"{part} ({text(counts[part], 20)})" if number(counts.get(part)) else part for part in PARTS))
     tables = [Table("Scores, by rows", head, tuple(scores))] if scores else []
@@ -233,10 +227,8 @@ def _confusion(report: Mapping[str, Any]) -> list[Table]:
 def _worst(report: Mapping[str, Any]) -> list[Table]:
     found = mapping(report.get("worst"))
     rows = [mapping(row) for row in entries(found.get("rows"), 10)]
-    cells = tuple(
-        (text(row.get("row"), 20), _values(row.get("target")), _values(row.get("predicted")), figure(row.get("loss")))
-        for row in rows
-    )
+    values = ((_values(row.get("target")), _values(row.get("predicted")), figure(row.get("loss"))) for row in rows)
+    cells = tuple((text(row.get("row"), 20), *shown) for row, shown in zip(rows, values, strict=True))
     if not cells:
         return []
     note = "Rows are counted from 0 among these rows."
