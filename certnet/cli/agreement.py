@@ -19,8 +19,7 @@ from formulations import InputError, TrainingProgram
 from formulations.network import ReluNetwork
 from formulations.robustness import OutputRow, UnsafeCase
 
-MOST_CLASSES = 20
-"""Names of classes in a sentence."""
+MOST_CLASSES = 20  # Names of classes in a sentence.
 
 
 def compare_data(certificate: Certificate, data: str) -> dict[str, Any]:

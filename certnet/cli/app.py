@@ -13,7 +13,7 @@ import click
 
 from certnet.cli.commands import CODES, COMMANDS, Commands, Exit
 from certnet.cli.signals import Signals
-from certnet.runtime.streams import guarded_stderr, standard_output, strict_json
+from certnet.runtime.streams import Guarded, standard_output, strict_json
 from certnet.runtime.version import __version__
 from certnet.runtime.wording import printable
 
@@ -64,7 +64,7 @@ def run(argv: Sequence[str], signals: Signals) -> int:
     arguments = [argument for argument in argv if argument != "--debug"]
     if arguments[:1] == ["help"]:
         arguments = [*arguments[1:2], "--help"]
-    with guarded_stderr():
+    with contextlib.redirect_stderr(Guarded(sys.stderr)):
         try:
             signals.serve()
             with standard_output(needed=True):  # of --help and --version

@@ -143,7 +143,7 @@ def lipschitz(
     # What is asked by the name of its proof: function of the outputs, row and region.
     wanted: dict[str, tuple[str, FloatArray, int | None, InputRegion | None]]
     if local is None:
-        refuse(around, "it goes with --local DATA; without data a constant is about all inputs")
+        refuse("it goes with --local DATA; without data a constant is about all inputs", around)
         read = subject.read.on()
         wanted = {file: (name, C, None, None) for name, C, file in _outputs_of(read.outputs, output, pair)}
     else:
@@ -173,19 +173,10 @@ def lipschitz(
         proof = found.certificate if found.report.verdict is Verdict.PROVED else None
         return [(shown, {"function": function, "row": row, **found.to_dict()})], proof
 
-    return asking.answer(
-        "lipschitz",
-        read,
-        {label: partial(ask, *about) for label, about in wanted.items()},
-        _constants,
-        folder=local is not None,
-        titles=[line(first[0], *titles)],
-        network=subject.name,
-        data=local,
-        norm=norm,
-        radius=around.radius,
-        bound="LipSDP" if plain else "products of signs",
-    )
+    questions = {label: partial(ask, *one) for label, one in wanted.items()}
+    about: dict[str, Any] = {"network": subject.name, "data": local, "norm": norm, "radius": around.radius}
+    about |= {"bound": "LipSDP" if plain else "products of signs", "folder": local is not None}
+    return asking.answer("lipschitz", read, questions, _constants, titles=[line(first[0], *titles)], **about)
 
 
 def _functions(outputs: int, output: int | None, pair: str | None, weights: str | None) -> tuple[list[str], FloatArray]:

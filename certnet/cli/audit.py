@@ -15,7 +15,6 @@ from certnet.cli.parsing import option
 from certnet.cli.rows import Subject
 from certnet.cli.show import Live, rows_table
 from certnet.io.answers import require_kind
-from certnet.io.dataset import Split
 from certnet.io.float32 import require_plain
 from certnet.io.load_data import load
 from certnet.io.output import output_folder, require_named, text_writer
@@ -25,7 +24,6 @@ from certnet.report.sections import accuracies
 from certnet.runtime.version import __version__
 from certnet.runtime.wording import share
 from formulations import InputError
-from formulations._validation import FloatArray
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -75,7 +73,10 @@ def audit(
     recipe = subject.recipe(data, **given, task="classification", loss="squared", raw=True)
     seed, part = recipe.seed, part or ("all" if other else "test")
     split = load(recipe.asked_by(read.columns), Outputs(read.scores, read.classes))
-    X, Y = _part(split, part)
+    parts = {name: (X, Y) for name, X, Y in split.parts() if X is not None and Y is not None}
+    if part not in (*parts, "all"):
+        raise InputError(f"{split.name} has no {part} rows; choose another --part, such as all.")
+    X, Y = map(np.vstack, zip(*parts.values() if part == "all" else [parts[part]], strict=True))
     relu = read.with_scores(split.classes)
     require_kind(relu, X, Y, data)
     if semantics == FLOAT32:
@@ -149,16 +150,6 @@ def audit(
         interrupted="Interrupted; what is finished was written, and the same command goes on from there.",
         code=Exit.UNKNOWN if any(result.undecided) else Exit.OK,
     )
-
-
-def _part(split: Split, part: str) -> tuple[FloatArray, FloatArray]:
-    """The rows of a part of the data, or of all parts one after the other."""
-    parts = {name: (X, Y) for name, X, Y in split.parts() if X is not None and Y is not None}
-    if part == "all":
-        return np.vstack([X for X, _ in parts.values()]), np.vstack([Y for _, Y in parts.values()])
-    if part not in parts:
-        raise InputError(f"{split.name} has no {part} rows; choose another --part, such as all.")
-    return parts[part]
 
 
 def audit_table(report: Mapping[str, Any]) -> "RichTable":

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +39,7 @@ SEMANTICS = {
     "real": "real arithmetic",
     "float32": "every evaluation in float32, which changes an output row by at most {}, and real arithmetic",
 }
-"""What outputs are."""
-SHOWN, SHOWN_TERMS = 3, 40
-"""Regions that are named in the text, and terms of functions of outputs."""
+SHOWN, SHOWN_TERMS = 3, 40  # Regions that are named in the text, and terms of functions of outputs.
 
 
 def check(
@@ -68,9 +66,14 @@ def check(
     json: bool = JSON,
 ) -> int:
     """Prove the bounds of certificates again, with no solver."""
+    from certnet.io.runs import certificates_in, find_run
+
     how = {"arithmetic": Arithmetic(arithmetic), "time_limit": seconds_or_none(time_limit)}
     results: list[dict[str, Any]] = []
-    files = [file for given in certificates for file in _files(given)]
+    files: list[Path] = []
+    for given in certificates:
+        folder = None if Path(given).is_file() else find_run(given)
+        files += [Path(given)] if folder is None else certificates_in(folder)
     started = time.perf_counter()
     # After Ctrl-C those that are done are a result.
     with contextlib.suppress(KeyboardInterrupt), Live(enabled=len(files) > 1) as live:
@@ -89,25 +92,16 @@ def check(
         raise KeyboardInterrupt
     interrupted = len(results) < len(files)
     report = worst = min(results, key=lambda found: SEVERITY.index(found["verdict"]))
-    rest: Iterable[str] = (f"{name:<12} {value}" for name, value in lines_of(worst).items())
     if len(files) > 1:
         verdicts = [found["verdict"] for found in results] + [str(Verdict.UNKNOWN)] * interrupted
         looked = f"; interrupted after {len(results)}" if interrupted else ""
         reason = f"{verdicts.count(Verdict.PROVED)} of {len(files)} certificates are proved{looked}"
         report = {**head("check", None, reason), "verdict": min(verdicts, key=SEVERITY.index)}
         report |= {"interrupted": interrupted, "results": results}
-        rest = _table(results)
     report = with_headline(report)
+    rest = _table(results) if len(files) > 1 else (f"{name:<12} {value}" for name, value in lines_of(worst).items())
     print_result(report, [first_line(report), *rest], as_json=json)
     return Exit.INTERRUPTED if interrupted else BY_VERDICT[worst["verdict"]]
-
-
-def _files(given: str) -> list[Path]:
-    """A certificate, or all of those in the folder of a run, or of a run that is named."""
-    from certnet.io.runs import certificates_in, find_run
-
-    folder = None if Path(given).is_file() else find_run(given)
-    return [Path(given)] if folder is None else certificates_in(folder)
 
 
 def _examine(

@@ -98,6 +98,9 @@ def run_instances(
         }
         writers = {FILES["results"]: text_writer(results_csv(category, results))}
         report, unwritten = deliver(folder, FILES, about, writers)
+    # A contradicted verdict is worse than a file that cannot be read, and that is worse than an open question.
+    grades = ((wrong, Exit.REFUTED), (known["error"], Exit.USAGE), (known["unknown"] + known["timeout"], Exit.UNKNOWN))
+    code = next((code for found, code in grades if found), Exit.OK)
     table = figures_table(
         category,
         [
@@ -114,17 +117,8 @@ def run_instances(
         remarks=(*journal.notes, *failures),
         failure=unwritten,
         interrupted="Interrupted; what is finished was written, and the same command goes on from there.",
-        code=_code(known, wrong),
+        code=code,
     )
-
-
-def _code(known: Mapping[str, int], wrong: Sequence[Any]) -> Exit:
-    """A contradicted verdict is worse than a file that cannot be read, and that is worse than an open question."""
-    if wrong:
-        return Exit.REFUTED
-    if known["error"]:
-        return Exit.USAGE
-    return Exit.UNKNOWN if known["unknown"] or known["timeout"] else Exit.OK
 
 
 def _line(one: Instance, answer: Any) -> str:

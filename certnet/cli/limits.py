@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Iterator
 
-from certnet.cli.parsing import decimal_hint
 from certnet.runtime.clock import began as began
 from formulations import InputError
 from formulations.arguments import distinct
@@ -53,16 +52,6 @@ def seconds_or_none(time_limit: float, option: str = "--time-limit") -> float | 
     if not (time_limit > 0 and math.isfinite(time_limit)):
         raise InputError(f"{option} must be a positive number of seconds, or 0 for no limit, not {time_limit:g}.")
     return time_limit
-
-
-def gamma_or_none(text: str) -> float | None:
-    """A weight decay, or None for the ``auto`` that stands for a choice by validation; other texts are refused."""
-    if text == "auto":
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"--gamma must be a number, not {text[:40]!r}{decimal_hint(text) or ', or auto'}.") from None
 
 
 def column_names(text: str, option: str) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
-"""``certnet optimality``."""
+"""``certnet optimality`` and ``tightness``: how good a network is, and how tight the relaxation behind a run."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from certnet.cli.parsing import argument, given_names, option
 
 FILES = {"certificate": "optimality.cert", "report": "report.json"}
 TORCH = "In PyTorch's terms, whose weight_decay λ adds λ/2·(sum of squared parameters) to the loss"
+SHOWN_VALUES = 8  # Eigenvalues in the table.
 
 
 def optimality(
@@ -64,9 +66,9 @@ def optimality(
     """Prove how far NETWORK is from globally optimal on DATA, and say what would lower its objective."""
     from certificates import write_certificate
     from certnet.cli import training
-    from certnet.cli.output import deliver, say_notes
+    from certnet.cli.output import deliver
     from certnet.cli.rows import Subject
-    from certnet.cli.show import Live
+    from certnet.cli.show import Live, tell
     from certnet.io.coding import with_loss
     from certnet.io.load_data import load
     from certnet.io.network import FOLDED
@@ -110,7 +112,7 @@ def optimality(
         about = (*about, f"{subject.name} was trained on other data; this is about how good its network is on {data}.")
     if own.hidden is not read.network.hidden:
         about = (*about, FOLDED)
-    say_notes(options, (*training.sentences_about(split), *about))
+    tell(*training.sentences_about(split), *about, quiet=shown.quiet)
     place = Path(out or subject.place("optimality", split.name))
     with output_folder(place, files=tuple(FILES.values()), command="optimality") as folder:
         limit = job_seconds(limit, started)
@@ -134,3 +136,85 @@ def optimality(
         files = {FILES["certificate"]: lambda path: write_certificate(path, result.certificate)}
         report, failure = deliver(folder, FILES, known, files)
     return training.say_job(options, report, remarks, failure, "bound so far was")
+
+
+def tightness(
+    run: Path = argument(
+        "RUN", "Output folder of certnet train, or a certificate that it wrote.", shell_complete=common.run_names
+    ),
+    *,
+    solver: str = common.SOLVER,
+    time_limit: float = option("Seconds for everything, about; 0 for no limit.", default=50.0),
+    tolerance: float = option("Relative difference of objective and bound that is none.", default=1e-4),
+    seed: int = common.SEED,
+    shown: common.Shown,
+) -> int:
+    """Say how tight the relaxation behind a run is: bound against objective, rank, complete positivity."""
+    from certificates import Training, read_certificate
+    from certificates.findings import figures
+    from certnet.cli.output import head, say, with_headline
+    from certnet.cli.show import Live
+    from certnet.cli.training import FILES
+    from certnet.io.runs import find_run
+    from certnet.jobs.tightness import measure_tightness
+    from certnet.solvers.registry import AUTO, get_solver
+    from formulations._validation import as_positive
+
+    started, limit = began(), seconds_or_none(time_limit)
+    as_positive("--tolerance", tolerance)
+    if solver != AUTO:
+        get_solver(solver)
+    folder = None if run.is_file() else find_run(run)
+    path = run if folder is None else folder / FILES["certificate"]
+    certificate = read_certificate(path, Training)
+    n, d, c = certificate.shape
+    limit = job_seconds(limit, started)
+    with Live(enabled=not shown.quiet, time_limit=limit) as live:
+        found = measure_tightness(
+            certificate, solver=solver, time_limit=limit, tolerance=tolerance, random_state=seed, progress=live
+        )
+    report: dict[str, Any] = {
+        **head("tightness", None, found.reason),
+        **found.to_dict(),
+        "data": {"n": n, "d": d, "c": c, "fingerprint": certificate.data_fingerprint},
+        "gamma": certificate.gamma,
+        **figures(certificate, "loss", "hidden_bias", "output_bias"),
+        "seconds": time.perf_counter() - started,
+        "files": {"certificate": str(path)},
+    }
+    return say(shown, with_headline(report), _table(report), [f"{found.verdict}: {found.reason}"])
+
+
+def _table(report: Mapping[str, Any]) -> Any:
+    from certnet.runtime.display import figures_table
+    from certnet.runtime.wording import NONE, bounds, down, percent, up
+
+    data, solved = report["data"], report["relaxation"]
+    spectrum, points, membership = report["spectrum"], report["points"], report["complete_positivity"]
+    names = ("objective (upper bound)", "proved bound on the relaxation", "relative difference")
+    value, best, status = solved["objective"], None, None
+    if report["lower_bound"] > (solved["lower_bound"] or 0.0):
+        best = f"{down(report['lower_bound'])}, gap {percent(report['gap'])}"
+    if solved["solver"] is not None:
+        status = f"{NONE if value is None else f'{value:.6g}'} ({solved['solver']}, "
+        status += f"{solved['status'].replace('_', ' ')}; not a bound)"
+    rank = spectrum and str(spectrum["rank"])
+    if spectrum and spectrum["gap"] is not None:
+        rank += f", with a gap of {spectrum['gap']:.1e} after it"
+    return figures_table(
+        f"tightness: n = {data['n']}, d = {data['d']}, c = {data['c']}, γ = {report['gamma']:g}",
+        [
+            ("loss", report["loss"]),
+            ("biases", f"hidden {report['hidden_bias']}, output {report['output_bias']}"),
+            *zip(names, bounds({**solved, "objective": report["objective"]}), strict=True),
+            ("proved upper bound on it", None if solved["upper_bound"] is None else up(solved["upper_bound"])),
+            ("best proved lower bound", best),
+            ("value of its solution", status),
+            ("rank of its solution", rank),
+            ("spectrum", spectrum and ", ".join(f"{value:.1e}" for value in spectrum["values"][:SHOWN_VALUES])),
+            ("true points", points and f"{points['count']}, their sum misses it by {points['residual']:.1e}"),
+            ("solution completely positive", membership and f"{membership['verdict']} - {membership['reason']}"),
+            *((f"time: {stage}", f"{seconds:.2f} s") for stage, seconds in report["stages"].items()),
+            ("verdict", f"{report['verdict']} - {report['reason']}"),
+        ],
+    )

@@ -71,7 +71,6 @@ RUNS = argument("RUN...", "Folders of runs, or their names in runs; of a path, a
 
 
 def out_folder(default: str) -> Any:
-    """The option that names the output folder."""
     return option(f"Output folder; {default} by default.", metavar="FOLDER")
 
 

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
 BY_VERDICT: dict[str | None, Exit] = {verdict: Exit(code) for verdict, code in findings.EXIT_CODES.items()}
 """What a verdict means to a calling script; None is bad input."""
-SEVERITY = tuple(BY_VERDICT)
-"""Of several verdicts, the first of these is that of the whole."""
+SEVERITY = tuple(BY_VERDICT)  # Of several verdicts, the first of these is that of the whole.
 
 
 def head(command: str | None, report: Report | None, reason: str) -> dict[str, Any]:
@@ -97,11 +96,6 @@ def deliver(
     return folder.deliver(described)
 
 
-def say_notes(shown: "Shown | SimpleNamespace", notes: Sequence[str]) -> None:
-    """Print sentences on stderr, unless nothing is to be."""
-    tell(*(() if shown.quiet else notes))
-
-
 def say(
     shown: "Shown | SimpleNamespace",
     report: Mapping[str, Any],
@@ -121,11 +115,8 @@ def say(
         print_result(report, [first_line(report)], as_json=False)
     if not shown.quiet:
         stderr_console().print(table)
-    say_notes(shown, remarks)
-    if report.get("interrupted"):
-        tell(f"certnet: {interrupted}")
-    if failure is not None:
-        tell(f"certnet: {failure}")
+    tell(*remarks, quiet=shown.quiet)
+    tell(*(f"certnet: {said}" for said in (interrupted if report.get("interrupted") else "", failure) if said))
     print_result(report, lines, as_json=shown.json)
     if report.get("interrupted"):
         return Exit.INTERRUPTED

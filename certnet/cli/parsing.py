@@ -20,7 +20,6 @@ class Option(click.Option):
     """An option that says in one sentence what its value must be."""
 
     def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
-        """As of click, but for the sentence of the ``UsageError``."""
         try:
             return super().type_cast_value(ctx, value)
         except click.BadParameter:
@@ -37,7 +36,6 @@ class Argument(click.Argument):
     """An argument that is no empty text, which would be the current folder to most commands."""
 
     def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
-        """As of click; UsageError for an empty text."""
         if any(not str(one).strip() for one in (value if isinstance(value, tuple | list) else [value])):
             raise click.UsageError(f"{str(self.metavar).strip('[.]')} is empty; name one.")
         return super().type_cast_value(ctx, value)
@@ -82,12 +80,12 @@ def given_names(context: click.Context) -> set[str]:
     return {name for name in context.params if context.get_parameter_source(name) is on_line}
 
 
-def refuse(options: Any, why: str) -> None:
-    """Refuse options of a dataclass that are given, with an InputError for the first of them."""
-    for one in fields(options):
+def refuse(why: str, *groups: Any) -> None:
+    """Refuse options of dataclasses that are given, with an InputError for the first of them."""
+    for options, one in ((group, one) for group in groups for one in fields(group)):
         value = getattr(options, one.name)
         if is_dataclass(value):
-            refuse(value, why)
+            refuse(why, value)
         elif value not in (one.default, None, ()):
             from formulations import InputError  # brings NumPy, which --help does without
 

@@ -13,7 +13,7 @@ from certificates import Training, Verdict, check, read_certificate
 from certificates.making.assemble import program_of
 from certnet.cli import training
 from certnet.cli.limits import began, job_seconds
-from certnet.cli.output import SEVERITY, deliver, head, say, say_notes
+from certnet.cli.output import SEVERITY, deliver, head, say
 from certnet.cli.resuming import CHECKPOINT, Keeper, about
 from certnet.cli.scores import evaluate
 from certnet.cli.show import Live, rows_table, summary, tell
@@ -73,7 +73,7 @@ class _Path:
     def run(self) -> int:
         """Train along the path; every result is on the disk as soon as it is there. Then write and show the table."""
         options, split = self.options, self.split
-        say_notes(options, training.sentences_about(split))
+        tell(*training.sentences_about(split), quiet=options.quiet)
         known = {} if options.resume is None else self._finished()
         resume = {} if options.resume is None else self._checkpoints(known)
         limit = job_seconds(options.time_limit, self.started)
@@ -142,7 +142,7 @@ class _Path:
                 continue
             if found is not None:
                 results[gamma], self.reports[gamma] = found
-                say_notes(self.options, [f"γ = {gamma:g} is finished; its certificate was proved again."])
+                tell(f"γ = {gamma:g} is finished; its certificate was proved again.", quiet=self.options.quiet)
         return results
 
     def _read(self, folder: Path, program: TrainingProgram) -> tuple[TrainingResult, dict[str, Any]] | None:

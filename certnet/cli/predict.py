@@ -45,7 +45,7 @@ def predict(
 
     started, each = time.perf_counter(), seconds_or_none(radii.input_limit, "--input-limit")
     if radius_norm is None:
-        refuse(radii, "it goes with --radius-norm, which names the norm")
+        refuse("it goes with --radius-norm, which names the norm", radii)
     if radii.largest_radius is not None:
         as_positive("--largest-radius", radii.largest_radius)
     place = None if out is None else place_for(out, "-o", folder=False)
@@ -54,15 +54,16 @@ def predict(
         subject.require_classes("--radius-norm is")
     X, notes, table = new_rows(subject.read, new)
     interrupted = False
-    columns = answers(subject.read, subject.loss, X)
+    columns = answers(subject.read, subject.run.objective["loss"] if subject.run else None, X)
     if radius_norm is not None:
         columns |= _radii(subject, X, radius_norm, radii.largest_radius, each, quiet=shown.quiet)
         interrupted = None in columns[f"certified radius ({radius_norm})"]
         notes = (*notes, *subject.read.with_scores().notes)
     if table is not None:
         notes = (*notes, *against_targets(subject.read, table, columns))
-    tell(*(() if shown.quiet else notes))
-    text, code, report = csv_text(columns, zip(*columns.values(), strict=True)), Exit.OK, dict[str, Any]()
+    tell(*notes, quiet=shown.quiet)
+    rows = [*zip(*columns.values(), strict=True)]
+    text, code, report = csv_text(columns, rows), Exit.OK, dict[str, Any]()
     if place is not None:
         try:
             write_file(place, text.encode())
@@ -70,7 +71,7 @@ def predict(
             place, code, notes = None, Exit.USAGE, (*notes, str(error))
             tell(f"certnet: {error}")
     if shown.json:
-        results = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        results = [dict(zip(columns, row, strict=True)) for row in rows]
         files = {} if place is None else {"predictions": out}
         report = {**head("predict", None, f"{len(X)} rows were predicted"), "network": subject.name, "data": new}
         report |= {"results": results, "seconds": time.perf_counter() - started, "files": files, "notes": list(notes)}

@@ -30,8 +30,7 @@ CHANGEABLE = frozenset(
     {"resume", "time_limit", "json", "quiet", "device", "gap", "nodes", "workers", "threads", "scheduler", "circuits"}
 )
 """Options that may differ from those of the run that is resumed."""
-LISTS = ("features", "drop", "categorical")
-"""Options that list names of columns."""
+LISTS = ("features", "drop", "categorical")  # Options that list names of columns.
 
 _TYPES: dict[Any, str] = {
     str: "data source solver device method loss hidden_bias output_bias impute",

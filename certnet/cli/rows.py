@@ -33,8 +33,7 @@ BOX = argument(
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?"
 INTERVAL = re.compile(rf"\[\s*({NUMBER})\s*,\s*({NUMBER})\s*\]")
 BY_NAME = "the network finds its columns by name"
-REACH = 4.0
-"""Radii are looked for up to so many times the deviation of a feature."""
+REACH = 4.0  # Radii are looked for up to so many times the deviation of a feature.
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +49,6 @@ class Subject:
         """The network of a file or of a run, which is refused if it cannot be read."""
         read, run = named_network(text)
         return cls(Path(text).name if run is None else run.name, read, run)
-
-    @property
-    def loss(self) -> str | None:
-        """What it was trained with; None where nobody knows."""
-        return None if self.run is None else str(self.run.objective["loss"])
 
     def require_classes(self, what: str) -> None:
         """Refuse a network of numbers where classes are asked about; ``what`` begins the sentence."""
@@ -90,32 +84,18 @@ class Subject:
         return Recipe(source=source, **{name: value for name, value in given.items() if value is not None})
 
 
-def read_rows(subject: Subject, recipe: "Recipe") -> tuple[ReluNetwork, FloatArray, FloatArray]:
-    """A network of raw features, and the features and targets it is asked about: test rows where the source has them.
-
-    The network's outputs are in the order of the source's classes, and labels have to be those of outputs.
-    """
-    from certnet.io.answers import require_kind
-    from certnet.io.load_data import read_source
-    from certnet.io.targets import Outputs
-
-    read = subject.read
-    data = read_source(recipe.asked_by(read.columns), Outputs(read.scores, read.classes))
-    network = read.with_scores(data.classes)
-    X, Y = (data.X, data.Y) if data.X_test is None or data.Y_test is None else (data.X_test, data.Y_test)
-    require_kind(network, X, Y, recipe.source)
-    return network, X, Y
-
-
 def read_features(subject: Subject, source: str, columns: Columns) -> tuple[ReluNetwork, FloatArray]:
-    """The same without targets, which a table need not have where the network finds its columns by name."""
+    """A network of raw features, and the features it is asked about: test rows where the source has them.
+
+    A table need not have targets where the network finds its columns by name.
+    """
     from certnet.io.answers import new_rows, require_kind
     from certnet.io.load_data import read_source
     from certnet.io.targets import Outputs
 
     read = subject.read
     if read.columns is not None:
-        refuse(columns, BY_NAME)
+        refuse(BY_NAME, columns)
         return read.on(), new_rows(read, source)[0]
     data = read_source(subject.recipe(source, **vars(columns)).asked_by(None), Outputs(None))
     X = data.X if data.X_test is None else data.X_test
@@ -165,7 +145,7 @@ def asked(subject: Subject, text: str, around: Around) -> tuple[ReluNetwork, dic
     """The network of raw features, and what an argument BOX|DATA stands for: regions by name, the only one by none."""
     is_box = text.lstrip().startswith("[")
     if is_box or ending(Path(text)) == ".vnnlib":
-        refuse(around, f"it goes with data; {text[:40]!r} says which inputs are meant")
+        refuse(f"it goes with data; {text[:40]!r} says which inputs are meant", around)
         network = subject.read.on()
         if is_box:
             return network, {"": _box(text, network.inputs)}

@@ -24,10 +24,8 @@ if TYPE_CHECKING:
     from certnet.jobs.train import Event
     from certnet.report.records import Table as RowsTable
 
-WIDTH = 120
-"""Columns of a table that goes to no terminal."""
-PLAIN_SECONDS = 30.0
-"""Between two lines of progress where nobody watches."""
+WIDTH = 120  # Columns of a table that goes to no terminal.
+PLAIN_SECONDS = 30.0  # Between two lines of progress where nobody watches.
 
 
 def stderr_console() -> "Console":
@@ -43,9 +41,9 @@ def stderr_console() -> "Console":
     )
 
 
-def tell(*sentences: str) -> None:
-    """Print sentences on stderr; what files say in them cannot steer a terminal."""
-    for sentence in sentences:
+def tell(*sentences: str, quiet: bool = False) -> None:
+    """Print sentences on stderr unless nothing is to be; what files say in them cannot steer a terminal."""
+    for sentence in () if quiet else sentences:
         stderr_console().print(printable(sentence), markup=False, soft_wrap=True)
 
 
@@ -160,7 +158,6 @@ class Live:
             self._progress.stop()
 
     def __call__(self, event: "Event") -> None:
-        """Show an event."""
         if not self._enabled:
             return
         if self._progress is not None and event.note is None:

@@ -7,8 +7,8 @@ from typing import Literal
 import click
 
 from certnet.cli import options as common
-from certnet.cli.limits import gamma_or_none, positive_numbers, seconds_or_none
-from certnet.cli.parsing import argument, given_names, option, written
+from certnet.cli.limits import positive_numbers, seconds_or_none
+from certnet.cli.parsing import argument, decimal_hint, given_names, option, written
 from formulations import InputError
 
 
@@ -77,7 +77,10 @@ def train(
         options.hidden_bias = options.output_bias = "none"
         given |= {"hidden_bias", "output_bias"}
     given -= {"no_bias"}
-    options.gamma = gamma_or_none(gamma)
+    try:
+        options.gamma = None if gamma == "auto" else float(gamma)
+    except ValueError:
+        raise InputError(f"--gamma must be a number, not {gamma[:40]!r}{decimal_hint(gamma) or ', or auto'}.") from None
     options.refit = (options.gamma is None and gammas is None) if refit is None else refit
     options.time_limit, options.source, options.checkpoint = seconds_or_none(time_limit), data, None
     if gammas is None:

@@ -12,10 +12,10 @@ from typing import Any
 from certificates import write_certificate
 from certificates.findings import finite
 from certnet.cli.limits import at_least, began, column_names, job_seconds
-from certnet.cli.output import deliver, head, say, say_notes
+from certnet.cli.output import deliver, head, say
 from certnet.cli.resuming import CHECKPOINT, EARLIER, LISTS, Keeper, about, with_earlier
 from certnet.cli.scores import Judged, evaluate
-from certnet.cli.show import Live, job_table, summary
+from certnet.cli.show import Live, job_table, summary, tell
 from certnet.io.dataset import Recipe, Split
 from certnet.io.load_data import load
 from certnet.io.network import TwoLayerNetwork
@@ -43,11 +43,9 @@ STARTING = (
 OPEN = "Branching ended before it had proved a gap of {gap:g}; more --time-limit or --nodes may do."
 RELAXING, BRANCHING = "solver tolerance device threads random_state", "workers scheduler circuits max_nodes"
 """Arguments of a job that relaxes, and of one that branches."""
-FINISHING = 3.0
-"""Seconds for a network and a bound where Ctrl-C came before there was a weight decay."""
+FINISHING = 3.0  # Seconds for a network and a bound where Ctrl-C came before there was a weight decay.
 FILES = {"network": "network.npz", "certificate": "optimality.cert", "report": "report.json"}
-MOST_COLUMNS = 25
-"""Lines about columns on stderr."""
+MOST_COLUMNS = 25  # Lines about columns on stderr.
 
 
 def run_train(options: SimpleNamespace) -> int:
@@ -71,7 +69,7 @@ def run_train(options: SimpleNamespace) -> int:
     if gap is None and options.method == SDP and (few or options.time_limit is not None):
         # What time is left goes to the gap; without a limit only in few dimensions, where minutes are enough.
         gap = DEFAULT_GAP
-    say_notes(options, sentences_about(split))
+    tell(*sentences_about(split), quiet=options.quiet)
     out = Path(options.out or f"runs/{split.name}")
     with output_folder(out, files=(*FILES.values(), CHECKPOINT), command="train") as folder:
         limit = job_seconds(options.time_limit, started)
@@ -200,7 +198,6 @@ def sentences_about(split: Split) -> tuple[str, ...]:
 
 
 def program_of(split: Split, options: SimpleNamespace, gamma: float) -> TrainingProgram:
-    """The training problem for one γ."""
     return TrainingProgram(split.X, split.Y, gamma, **objective_of(split, options))
 
 
@@ -225,7 +222,6 @@ def stopped(result: job.TrainingResult) -> list[str]:
 
 
 def writers(split: Split, result: job.TrainingResult) -> dict[str, Writer]:
-    """What writes network and certificate of a result."""
     return {
         FILES["network"]: network_of(split, result).save,
         FILES["certificate"]: lambda path: write_certificate(path, result.certificate),

@@ -14,7 +14,7 @@ from certnet.cli.calls import Answer, Asking, Entries
 from certnet.cli.limits import seconds_or_none
 from certnet.cli.parsing import argument, option, refuse
 from certnet.cli.query import answer, asked_of, unread
-from certnet.cli.rows import Subject, parse_rows, read_rows
+from certnet.cli.rows import Subject, parse_rows
 from certnet.io.float32 import require_plain
 from certnet.io.packed import ending
 from certnet.runtime.abandon import OutOfTimeError
@@ -24,8 +24,7 @@ from formulations._validation import as_positive
 from formulations.properties import keeps_class
 from formulations.robustness import region_maker
 
-PROPERTY_SECONDS = 60.0
-"""Time limit of a property where none is given."""
+PROPERTY_SECONDS = 60.0  # Time limit of a property where none is given.
 MISCLASSIFIED = "misclassified"
 UNREACHED = "the time limit was reached before this row"
 
@@ -120,17 +119,16 @@ def verify(
     if instances is not None:
         if subject is not None:
             raise InputError("Leave the property or data out: --instances names its properties.")
-        for options in (about, asked):
-            refuse(options, "--instances names its properties")
+        refuse("--instances names its properties", about, asked)
         from certnet.cli.instances import run_instances
 
         return run_instances(instances, network, listed, asking, each, {**how, "semantics": semantics})
-    refuse(listed, "it goes with --instances")
+    refuse("it goes with --instances", listed)
     if network is None:
         raise InputError("Name a network and a property, or --instances LIST; certnet verify --help has an example.")
     if subject is None or about.networks or ending(Path(subject)) == ".vnnlib":
-        refuse(asked, "it goes with data; the property file says which inputs are meant")
-        refuse(rows_or_list, "it goes with data and --instances; --time-limit is for a property")
+        refuse("it goes with data; the property file says which inputs are meant", asked)
+        refuse("it goes with data and --instances; --time-limit is for a property", rows_or_list)
         if time_limit is None:
             asking = replace(asking, time_limit=PROPERTY_SECONDS)
         try:
@@ -142,28 +140,33 @@ def verify(
 
             how["tree"] = read_split_tree(about.tree, query[0].network)
         return answer(*query, how, asking, about.serialise_assignments)
-    refuse(about, "it goes with a property of VNN-LIB")
+    refuse("it goes with a property of VNN-LIB", about)
     return _rows_kept(network, subject, asked, asking, each, semantics)
 
 
 def _rows_kept(file: str, data: str, asked: OfData, asking: Asking, each: float | None, semantics: str) -> int:
     """Decide whether rows of data keep their class."""
+    from certnet.io.answers import require_kind
+    from certnet.io.load_data import read_source
+    from certnet.io.targets import Outputs
+
     subject = Subject.named(file)
     if semantics == FLOAT32:
         require_plain(file, subject.read)
     norm, radius, largest = asked.norm, asked.radius, asked.largest_radius
     if norm is None or (radius is None and largest is None):
-        raise InputError(
-            f"{data!r} is no .vnnlib file, so it is read as data; then --norm linf or l2 and --radius R or "
-            "--largest-radius R are needed."
-        )
+        needs = "then --norm linf or l2 and --radius R or --largest-radius R are needed"
+        raise InputError(f"{data!r} is no .vnnlib file, so it is read as data; {needs}.")
     if radius is not None and largest is not None:
         raise InputError("--radius and --largest-radius exclude each other; give one of them.")
     if largest is not None:
         as_positive("--largest-radius", largest)
     subject.require_classes("rows of data are")
     recipe = subject.recipe(data, **vars(asked.columns), task="classification", loss="squared")
-    network, X, Y = read_rows(subject, recipe)
+    given = read_source(recipe.asked_by(subject.read.columns), Outputs(subject.read.scores, subject.read.classes))
+    network = subject.read.with_scores(given.classes)
+    X, Y = (given.X, given.Y) if given.X_test is None or given.Y_test is None else (given.X_test, given.Y_test)
+    require_kind(network, X, Y, data)
     labels, make = Y.argmax(axis=1).tolist(), region_maker(norm)
     if radius is not None:
         make(X[0], radius)
@@ -191,27 +194,17 @@ def _rows_kept(file: str, data: str, asked: OfData, asking: Asking, each: float 
         entry = {**found.to_dict(), **entry}
         return [(f"{row} {word or entry['result']}", entry)], found.certificate
 
-    return asking.answer(
-        "verify",
-        network,
-        {f"row {row}": partial(ask, row) for row in parse_rows(asked.rows, len(X))},
-        _counted if largest is None else _radii,
-        input_limit=each,
-        folder=True,
-        more=_counts if largest is None else lambda _: {},
-        network=subject.name,
-        data=data,
-        semantics=semantics,
-        norm=norm,
-        radius=radius,
-        largest_radius=largest,
-    )
+    questions = {f"row {row}": partial(ask, row) for row in parse_rows(asked.rows, len(X))}
+    about: dict[str, Any] = {"network": subject.name, "data": data, "semantics": semantics, "norm": norm}
+    about |= {"radius": radius, "largest_radius": largest, "input_limit": each, "folder": True}
+    if largest is not None:
+        return asking.answer("verify", network, questions, _radii, **about)
+    return asking.answer("verify", network, questions, _counted, more=_counts, **about)
 
 
 def _counts(entries: Entries) -> dict[str, Any]:
-    """How often each word is the result."""
-    words = ("unsat", "sat", "unknown", "timeout", MISCLASSIFIED)
-    return {"counts": {word: sum(entry["result"] == word for entry in entries) for word in words}}
+    words = [entry["result"] for entry in entries]
+    return {"counts": {word: words.count(word) for word in ("unsat", "sat", "unknown", "timeout", MISCLASSIFIED)}}
 
 
 def _counted(entries: Entries) -> str:

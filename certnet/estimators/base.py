@@ -89,7 +89,6 @@ class CertifiedMLP(BaseEstimator):  # type: ignore[misc]
         return self
 
     def _how(self) -> dict[str, Any]:
-        """How jobs of this estimator run."""
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         progress = (lambda event: sys.stdout.write(f"{event}\n")) if self.verbose else None
         return {"random_state": seed, "progress": progress}

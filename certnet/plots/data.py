@@ -17,8 +17,7 @@ from formulations.network import ReluNetwork
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-GRID_POINTS = 220
-"""Along each side of the plane."""
+GRID_POINTS = 220  # Along each side of the plane.
 MOST_ROWS, MOST_POINTS, MOST_CLASSES = 400, 600, 50
 """Rows of the pattern of activations, points in the plane, and classes of a confusion matrix that are drawn."""
 

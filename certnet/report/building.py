@@ -4,12 +4,12 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from certnet.io.runs import Run, read_runs
 from certnet.report.comparison import compared
 from certnet.report.proof import Proved, proved
-from certnet.report.records import View
 from certnet.report.sections import course, environment, improvements, on_data, recipe_of, robustness, text
 from certnet.runtime.fields import entries, mapping, number
 from certnet.runtime.headline import headline
@@ -21,8 +21,7 @@ from formulations import InputError
 LABELS = {"strong": "Proved", "weak": "Proved, but weak", "open": "Open", "refuted": "Refuted"}
 REPORTED = "As the run reports; not proved again here"
 """What stands above headlines, by how good the news is; and where the page itself has proved nothing."""
-MOST_RUNS = 50
-"""Runs on one page."""
+MOST_RUNS = 50  # Runs on one page.
 
 
 def page(runs: Sequence[Run | str | Path] | Run | str | Path, *, time_limit: float | None = 60.0) -> str:
@@ -48,7 +47,7 @@ def page(runs: Sequence[Run | str | Path] | Run | str | Path, *, time_limit: flo
     known = {"loader": jinja2.PackageLoader("certnet.report"), "undefined": jinja2.StrictUndefined}
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, **known)
     environment.filters["options"] = _options
-    comparison = compared(found, views) if len(found) > 1 else None
+    comparison = compared(found, [one.name for one in views]) if len(found) > 1 else None
     title = views[0].name if len(views) == 1 else f"{len(views)} runs"
     template = environment.get_template("page.html")
     return str(template.render(title=title, views=views, comparison=comparison, version=__version__))
@@ -61,8 +60,8 @@ def _options(text: str) -> Any:
     return Markup(re.sub(r"(--[a-z][a-z-]*)", r'<span class="nb">\1</span>', str(escape(text))))
 
 
-def view(one: Proved, key: str) -> View:
-    """Everything about one run; ``key`` is that of its ids."""
+def view(one: Proved, key: str) -> SimpleNamespace:
+    """What the templates show of one run; ``key`` is that of its ids."""
     report = one.report
     found = headline(report)
     sections = (
@@ -74,7 +73,7 @@ def view(one: Proved, key: str) -> View:
         environment(report),
     )
     objective, bound = number(report.get("objective")) or 0.0, number(report.get("lower_bound"))
-    return View(
+    return SimpleNamespace(
         key=key,
         name=text(one.run.name, 80),
         kind=text(report.get("command"), 20),
@@ -93,7 +92,6 @@ def view(one: Proved, key: str) -> View:
 
 
 def _tiles(report: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """The figures that come first."""
     known = bounds(report)
     tiles = [*zip(("objective", "lower bound", "relative gap"), known, strict=True)] if NONE not in known[:2] else []
     if number(report.get("width")) is not None:

@@ -18,8 +18,7 @@ from formulations.network import ReluNetwork
 if TYPE_CHECKING:
     from certnet.io.runs import Run
 
-AGREES = 1e-9
-"""Relative difference of a stated figure and the proved one from which the page says that they differ."""
+AGREES = 1e-9  # Relative difference of a stated figure and the proved one from which the page says that they differ.
 UNPROVED = dict.fromkeys(("objective", "lower_bound", "gap"))
 """What nobody is told where there is no certificate of it."""
 

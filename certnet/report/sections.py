@@ -29,10 +29,8 @@ from certnet.runtime.wording import (
 )
 from formulations import InputError
 
-ALL = 1 << 20
-"""Names that are read, so that those left out can be counted."""
-TEXT = 400
-"""Most characters of a text."""
+ALL = 1 << 20  # Names that are read, so that those left out can be counted.
+TEXT = 400  # Most characters of a text.
 
 
 def text(value: object, most: int = TEXT) -> str:

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
-MOST = 60
-"""Entries of a list."""
+MOST = 60  # Entries of a list.
 
 
 def number(value: object) -> float | None:

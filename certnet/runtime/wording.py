@@ -9,16 +9,13 @@ from typing import Any
 from certnet.runtime.fields import number
 from formulations.text import printable as printable
 
-NONE = "—"
-"""Stands for what is not known."""
+NONE = "—"  # Stands for what is not known.
 OF_CLASSES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "f1": "F1", "log_loss": "log-loss"}
 OF_NUMBERS = {"r2": "R²", "mean_squared_error": "mean squared error", "mean_absolute_error": "mean absolute error"}
 """Figures of networks by their names in reports, and as people read them."""
-PARTS = ("train", "validation", "test")
-"""Of rows, as reports name them."""
+PARTS = ("train", "validation", "test")  # Of rows, as reports name them.
 DIGITS, MOST_DIGITS = 6, 17
-WIDTH = 40
-"""Characters of a text of a file in a sentence."""
+WIDTH = 40  # Characters of a text of a file in a sentence.
 _UP = Context(prec=40, rounding=ROUND_CEILING)
 
 
