@@ -2,14 +2,17 @@
 
 import contextlib
 import gc
+import os
 import re
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
 from certnet.cli.commands import CODES, COMMANDS, Commands, Exit
 from certnet.cli.signals import Signals
@@ -29,6 +32,47 @@ def _printing(name: str, text_of: Callable[[click.Context], str], help_text: str
     return click.Option([name], is_flag=True, expose_value=False, is_eager=True, callback=say, help=help_text)
 
 
+SHELLS = {
+    "bash": (BashComplete, ".bashrc"),
+    "zsh": (ZshComplete, ".zshrc"),
+    "fish": (FishComplete, ".config/fish/config.fish"),
+}
+"""How each shell completes, and what it reads when it starts."""
+
+
+def _shell() -> str:
+    from formulations import InputError  # brings NumPy, which --help does without
+
+    shell = Path(os.environ.get("SHELL", "")).name
+    if shell not in SHELLS:
+        raise InputError(f"Only {', '.join(SHELLS)} can complete, and the variable SHELL names none; set it to one.")
+    return shell
+
+
+def _script(context: click.Context) -> str:
+    """What makes the user's shell complete."""
+    shell = _shell()
+    source = SHELLS[shell][0](context.command, {}, "certnet", "_CERTNET_COMPLETE").source()
+    return f"autoload -Uz compinit && compinit\n{source}" if shell == "zsh" else source
+
+
+def _install(context: click.Context) -> str:
+    """Write the script to a file in the home folder that the shell reads from now on; says which ones they are."""
+    from certnet.io.output import write_file, writing
+
+    shell = _shell()
+    place, start = Path.home() / f".certnet-completion.{shell}", Path.home() / SHELLS[shell][1]
+    line = f"source {shlex.quote(str(place))}".encode()
+    write_file(place, _script(context).encode())
+    with writing(start):
+        start.parent.mkdir(parents=True, exist_ok=True)
+        # Bytes, as nobody knows in which encoding the user's lines are.
+        if line not in (start.read_bytes().splitlines() if start.exists() else []):
+            with start.open("ab") as file:
+                file.write(b"\n%s\n" % line)
+    return f"{start} reads {place} from now on; start the shell anew."
+
+
 app = Commands(
     "certnet",
     help="Train a two-layer ReLU network through its lifted semidefinite relaxation, and prove how good it is.",
@@ -44,16 +88,8 @@ app = Commands(
             expose_value=False,
             help="Show the traceback of an unexpected error (anywhere on the line).",
         ),
-        _printing(
-            "--install-completion",
-            lambda context: import_module("certnet.cli.completion").install(context.command),
-            "Let the shell complete commands and options.",
-        ),
-        _printing(
-            "--show-completion",
-            lambda context: import_module("certnet.cli.completion").script(context.command),
-            "Print what would be installed for that.",
-        ),
+        _printing("--install-completion", _install, "Let the shell complete commands and options."),
+        _printing("--show-completion", _script, "Print what would be installed for that."),
     ],
 )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -111,15 +112,12 @@ def monotonicity(
         word = found.direction or ("rises and falls" if found.verdict is Verdict.REFUTED else "unknown")
         low, high = map(figure, found.slopes)
         line = f"{label} y_{k} {word} in {inputs[j]}; slopes met from {low} to {high}".lstrip()
-        return [
-            (line, {"region": label or None, "input": inputs[j], "output": k, **found.to_dict()})
-        ], found.certificate
+        about = {"region": label or None, "input": inputs[j], "output": k}
+        return [(line, {**about, **found.to_dict()})], found.certificate
 
     questions = {
         f"{label} y_{k} in x_{j}".lstrip(): partial(ask, region, label, j, k)
-        for label, region in regions.items()
-        for j in inputs
-        for k in outputs
+        for (label, region), j, k in product(regions.items(), inputs, outputs)
     }
     return asking.answer("monotonicity", read, questions, _directions, network=subject.name, where=where)
 

@@ -82,8 +82,7 @@ def run_instances(
         sentence = f"{known['unsat'] + known['sat']} of {len(results)} instances are decided: {in_words(known)}"
         if any(one.expected for one in instances):
             sentence += f"; {len(expecting) - len(wrong)} as expected, {len(wrong)} against it"
-        failures = [] if failure is None else [failure]
-
+        notes = [*journal.notes, *([] if failure is None else [failure])]
         about = {
             **head("verify", None, sentence),
             "interrupted": interrupted,
@@ -94,27 +93,22 @@ def run_instances(
             "results": results,
             "seconds": time.perf_counter() - asking.started,
             "files": {"journal": str(journal.path), "certificates": asking.certificate},
-            "notes": [*journal.notes, *failures],
+            "notes": notes,
         }
-        writers = {FILES["results"]: text_writer(results_csv(category, results))}
-        report, unwritten = deliver(folder, FILES, about, writers)
+        table = text_writer(results_csv(category, results))
+        report, unwritten = deliver(folder, FILES, about, {FILES["results"]: table})
     # A contradicted verdict is worse than a file that cannot be read, and that is worse than an open question.
     grades = ((wrong, Exit.REFUTED), (known["error"], Exit.USAGE), (known["unknown"] + known["timeout"], Exit.UNKNOWN))
     code = next((code for found, code in grades if found), Exit.OK)
-    table = figures_table(
-        category,
-        [
-            *((word, str(count)) for word, count in known.items() if count),
-            *((f"expected {one['expected']}, found {one['result']}", one["property"]) for one in wrong),
-            *(("error", f"{one['property']}: {one['reason']}") for one in results if one["result"] == "error"),
-        ],
-    )
+    figures = [(word, str(count)) for word, count in known.items() if count]
+    figures += [(f"expected {one['expected']}, found {one['result']}", one["property"]) for one in wrong]
+    figures += [("error", f"{one['property']}: {one['reason']}") for one in results if one["result"] == "error"]
     return say(
         Shown(json=asking.json),
         report,
-        table,
+        figures_table(category, figures),
         [report["files"][name] for name in reversed(FILES) if name in report["files"]],
-        remarks=(*journal.notes, *failures),
+        remarks=notes,
         failure=unwritten,
         interrupted="Interrupted; what is finished was written, and the same command goes on from there.",
         code=code,

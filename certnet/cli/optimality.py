@@ -169,10 +169,9 @@ def tightness(
     certificate = read_certificate(path, Training)
     n, d, c = certificate.shape
     limit = job_seconds(limit, started)
+    how: dict[str, Any] = {"solver": solver, "time_limit": limit, "tolerance": tolerance, "random_state": seed}
     with Live(enabled=not shown.quiet, time_limit=limit) as live:
-        found = measure_tightness(
-            certificate, solver=solver, time_limit=limit, tolerance=tolerance, random_state=seed, progress=live
-        )
+        found = measure_tightness(certificate, progress=live, **how)
     report: dict[str, Any] = {
         **head("tightness", None, found.reason),
         **found.to_dict(),

@@ -39,17 +39,14 @@ class Columns:
     drop: str | None = DROP
 
 
-NO_COLUMNS = Columns()
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Around:
     """Of data around whose rows something is asked."""
 
     radius: float | None = option("With data: how far around each row, 0 or more.")
     norm: Norm | None = option("With --radius: in which norm; by default linf, of certnet lipschitz l2.")
     rows: str | None = ROWS
-    columns: Columns = NO_COLUMNS
+    columns: Columns
 
 
 def run_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -107,9 +107,9 @@ def say(
     failure: str | None = None,
     code: Exit | None = None,
 ) -> int:
-    """Print headline, table, remarks and result of a job, and return the exit code: this one, or that of the verdict.
+    """Print what a job found: what it means, the figures, remarks, and last the theorem and where it is.
 
-    What it means comes first, then the figures, and last the theorem and where it is.
+    Returns the exit code: this one, or that of the verdict.
     """
     if not shown.json:
         print_result(report, [first_line(report)], as_json=False)

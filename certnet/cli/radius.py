@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import product
 from typing import Any
 
 from certnet.cli.calls import Answer, Asking, Entries
@@ -56,25 +57,16 @@ def radius(
         kept = {k for k, value in enumerate(y) if value == max(y)}
         kept = kept.union(*(group for group in groups if kept & group))
         first, *others = sorted(kept)
-        found = certified_radius(
-            read,
-            X[row],
-            first,
-            tied=others,
-            norm=norm,
-            moving=moved,
-            largest=float(reach[slice(None) if moved is None else moved].max()) if largest is None else largest,
-            provenance={**provenance, "row": row},
-            **how,
-        )
+        how |= {"tied": others, "norm": norm, "moving": moved, "provenance": {**provenance, "row": row}}
+        farthest = float((reach if moved is None else reach[moved]).max()) if largest is None else largest
+        found = certified_radius(read, X[row], first, largest=farthest, **how)
         answer, where = [names[k] for k in sorted(kept)], None if moved is None else inputs[moved[0]]
         line = f"row {row} {' or '.join(answer)}{'' if where is None else f' in {where}'}: {found.enclosure}"
         return [(line, {"row": row, "answer": answer, "input": where, **found.to_dict()})], found.certificate
 
     questions = {
         f"row {row}" + ("" if moved is None else f" in x_{moved[0]}"): partial(ask, row, moved)
-        for row in parse_rows(rows, len(X))
-        for moved in moving
+        for row, moved in product(parse_rows(rows, len(X)), moving)
     }
     about: dict[str, Any] = {"network": subject.name, "data": data, "norm": norm, "largest_radius": largest}
     return asking.answer("radius", read, questions, _summary, **about)

@@ -32,13 +32,9 @@ def stderr_console() -> "Console":
     """A console on stderr: plain text when that is no terminal or NO_COLOR is set."""
     from rich.console import Console
 
-    watched = sys.stderr.isatty()
-    return Console(
-        stderr=True,
-        highlight=False,
-        force_terminal=watched and not os.environ.get("NO_COLOR"),
-        width=None if watched else 100,
-    )
+    watched, width = sys.stderr.isatty(), None if sys.stderr.isatty() else 100
+    coloured = watched and not os.environ.get("NO_COLOR")
+    return Console(stderr=True, highlight=False, force_terminal=coloured, width=width)
 
 
 def tell(*sentences: str, quiet: bool = False) -> None:

@@ -24,12 +24,12 @@ from formulations._validation import as_positive
 from formulations.properties import keeps_class
 from formulations.robustness import region_maker
 
-PROPERTY_SECONDS = 60.0  # Time limit of a property where none is given.
+PROPERTY_SECONDS = INPUT_SECONDS = 60.0  # Of a property, and of a row or instance, where nothing else is given.
 MISCLASSIFIED = "misclassified"
 UNREACHED = "the time limit was reached before this row"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OfData:
     """Options that go with data."""
 
@@ -39,7 +39,7 @@ class OfData:
         "With DATA, instead of --radius: search for the radius of each row, up to R.", metavar="R"
     )
     rows: str | None = common.ROWS
-    columns: common.Columns = common.NO_COLUMNS
+    columns: common.Columns
 
 
 @dataclass(frozen=True)
@@ -63,15 +63,6 @@ class OfList:
     workers: int = common.WORKERS
     out: str | None = common.out_folder("with --instances runs/verify/FOLDER-OF-LIST")
     fresh: bool = option("With --instances: start anew, also where a journal is.", default=False)
-
-
-@dataclass(frozen=True)
-class OfRowsOrList:
-    """Options that go with both of these."""
-
-    input_limit: float = option(
-        "Seconds for each row of DATA, or each instance that names none; 0 for no limit.", default=60.0
-    )
 
 
 def verify(
@@ -100,7 +91,9 @@ def verify(
     time_limit: float | None = option(
         "Seconds for the whole command; 0 for no limit. By default 60 for a property and none with DATA."
     ),
-    rows_or_list: OfRowsOrList,
+    input_limit: float = option(
+        "Seconds for each row of DATA, or each instance that names none; 0 for no limit.", default=INPUT_SECONDS
+    ),
     timeout: float | None = option("Another name of --time-limit, that of VNN-LIB.", metavar="SECONDS"),
     certificate: str | None = option(
         "Where the proof is written, if there is one; with DATA or --instances a folder.", metavar="FILE"
@@ -110,7 +103,7 @@ def verify(
     json: bool = common.JSON,
 ) -> int:
     """Prove that no input is unsafe (unsat), find one (sat), or say unknown or timeout, on the first line."""
-    each = seconds_or_none(rows_or_list.input_limit, "--input-limit")
+    each = seconds_or_none(input_limit, "--input-limit")
     if timeout is not None and time_limit is not None:
         raise InputError("--timeout and --time-limit are the same; give one of them.")
     time_limit = timeout if time_limit is None else time_limit
@@ -128,7 +121,10 @@ def verify(
         raise InputError("Name a network and a property, or --instances LIST; certnet verify --help has an example.")
     if subject is None or about.networks or ending(Path(subject)) == ".vnnlib":
         refuse("it goes with data; the property file says which inputs are meant", asked)
-        refuse("it goes with data and --instances; --time-limit is for a property", rows_or_list)
+        if input_limit != INPUT_SECONDS:
+            raise InputError(
+                "Leave --input-limit out: it goes with data and --instances; --time-limit is for a property."
+            )
         if time_limit is None:
             asking = replace(asking, time_limit=PROPERTY_SECONDS)
         try:

@@ -201,7 +201,6 @@ _CHECKED = ("results", "constant", "property")
 """Fields of reports of ``certnet check`` that are not about training."""
 _SPEAKERS: dict[str, Callable[[Mapping[str, Any]], Spoken]] = {
     "train": _training,
-    "results": _reason,
     "constant": _checked,
     "property": _checked,
     "optimality": _optimality,
