@@ -64,12 +64,10 @@ def column_names(text: str, option: str) -> tuple[str, ...]:
 
 def positive_numbers(text: str, option: str, example: str) -> tuple[float, ...]:
     """The numbers of an option such as ``--gammas 1,0.3,0.1``, refused unless positive, finite and different."""
-    values = numbers(text)
+    values, must = numbers(text), f"must be positive numbers with commas between them, such as {example}"
     for word, value in zip(text.split(","), values, strict=True):
         if not 0 < value < math.inf:
-            raise InputError(
-                f"{option} must be positive numbers with commas between them, such as {example}, not {word.strip()!r}."
-            )
+            raise InputError(f"{option} {must}, not {word.strip()!r}.")
     return distinct(option, values)
 
 

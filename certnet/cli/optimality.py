@@ -128,11 +128,9 @@ def optimality(
                 provenance=training.provenance(split),
             )
         remarks = (training.OPEN.format(gap=gap),) if result.search is not None and not result.search.complete else ()
-        known = {
-            **training.job_report("optimality", result, split, (*about, *remarks), time.perf_counter() - started),
-            "network": subject.name,
-            "converted": {"factor": given.factor, "constant": given.constant, "number": given.their_number},
-        }
+        known = training.job_report("optimality", result, split, (*about, *remarks), time.perf_counter() - started)
+        converted = {"factor": given.factor, "constant": given.constant, "number": given.their_number}
+        known |= {"network": subject.name, "converted": converted}
         files = {FILES["certificate"]: lambda path: write_certificate(path, result.certificate)}
         report, failure = deliver(folder, FILES, known, files)
     return training.say_job(options, report, remarks, failure, "bound so far was")

@@ -25,8 +25,7 @@ from certnet.jobs.path import PathResult, train_path
 from certnet.jobs.train import TrainingResult
 from certnet.report.comparison import BEST, best_of
 from certnet.report.records import Table
-from certnet.runtime.fields import number
-from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS, bounds, figure
+from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS, bounds, figure, number
 from formulations import InputError, TrainingProgram
 
 TABLE, PREFIX = "path.json", "gamma_"

@@ -23,9 +23,6 @@ from certnet.jobs.train import TrainingResult
 from formulations import InputError
 
 CHECKPOINT, EARLIER = "checkpoint.npz", "earlier.cert"
-KEPT = (
-    "A certificate of an earlier run claims {claimed:.6g}; its check takes more than {seconds:g} s, so it stays: {path}"
-)
 CHANGEABLE = frozenset(
     {"resume", "time_limit", "json", "quiet", "device", "gap", "nodes", "workers", "threads", "scheduler", "circuits"}
 )
@@ -132,7 +129,8 @@ def with_earlier(result: TrainingResult, path: Path) -> TrainingResult:
             with contextlib.suppress(OSError):
                 if place != kept and not most >= claimed:
                     write_certificate(kept, earlier)
-            note = KEPT.format(claimed=claimed, seconds=LAST_PROOF_SECONDS, path=kept.name)
+            note = f"A certificate of an earlier run claims {claimed:.6g}; its check takes more than "
+            note += f"{LAST_PROOF_SECONDS:g} s, so it stays: {kept.name}"
             result = replace(result, notes=(*result.notes, note))
         elif report.verdict is Verdict.PROVED and report.lower_bound > result.report.lower_bound:
             own = result.certificate.proofs[0]

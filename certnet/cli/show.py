@@ -49,17 +49,14 @@ def summary(report: Mapping[str, Any]) -> str:
     return f"{_verdict(report)}: {below} <= optimum <= {above}, gap {gap}"
 
 
-COLOURS = {"strong": "green", "weak": "yellow", "open": "yellow", "refuted": "red"}
-"""Of headlines, by how good the news is."""
-
-
 def first_line(report: Mapping[str, Any]) -> str:
     """The headline of a result for stdout, in colour where that is a terminal."""
     found = headline(report)
     text = printable(found.text)
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
         return text
-    return click.style(text, fg=COLOURS[found.level], bold=True)
+    colours = {"strong": "green", "weak": "yellow", "open": "yellow", "refuted": "red"}
+    return click.style(text, fg=colours[found.level], bold=True)
 
 
 def _verdict(report: Mapping[str, Any]) -> str:

@@ -26,8 +26,7 @@ from certnet.jobs import train as job
 from certnet.jobs.checkpoint import program_fingerprint
 from certnet.jobs.job import DEFAULT_GAP, SDP, closing_of
 from certnet.jobs.results import Certified
-from certnet.runtime.fields import mapping, number
-from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS, first_of
+from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS, first_of, mapping, number
 from certnet.search.cone_closing import LARGEST_DIMENSION
 from certnet.solvers import SolveStatus
 from certnet.solvers.arrays import require_device
@@ -36,10 +35,6 @@ from formulations import InputError, TrainingProgram
 from formulations._validation import as_positive
 
 STOPPED = "The relaxation stopped at the time limit; more --time-limit may give a better bound."
-STARTING = (
-    "Starting and reading the data took {taken:.0f} of the {limit:g} seconds, as on a busy machine or the first time; "
-    "a longer --time-limit gives more."
-)
 OPEN = "Branching ended before it had proved a gap of {gap:g}; more --time-limit or --nodes may do."
 RELAXING, BRANCHING = "solver tolerance device threads random_state", "workers scheduler circuits max_nodes"
 """Arguments of a job that relaxes, and of one that branches."""
@@ -112,7 +107,10 @@ def run_train(options: SimpleNamespace) -> int:
             result = replace(result, stages=stages, interrupted=result.interrupted or chosen.interrupted)
         remarks = stopped(result)
         if options.time_limit is not None and starting > 0.5 * options.time_limit:
-            remarks.append(STARTING.format(taken=starting, limit=options.time_limit))
+            remarks.append(
+                f"Starting and reading the data took {starting:.0f} of the {options.time_limit:g} seconds, as on a "
+                "busy machine or the first time; a longer --time-limit gives more."
+            )
         if result.search and not result.search.complete:
             remarks.append(OPEN.format(gap=DEFAULT_GAP if gap is None else gap))
         if result.resumable and keeper.size:
@@ -203,12 +201,8 @@ def program_of(split: Split, options: SimpleNamespace, gamma: float) -> Training
 
 def objective_of(split: Split, options: SimpleNamespace) -> dict[str, Any]:
     """What a training problem minimises besides the decay."""
-    return {
-        "loss": split.recipe.loss,
-        "sample_weight": split.sample_weight,
-        "hidden_bias": options.hidden_bias,
-        "output_bias": options.output_bias,
-    }
+    given = {"loss": split.recipe.loss, "sample_weight": split.sample_weight}
+    return {**given, "hidden_bias": options.hidden_bias, "output_bias": options.output_bias}
 
 
 def provenance(split: Split) -> dict[str, Any]:

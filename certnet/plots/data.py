@@ -8,8 +8,7 @@ from numpy.typing import ArrayLike
 
 from certnet.io.links import class_numbers
 from certnet.plots.style import COLOURS, INK, MARKERS, MUTED, axes, legend, name_of, named, numbers
-from certnet.runtime.fields import mapping
-from certnet.runtime.wording import PARTS
+from certnet.runtime.wording import PARTS, mapping
 from formulations import InputError
 from formulations._validation import FloatArray, as_matrix
 from formulations.network import ReluNetwork

@@ -7,8 +7,7 @@ import numpy as np
 
 from certnet.plots import style
 from certnet.plots.style import COLOURS, MUTED, number, numbers
-from certnet.runtime.fields import mapping
-from certnet.runtime.wording import down, up
+from certnet.runtime.wording import down, mapping, up
 from formulations import InputError
 from formulations._validation import FloatArray
 

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from certnet.runtime import fields
+from certnet.runtime import wording
 from certnet.runtime.machine import needed
-from certnet.runtime.wording import cleaned
 from formulations import InputError
 from formulations._validation import FloatArray
 
@@ -66,7 +65,7 @@ def legend(ax: "Axes", **place: Any) -> None:
 
 def name_of(value: object, most: int = LABEL) -> str:
     """A name that can be drawn: no control characters, and not too long."""
-    return cleaned(str(value), most)
+    return wording.cleaned(str(value), most)
 
 
 def report_of(result: object) -> Mapping[str, Any]:
@@ -102,7 +101,7 @@ def numbers(values: object, name: str) -> FloatArray:
 
 def number(value: object) -> float:
     """A float that can be drawn, else NaN."""
-    found = fields.number(value)
+    found = wording.number(value)
     return float(found) if found is not None and abs(found) <= LARGEST else math.nan
 
 

@@ -11,11 +11,10 @@ from certnet.io.runs import Run, read_runs
 from certnet.report.comparison import compared
 from certnet.report.proof import Proved, proved
 from certnet.report.sections import course, environment, improvements, on_data, recipe_of, robustness, text
-from certnet.runtime.fields import entries, mapping, number
 from certnet.runtime.headline import headline
 from certnet.runtime.machine import needed
 from certnet.runtime.version import __version__
-from certnet.runtime.wording import NONE, PARTS, bounds, figure, first_of, share
+from certnet.runtime.wording import NONE, PARTS, bounds, entries, figure, first_of, mapping, number, share
 from formulations import InputError
 
 LABELS = {"strong": "Proved", "weak": "Proved, but weak", "open": "Open", "refuted": "Refuted"}

@@ -7,8 +7,7 @@ from typing import Any
 from certnet import plots
 from certnet.report.proof import Proved
 from certnet.report.records import Picture, Section, Table, drawn
-from certnet.runtime.fields import mapping, number
-from certnet.runtime.wording import NONE, OF_CLASSES, OF_NUMBERS, PARTS, bounds, cleaned, figure
+from certnet.runtime.wording import NONE, OF_CLASSES, OF_NUMBERS, PARTS, bounds, cleaned, figure, mapping, number
 
 SCORES = ("log_loss", "mean_squared_error", "accuracy")
 """By which the best run is chosen, on validation rows: the first that all have. Of accuracies the largest is best."""

@@ -10,7 +10,7 @@ from certificates import Certificate, Report, Training, Verdict, check, read_cer
 from certificates.findings import figures
 from certnet.io.links import class_numbers
 from certnet.io.network import TwoLayerNetwork
-from certnet.runtime.fields import mapping, number
+from certnet.runtime.wording import mapping, number
 from formulations import InputError
 from formulations._validation import IntArray
 from formulations.network import ReluNetwork

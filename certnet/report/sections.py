@@ -12,8 +12,8 @@ from certnet import plots
 from certnet.plots.data import counts_of
 from certnet.report.proof import Proved
 from certnet.report.records import Picture, Section, Table, drawn
-from certnet.runtime.fields import MOST, entries, mapping, number
 from certnet.runtime.wording import (
+    MOST,
     NONE,
     OF_CLASSES,
     OF_NUMBERS,
@@ -21,9 +21,12 @@ from certnet.runtime.wording import (
     between,
     cleaned,
     down,
+    entries,
     figure,
     first_of,
     listed,
+    mapping,
+    number,
     share,
     up,
 )

@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from certnet.runtime.fields import mapping, number
-from certnet.runtime.wording import bounds, down, percent, share, up
+from certnet.runtime.wording import bounds, down, mapping, number, percent, share, up
 
 Level = Literal["strong", "weak", "open", "refuted"]
 _LEVELS: dict[str, Level] = {"PROVED": "strong", "REFUTED": "refuted"}
