@@ -222,5 +222,5 @@ def distinct_rows(X: FloatArray, Y: FloatArray, weight: FloatArray) -> Problem:
     rows, weight = rows[order], weight[order]
     first = np.ones(len(rows), dtype=bool)
     first[1:] = (rows[1:] != rows[:-1]).any(axis=1)
-    total = np.add.reduceat(weight, np.flatnonzero(first))
+    total: FloatArray = np.bincount(np.cumsum(first) - 1, weights=weight).astype(np.float64)
     return rows[first, : X.shape[1]], rows[first, X.shape[1] :], total
