@@ -113,7 +113,7 @@ def verify(
         if subject is not None:
             raise InputError("Leave the property or data out: --instances names its properties.")
         refuse("--instances names its properties", about, asked)
-        from certnet.cli.instances import run_instances
+        from certnet.cli.audit import run_instances
 
         return run_instances(instances, network, listed, asking, each, {**how, "semantics": semantics})
     refuse("it goes with --instances", listed)
