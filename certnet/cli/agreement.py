@@ -19,15 +19,13 @@ from formulations import InputError, TrainingProgram
 from formulations.network import ReluNetwork
 from formulations.robustness import OutputRow, UnsafeCase
 
-MOST_CLASSES = 20
-"""Names of classes in a sentence."""
+MOST_CLASSES = 20  # Names of classes in a sentence.
 
 
 def compare_data(certificate: Certificate, data: str) -> dict[str, Any]:
-    """Rebuild X and Y from a source as the certificate's recipe says, and insist on equality.
+    """Rebuild X and Y from a source as the certificate's recipe says, else all rows, raw; insist on equality.
 
-    A certificate without a recipe is compared with all rows of the source, raw. Which rows were compared, and what was
-    done to their features, is part of the theorem, and comes back.
+    Which rows were compared, and what was done to their features, is part of the theorem, and comes back.
     """
     recipe = Recipe(source=data, raw=True, split=False, loss=certificate.loss)
     if "data" in certificate.provenance:
@@ -36,15 +34,8 @@ def compare_data(certificate: Certificate, data: str) -> dict[str, Any]:
         if source_kind(data) != "table":
             recipe = recipe.of_arrays()
     split = load(recipe)
-    program = TrainingProgram(
-        split.X,
-        split.Y,
-        certificate.gamma,
-        loss=certificate.loss,
-        sample_weight=split.sample_weight,
-        hidden_bias=certificate.hidden_bias,
-        output_bias=certificate.output_bias,
-    )
+    terms = {name: getattr(certificate, name) for name in ("loss", "hidden_bias", "output_bias")}
+    program = TrainingProgram(split.X, split.Y, certificate.gamma, sample_weight=split.sample_weight, **terms)
     given = fingerprint(program.X, program.Y, program.loss.sample_weight)
     certified = fingerprint(certificate.X, certificate.Y, certificate.sample_weight)
     if given != certified:
@@ -68,19 +59,19 @@ def _rows(split: Split) -> dict[str, Any]:
     if split.classes is not None:
         targets = f"{len(split.classes)} classes ({listed(split.classes, MOST_CLASSES)}), {each}"
     weights = "1 for every row" if recipe.weight_column is None else f"column {recipe.weight_column!r}"
-    if recipe.class_weight is not None:
-        weights += ", times those that make classes count alike"
-    named = recipe.target or (None if split.columns is None else split.columns.target)
+    weights += "" if recipe.class_weight is None else ", times those that make classes count alike"
+    columns = split.columns
+    named = recipe.target or (None if columns is None else columns.target)
     if named is not None:
         targets = f"column {named!r}: {targets}"
     features = "raw" if recipe.raw else "standardised: less the mean of these rows, over their deviation"
-    if not recipe.raw and split.columns is not None and split.columns.flags.any():
+    if not recipe.raw and columns is not None and columns.flags.any():
         features += "; what is 0 or 1 stays so"
     return {
         "which": which,
         "features": features,
         "notes": list(split.notes),
-        "columns": [] if split.columns is None else list(split.columns.sentences()),
+        "columns": [] if columns is None else list(columns.sentences()),
         "targets": targets,
         "classes": split.classes and list(split.classes),
         "weights": weights,

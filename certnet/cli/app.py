@@ -2,19 +2,21 @@
 
 import contextlib
 import gc
+import os
 import re
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
-from certnet.cli.commands import COMMANDS, Commands
-from certnet.cli.exits import CODES, Exit
+from certnet.cli.commands import CODES, COMMANDS, Commands, Exit
 from certnet.cli.signals import Signals
-from certnet.runtime.streams import guarded_stderr, standard_output, strict_json
+from certnet.runtime.streams import Guarded, standard_output, strict_json
 from certnet.runtime.version import __version__
 from certnet.runtime.wording import printable
 
@@ -28,6 +30,47 @@ def _printing(name: str, text_of: Callable[[click.Context], str], help_text: str
             context.exit()
 
     return click.Option([name], is_flag=True, expose_value=False, is_eager=True, callback=say, help=help_text)
+
+
+SHELLS = {
+    "bash": (BashComplete, ".bashrc"),
+    "zsh": (ZshComplete, ".zshrc"),
+    "fish": (FishComplete, ".config/fish/config.fish"),
+}
+"""How each shell completes, and what it reads when it starts."""
+
+
+def _shell() -> str:
+    from formulations import InputError  # brings NumPy, which --help does without
+
+    shell = Path(os.environ.get("SHELL", "")).name
+    if shell not in SHELLS:
+        raise InputError(f"Only {', '.join(SHELLS)} can complete, and the variable SHELL names none; set it to one.")
+    return shell
+
+
+def _script(context: click.Context) -> str:
+    """What makes the user's shell complete."""
+    shell = _shell()
+    source = SHELLS[shell][0](context.command, {}, "certnet", "_CERTNET_COMPLETE").source()
+    return f"autoload -Uz compinit && compinit\n{source}" if shell == "zsh" else source
+
+
+def _install(context: click.Context) -> str:
+    """Write the script to a file in the home folder that the shell reads from now on; says which ones they are."""
+    from certnet.io.output import write_file, writing
+
+    shell = _shell()
+    place, start = Path.home() / f".certnet-completion.{shell}", Path.home() / SHELLS[shell][1]
+    line = f"source {shlex.quote(str(place))}".encode()
+    write_file(place, _script(context).encode())
+    with writing(start):
+        start.parent.mkdir(parents=True, exist_ok=True)
+        # Bytes, as nobody knows in which encoding the user's lines are.
+        if line not in (start.read_bytes().splitlines() if start.exists() else []):
+            with start.open("ab") as file:
+                file.write(b"\n%s\n" % line)
+    return f"{start} reads {place} from now on; start the shell anew."
 
 
 app = Commands(
@@ -45,30 +88,19 @@ app = Commands(
             expose_value=False,
             help="Show the traceback of an unexpected error (anywhere on the line).",
         ),
-        _printing(
-            "--install-completion",
-            lambda context: import_module("certnet.cli.completion").install(context.command),
-            "Let the shell complete commands and options.",
-        ),
-        _printing(
-            "--show-completion",
-            lambda context: import_module("certnet.cli.completion").script(context.command),
-            "Print what would be installed for that.",
-        ),
+        _printing("--install-completion", _install, "Let the shell complete commands and options."),
+        _printing("--show-completion", _script, "Print what would be installed for that."),
     ],
 )
 
 
 def run(argv: Sequence[str], signals: Signals) -> int:
-    """Run the command line and return the exit code; errors become one sentence on stderr.
-
-    With ``--json`` they also become the JSON object on stdout.
-    """
+    """As ``main``; with ``--json`` errors also become the JSON object on stdout."""
     debug = "--debug" in argv
     arguments = [argument for argument in argv if argument != "--debug"]
     if arguments[:1] == ["help"]:
         arguments = [*arguments[1:2], "--help"]
-    with guarded_stderr():
+    with contextlib.redirect_stderr(Guarded(sys.stderr)):
         try:
             signals.serve()
             with standard_output(needed=True):  # of --help and --version
@@ -76,7 +108,7 @@ def run(argv: Sequence[str], signals: Signals) -> int:
             if not gc.isenabled():
                 gc.freeze()
                 gc.enable()
-            return int(outcome() if callable(outcome) else outcome or 0)
+            return int((outcome() if callable(outcome) else outcome) or 0)
         except KeyboardInterrupt:
             return _fail("Interrupted.", Exit.INTERRUPTED, arguments)
         except BrokenPipeError:

@@ -1,41 +1,38 @@
-"""``certnet range``, ``equivalence`` and ``monotonicity``: values, differences and slopes of outputs over regions."""
+"""Outputs over regions: their range, how far two networks are apart, monotonicity, and Lipschitz constants."""
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from itertools import product
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from certificates import Verdict
-from certnet.cli.boxes import Box, asked
 from certnet.cli.calls import Answer, Asking, Entries
 from certnet.cli.limits import numbers
-from certnet.cli.lipschitz import functions_of
-from certnet.cli.options import Around, Network, run_names
-from certnet.cli.parsing import argument, option
-from certnet.cli.rows import Subject, input_names
+from certnet.cli.options import NETWORK, Around, run_names
+from certnet.cli.parsing import argument, option, refuse
+from certnet.cli.rows import BOX, Subject, asked, input_names, parse_rows, read_features
 from certnet.runtime.wording import down, figure, up
 from formulations import InputError
 from formulations._validation import FloatArray, as_positive
-from formulations.robustness import InputRegion
+from formulations.robustness import InputRegion, region_maker
 
 if TYPE_CHECKING:
     from certnet.jobs.output_range import OutputRange
 
-Tolerance = Annotated[float, option(help="How far proved and attained values may be apart, as a part of the range.")]
+TOLERANCE = "How far proved and attained values may be apart, as a part of the range."
 
 
 def range(
-    network: Network,
-    where: Box,
+    network: str = NETWORK,
+    where: str = BOX,
     *,
-    output: Annotated[int | None, option(help="One output, counted from 0; by default each.")] = None,
-    pair: Annotated[str | None, option(metavar="I,J", help="The difference of two outputs instead.")] = None,
-    weights: Annotated[
-        str | None, option(metavar="W,W,...", help="Or a sum of the outputs with these weights, one for each.")
-    ] = None,
+    output: int | None = option("One output, counted from 0; by default each."),
+    pair: str | None = option("The difference of two outputs instead.", metavar="I,J"),
+    weights: str | None = option("Or a sum of the outputs with these weights, one for each.", metavar="W,W,..."),
     around: Around,
-    tolerance: Tolerance = 1e-3,
+    tolerance: float = option(TOLERANCE, default=1e-3),
     asking: Asking,
 ) -> int:
     """Prove between which values outputs lie, and name inputs that come near them."""
@@ -54,18 +51,13 @@ def range(
 
 
 def equivalence(
-    network: Network,
-    other: Annotated[
-        str, argument(metavar="OTHER", shell_complete=run_names, help="Another network of the same inputs and outputs.")
-    ],
-    where: Box,
+    network: str = NETWORK,
+    other: str = argument("OTHER", "Another network of the same inputs and outputs.", shell_complete=run_names),
+    where: str = BOX,
     *,
-    epsilon: Annotated[
-        float | None,
-        option(help="Prove that no output differs by as much as this, or find an input where one does."),
-    ] = None,
+    epsilon: float | None = option("Prove that no output differs by as much as this, or find an input where one does."),
     around: Around,
-    tolerance: Tolerance = 1e-2,
+    tolerance: float = option(TOLERANCE, default=1e-2),
     asking: Asking,
 ) -> int:
     """Prove how far the outputs of two networks are apart at most, or that they are equal up to --epsilon."""
@@ -99,13 +91,11 @@ def equivalence(
 
 
 def monotonicity(
-    network: Network,
-    where: Box,
+    network: str = NETWORK,
+    where: str = BOX,
     *,
-    feature: Annotated[
-        str | None, option("--input", metavar="J|NAME", help="One input, by number or name; by default each.")
-    ] = None,
-    output: Annotated[int | None, option(help="One output, counted from 0; by default each.")] = None,
+    feature: str | None = option("One input, by number or name; by default each.", "--input", metavar="J|NAME"),
+    output: int | None = option("One output, counted from 0; by default each."),
     around: Around,
     asking: Asking,
 ) -> int:
@@ -113,7 +103,7 @@ def monotonicity(
     subject = Subject.named(network)
     read, regions = asked(subject, where, around)
     inputs = input_names(subject.read, feature)
-    outputs = [int(C[0].argmax()) for _, C, _ in functions_of(read.outputs, output, None) if len(C) == 1]
+    outputs = [int(C[0].argmax()) for _, C, _ in _outputs_of(read.outputs, output, None) if len(C) == 1]
 
     def ask(region: InputRegion, label: str, j: int, k: int, **how: Any) -> Answer:
         from certnet.jobs.monotonicity import monotonicity
@@ -122,23 +112,75 @@ def monotonicity(
         word = found.direction or ("rises and falls" if found.verdict is Verdict.REFUTED else "unknown")
         low, high = map(figure, found.slopes)
         line = f"{label} y_{k} {word} in {inputs[j]}; slopes met from {low} to {high}".lstrip()
-        return [
-            (line, {"region": label or None, "input": inputs[j], "output": k, **found.to_dict()})
-        ], found.certificate
+        about = {"region": label or None, "input": inputs[j], "output": k}
+        return [(line, {**about, **found.to_dict()})], found.certificate
 
     questions = {
         f"{label} y_{k} in x_{j}".lstrip(): partial(ask, region, label, j, k)
-        for label, region in regions.items()
-        for j in inputs
-        for k in outputs
+        for (label, region), j, k in product(regions.items(), inputs, outputs)
     }
     return asking.answer("monotonicity", read, questions, _directions, network=subject.name, where=where)
+
+
+def lipschitz(
+    network: str = NETWORK,
+    *,
+    output: int | None = option("One output, counted from 0; by default each of them, and all of them in l2."),
+    pair: str | None = option("The difference of two outputs instead.", metavar="I,J"),
+    local: str | None = option(
+        "A constant for each row of these data, on the inputs around it; by default of all outputs in l2. "
+        "Data as for certnet verify (test rows where the file has them; features as they are in the file).",
+        metavar="DATA",
+    ),
+    around: Around,
+    plain: bool = option("LipSDP alone, without products of signs.", "--lipsdp", default=False),
+    asking: Asking,
+) -> int:
+    """Prove how much outputs change at most for each unit of change of the input in l2: anywhere, or near rows."""
+    subject, norm = Subject.named(network), None
+    # What is asked by the name of its proof: function of the outputs, row and region.
+    wanted: dict[str, tuple[str, FloatArray, int | None, InputRegion | None]]
+    if local is None:
+        refuse("it goes with --local DATA; without data a constant is about all inputs", around)
+        read = subject.read.on()
+        wanted = {file: (name, C, None, None) for name, C, file in _outputs_of(read.outputs, output, pair)}
+    else:
+        if around.radius is None:
+            raise InputError("--local needs --radius R, which says how far around each row the constant is to hold.")
+        read, X = read_features(subject, local, around.columns)
+        # Without a choice there is one constant a row, that of all outputs, which comes last.
+        name, C, _ = _outputs_of(read.outputs, output, pair)[-1]
+        norm = around.norm or "l2"
+        make, chosen = region_maker(norm), parse_rows(around.rows, len(X))
+        wanted = {f"row {row}": (name, C, row, make(X[row], around.radius)) for row in chosen}
+    titles = ["proved constant", "sampled", "product bound", *([] if local is None else ["unstable"]), "verdict"]
+    first = ["function" if local is None else "row"]
+    first += [name if row is None else str(row) for name, _, row, _ in wanted.values()]
+    widths = [max(map(len, first)), *(max(len(title), 12) for title in titles[:3]), 0 if local is None else 8, 0]
+
+    def line(*cells: str) -> str:
+        return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=False)).rstrip()
+
+    def ask(function: str, C: FloatArray, row: int | None, region: InputRegion | None, **how: Any) -> Answer:
+        from certnet.jobs.lipschitz import lipschitz_constant
+
+        found = lipschitz_constant(read, C, region=region, products=not plain, **how)
+        label, unstable = (function, []) if row is None else (str(row), [str(found.unstable)])
+        verdict = str(found.report.verdict) + (f" (LipSDP: {found.note})" if found.note else "")
+        shown = line(label, up(found.constant), down(found.sampled), up(found.product), *unstable, verdict)
+        proof = found.certificate if found.report.verdict is Verdict.PROVED else None
+        return [(shown, {"function": function, "row": row, **found.to_dict()})], proof
+
+    questions = {label: partial(ask, *one) for label, one in wanted.items()}
+    about: dict[str, Any] = {"network": subject.name, "data": local, "norm": norm, "radius": around.radius}
+    about |= {"bound": "LipSDP" if plain else "products of signs", "folder": local is not None}
+    return asking.answer("lipschitz", read, questions, _constants, titles=[line(first[0], *titles)], **about)
 
 
 def _functions(outputs: int, output: int | None, pair: str | None, weights: str | None) -> tuple[list[str], FloatArray]:
     """Names and (r, outputs) weights of what ``certnet range`` is about."""
     if weights is None:
-        chosen = [(name, C[0]) for name, C, _ in functions_of(outputs, output, pair) if len(C) == 1]
+        chosen = [(name, C[0]) for name, C, _ in _outputs_of(outputs, output, pair) if len(C) == 1]
         return [name for name, _ in chosen], np.array([row for _, row in chosen])
     if output is not None or pair is not None:
         raise InputError("--weights excludes --output and --pair; give one of them.")
@@ -188,3 +230,29 @@ def _directions(entries: Entries) -> str:
     rise, fall, both, open_ = (words.count(word) for word in ("rises", "falls", Verdict.REFUTED, Verdict.UNKNOWN))
     counts = f"{rise} provably never fall as the input grows, {fall} never rise, {both} do both, {open_} are open"
     return f"of {len(entries)} pairs of an output and an input {counts}"
+
+
+def _constants(entries: Entries) -> str:
+    """The reason of the first constant that is not proved, else of the first."""
+    return str(min(entries, key=lambda entry: entry["verdict"] == Verdict.PROVED)["reason"])
+
+
+def _outputs_of(count: int, output: int | None, pair: str | None) -> list[tuple[str, FloatArray, str]]:
+    """(name, (r, outputs) matrix, name of its proof): one output, a difference of two, or each and then all in l2."""
+    unit = np.eye(count)
+    if output is not None and pair is not None:
+        raise InputError("--output and --pair exclude each other; give one of them.")
+    if pair is not None:
+        words = pair.split(",")
+        if len(words) != 2 or not all(word.strip().isdecimal() for word in words):
+            raise InputError(f"--pair must be two outputs such as 3,7, not {pair!r}.")
+        i, j = (int(word) for word in words)
+        if i >= count or j >= count or i == j:
+            raise InputError(f"--pair {pair} does not name two of the outputs 0 to {count - 1}.")
+        return [(f"y_{i} - y_{j}", unit[[i]] - unit[[j]], f"pair {i} {j}")]
+    if output is not None and not 0 <= output < count:
+        raise InputError(f"the network has outputs 0 to {count - 1}, and there is no output {output}.")
+    each = [(f"y_{k}", row[None], f"output {k}") for k, row in enumerate(unit)]
+    if output is not None:
+        return [each[output]]
+    return each if count == 1 else [*each, ("all outputs", unit, "all outputs")]

@@ -5,11 +5,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
 from certificates import Certificate, Verdict
 from certnet.cli.limits import began, job_seconds, seconds_or_none, shares
-from certnet.cli.options import Json, Seed
+from certnet.cli.options import JSON, SEED
 from certnet.cli.output import BY_VERDICT, SEVERITY, Exit, head, place_for, with_headline, write_proof
 from certnet.cli.parsing import option
 from certnet.cli.query import tell_notes
@@ -23,20 +23,17 @@ from formulations.network import ReluNetwork
 Entries = Sequence[Mapping[str, Any]]
 Answer = tuple[Sequence[tuple[str, Mapping[str, Any]]], Certificate | None]
 """Lines with what JSON says of each, and the proof of all."""
-Question = Callable[..., Answer]
-"""Takes time_limit, random_state, provenance and progress."""
+Question = Callable[..., Answer]  # Takes time_limit, random_state, provenance and progress.
 
 
 @dataclass(frozen=True)
 class Asking:
     """Options of these commands, and how they are answered."""
 
-    time_limit: Annotated[float, option(help="Seconds for the whole command; 0 for no limit.")] = 50.0
-    certificate: Annotated[
-        str | None, option(metavar="FILE", help="Where the proof is written; of several questions a folder.")
-    ] = None
-    seed: Seed = 0
-    json: Json = False
+    time_limit: float = option("Seconds for the whole command; 0 for no limit.", default=50.0)
+    certificate: str | None = option("Where the proof is written; of several questions a folder.", metavar="FILE")
+    seed: int = SEED
+    json: bool = JSON
     started: float = field(init=False, default_factory=began)
 
     @property
@@ -58,14 +55,10 @@ class Asking:
         more: Callable[[Entries], Mapping[str, Any]] = lambda _: {},
         **about: Any,
     ) -> int:
-        """Ask each question, write its proof, and say what was found; the exit code is that of the worst verdict.
+        """Ask each question by its name, write its proof, and say what was found; returns the exit code.
 
-        Args:
-            questions: by name; a single one may have none.
-            summary, more: one sentence about all entries, and what JSON says besides of them.
-            folder: whether the proof of a single question goes to a folder too.
-            titles: lines that come first.
-            about: what JSON and the certificates say of the command.
+        ``summary`` is a sentence about all entries, ``more`` what JSON says besides of them, ``about`` what JSON and
+        certificates say of the command. With ``folder`` the proof of a single question goes to a folder too.
         """
         alone, limit = len(questions) == 1 and not folder, seconds_or_none(self.time_limit)
         place = None if self.certificate is None else place_for(self.certificate, "--certificate", folder=not alone)
@@ -117,7 +110,6 @@ class Asking:
 
 
 def _so_far(entries: Entries) -> str | None:
-    """What is known of the questions that are done."""
     radii = [entry["certified_radius"] for entry in entries if "certified_radius" in entry]
     counts = Counter(str(entry.get("result", entry["verdict"])) for entry in entries if "certified_radius" not in entry)
     known = [f"{count} {word}" for word, count in counts.items()]

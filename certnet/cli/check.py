@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import click
 import numpy as np
@@ -14,7 +14,7 @@ from certificates import Lipschitz, Training, Verdict, checker, read_certificate
 from certificates.arithmetic.matrix import Arithmetic
 from certificates.findings import proved, stated
 from certnet.cli.limits import seconds_or_none
-from certnet.cli.options import Json, run_names
+from certnet.cli.options import JSON, run_names
 from certnet.cli.output import BY_VERDICT, SEVERITY, Exit, failure, head, with_headline
 from certnet.cli.parsing import argument, option
 from certnet.cli.show import Live, first_line
@@ -39,52 +39,41 @@ SEMANTICS = {
     "real": "real arithmetic",
     "float32": "every evaluation in float32, which changes an output row by at most {}, and real arithmetic",
 }
-"""What outputs are."""
-SHOWN, SHOWN_TERMS = 3, 40
-"""Regions that are named in the text, and terms of functions of outputs."""
+SHOWN, SHOWN_TERMS = 3, 40  # Regions that are named in the text, and terms of functions of outputs.
 
 
 def check(
-    certificates: Annotated[
-        list[str],
-        argument(
-            metavar="CERTIFICATE...",
-            shell_complete=run_names,
-            help="Certificates, or folders of runs with certificates in them.",
-        ),
-    ],
-    data: Annotated[
-        str | None,
-        option(metavar="DATA", help="Data the certificates must be about; else those inside them are used."),
-    ] = None,
-    networks: Annotated[
-        list[str] | None,
-        option(
-            "--network",
-            metavar="NETWORK",
-            help="Network that robustness certificates must be about; NAME=FILE for each one that --property declares.",
-        ),
-    ] = None,
-    property_file: Annotated[
-        str | None,
-        option("--property", metavar="FILE", help="VNN-LIB file that robustness certificates must be about."),
-    ] = None,
-    arithmetic: Annotated[
-        str,
-        option(
-            type=click.Choice([*map(str, Arithmetic)]),
-            help="How to compute: rational, ball or verified floating point; auto aims at about a second.",
-        ),
-    ] = str(Arithmetic.AUTO),
-    time_limit: Annotated[
-        float, option(help="Seconds for each file, after which its proof is given up as UNKNOWN; 0 for no limit.")
-    ] = 600.0,
-    json: Json = False,
+    certificates: list[str] = argument(
+        "CERTIFICATE...", "Certificates, or folders of runs with certificates in them.", shell_complete=run_names
+    ),
+    data: str | None = option("Data the certificates must be about; else those inside them are used.", metavar="DATA"),
+    networks: list[str] | None = option(
+        "Network that robustness certificates must be about; NAME=FILE for each one that --property declares.",
+        "--network",
+        metavar="NETWORK",
+    ),
+    property_file: str | None = option(
+        "VNN-LIB file that robustness certificates must be about.", "--property", metavar="FILE"
+    ),
+    arithmetic: str = option(
+        "How to compute: rational, ball or verified floating point; auto aims at about a second.",
+        default=str(Arithmetic.AUTO),
+        type=click.Choice([*map(str, Arithmetic)]),
+    ),
+    time_limit: float = option(
+        "Seconds for each file, after which its proof is given up as UNKNOWN; 0 for no limit.", default=600.0
+    ),
+    json: bool = JSON,
 ) -> int:
     """Prove the bounds of certificates again, with no solver."""
+    from certnet.io.runs import certificates_in, find_run
+
     how = {"arithmetic": Arithmetic(arithmetic), "time_limit": seconds_or_none(time_limit)}
     results: list[dict[str, Any]] = []
-    files = [file for given in certificates for file in _files(given)]
+    files: list[Path] = []
+    for given in certificates:
+        folder = None if Path(given).is_file() else find_run(given)
+        files += [Path(given)] if folder is None else certificates_in(folder)
     started = time.perf_counter()
     # After Ctrl-C those that are done are a result.
     with contextlib.suppress(KeyboardInterrupt), Live(enabled=len(files) > 1) as live:
@@ -102,26 +91,17 @@ def check(
     if not results:
         raise KeyboardInterrupt
     interrupted = len(results) < len(files)
-    worst = min(results, key=lambda found: SEVERITY.index(found["verdict"]))
-    report = worst
+    report = worst = min(results, key=lambda found: SEVERITY.index(found["verdict"]))
     if len(files) > 1:
-        count = sum(found["verdict"] == Verdict.PROVED for found in results)
-        looked = f"; interrupted after {len(results)}" if interrupted else ""
-        report = head("check", None, f"{count} of {len(files)} certificates are proved{looked}")
         verdicts = [found["verdict"] for found in results] + [str(Verdict.UNKNOWN)] * interrupted
-        report |= {"verdict": min(verdicts, key=SEVERITY.index), "interrupted": interrupted, "results": results}
+        looked = f"; interrupted after {len(results)}" if interrupted else ""
+        reason = f"{verdicts.count(Verdict.PROVED)} of {len(files)} certificates are proved{looked}"
+        report = {**head("check", None, reason), "verdict": min(verdicts, key=SEVERITY.index)}
+        report |= {"interrupted": interrupted, "results": results}
     report = with_headline(report)
     rest = _table(results) if len(files) > 1 else (f"{name:<12} {value}" for name, value in lines_of(worst).items())
     print_result(report, [first_line(report), *rest], as_json=json)
     return Exit.INTERRUPTED if interrupted else BY_VERDICT[worst["verdict"]]
-
-
-def _files(given: str) -> list[Path]:
-    """A certificate, or all of those in the folder of a run, or of a run that is named."""
-    from certnet.io.runs import certificates_in, find_run
-
-    folder = None if Path(given).is_file() else find_run(given)
-    return [Path(given)] if folder is None else certificates_in(folder)
 
 
 def _examine(
@@ -151,12 +131,8 @@ def _examine(
                 cases, found["notes"] = compare_property(certificate, property_file, networks)
             found["property"] |= {"compared_with": property_file, "cases_compared": cases}
     report = checker.check(certificate, **how)
-    return {
-        **head("check", report, report.reason),
-        **found,
-        **proved(certificate, report),
-        "files": {"certificate": str(path)},
-    }
+    known = {**head("check", report, report.reason), **found, **proved(certificate, report)}
+    return {**known, "files": {"certificate": str(path)}}
 
 
 def lines_of(found: Mapping[str, Any]) -> dict[str, str]:
@@ -174,10 +150,9 @@ def lines_of(found: Mapping[str, Any]) -> dict[str, str]:
         }
     elif "property" in found:
         leaves, stated = found["leaves"], found["property"]
-        figures = {"margin": down(found["margin"])}
+        figures, more = {"margin": down(found["margin"])}, len(stated["regions"]) - SHOWN
         inputs = "; or ".join(_inputs(region) for region in stated["regions"][:SHOWN])
-        if len(stated["regions"]) > SHOWN:
-            inputs += f"; and {len(stated['regions']) - SHOWN} regions more (--json lists them)"
+        inputs += f"; and {more} regions more (--json lists them)" if more > 0 else ""
         about = {
             "claim": "at every input of each case some of its output rows is at least the margin, so none is unsafe",
             "semantics": SEMANTICS.get(found["semantics"], "unknown").format(up(found["rounding"])),
@@ -255,21 +230,12 @@ def _table(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """One line a file, then one line for each failure with its reason."""
     rows = [["verdict", "lower bound", "objective", "gap", "arithmetic", "seconds", "certificate"]]
     for found in results:
-        seconds = found.get("seconds")
-        rows.append(
-            [
-                found["verdict"] or "UNREADABLE",
-                down(found["lower_bound"]),
-                up(found["objective"]),
-                percent(found["gap"]),
-                _arithmetic(found),
-                NONE if seconds is None else f"{seconds:.2f}",
-                found["files"]["certificate"],
-            ]
-        )
-    widths = [*(max(map(len, column)) for column in list(zip(*rows, strict=True))[:-1]), 0]
+        figures = down(found["lower_bound"]), up(found["objective"]), percent(found["gap"]), _arithmetic(found)
+        seconds = NONE if found.get("seconds") is None else f"{found['seconds']:.2f}"
+        rows.append([found["verdict"] or "UNREADABLE", *figures, seconds, found["files"]["certificate"]])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        yield "  ".join(map(str.ljust, row, widths)).rstrip()
     for found in results:
         if found["verdict"] != Verdict.PROVED:
             name, reason = found["files"]["certificate"], found["reason"]

@@ -1,11 +1,11 @@
 """Numbers of options as several commands read them, and how a command's time is shared out."""
 
+import contextlib
 import csv
 import math
 import time
 from collections.abc import Iterator
 
-from certnet.cli.parsing import decimal_hint
 from certnet.runtime.clock import began as began
 from formulations import InputError
 from formulations.arguments import distinct
@@ -54,16 +54,6 @@ def seconds_or_none(time_limit: float, option: str = "--time-limit") -> float | 
     return time_limit
 
 
-def gamma_or_none(text: str) -> float | None:
-    """A weight decay, or None for the ``auto`` that stands for a choice by validation; other texts are refused."""
-    if text == "auto":
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"--gamma must be a number, not {text[:40]!r}{decimal_hint(text) or ', or auto'}.") from None
-
-
 def column_names(text: str, option: str) -> tuple[str, ...]:
     """The names of an option such as ``--drop A,B``; one with a comma stands in quotes, an empty one is refused."""
     names = [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
@@ -74,12 +64,10 @@ def column_names(text: str, option: str) -> tuple[str, ...]:
 
 def positive_numbers(text: str, option: str, example: str) -> tuple[float, ...]:
     """The numbers of an option such as ``--gammas 1,0.3,0.1``, refused unless positive, finite and different."""
-    values = numbers(text)
+    values, must = numbers(text), f"must be positive numbers with commas between them, such as {example}"
     for word, value in zip(text.split(","), values, strict=True):
         if not 0 < value < math.inf:
-            raise InputError(
-                f"{option} must be positive numbers with commas between them, such as {example}, not {word.strip()!r}."
-            )
+            raise InputError(f"{option} {must}, not {word.strip()!r}.")
     return distinct(option, values)
 
 
@@ -87,8 +75,7 @@ def numbers(text: str) -> list[float]:
     """The numbers between the commas of a text, NaN for what is none."""
     values = []
     for word in text.split(","):
-        try:
-            values.append(float(word))
-        except ValueError:
-            values.append(math.nan)
+        values.append(math.nan)
+        with contextlib.suppress(ValueError):
+            values[-1] = float(word)
     return values

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from certificates import Certificate, Report, findings
-from certnet.cli.exits import Exit as Exit
+from certnet.cli.commands import Exit as Exit
 from certnet.cli.show import first_line, stderr_console, tell
 from certnet.io.output import OutputFolder, Writer, json_writer, print_result, require_named, writing
 from certnet.runtime.headline import headline
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 BY_VERDICT: dict[str | None, Exit] = {verdict: Exit(code) for verdict, code in findings.EXIT_CODES.items()}
 """What a verdict means to a calling script; None is bad input."""
-SEVERITY = tuple(BY_VERDICT)
-"""Of several verdicts, the first of these is that of the whole."""
+SEVERITY = tuple(BY_VERDICT)  # Of several verdicts, the first of these is that of the whole.
 
 
 def head(command: str | None, report: Report | None, reason: str) -> dict[str, Any]:
@@ -86,11 +85,6 @@ def deliver(
     return folder.deliver(described)
 
 
-def say_notes(shown: "Shown | SimpleNamespace", notes: Sequence[str]) -> None:
-    """Print sentences on stderr, unless nothing is to be."""
-    tell(*(() if shown.quiet else notes))
-
-
 def say(
     shown: "Shown | SimpleNamespace",
     report: Mapping[str, Any],
@@ -102,19 +96,16 @@ def say(
     failure: str | None = None,
     code: Exit | None = None,
 ) -> int:
-    """Print headline, table, remarks and result of a job, and return the exit code: this one, or that of the verdict.
+    """Print what a job found: what it means, the figures, remarks, and last the theorem and where it is.
 
-    What it means comes first, then the figures, and last the theorem and where it is.
+    Returns the exit code: this one, or that of the verdict.
     """
     if not shown.json:
         print_result(report, [first_line(report)], as_json=False)
     if not shown.quiet:
         stderr_console().print(table)
-    say_notes(shown, remarks)
-    if report.get("interrupted"):
-        tell(f"certnet: {interrupted}")
-    if failure is not None:
-        tell(f"certnet: {failure}")
+    tell(*remarks, quiet=shown.quiet)
+    tell(*(f"certnet: {said}" for said in (interrupted if report.get("interrupted") else "", failure) if said))
     print_result(report, lines, as_json=shown.json)
     if report.get("interrupted"):
         return Exit.INTERRUPTED

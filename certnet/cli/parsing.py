@@ -6,8 +6,8 @@ Options that go together are a dataclass, and a parameter of its type stands for
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import is_dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import field, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -20,7 +20,6 @@ class Option(click.Option):
     """An option that says in one sentence what its value must be."""
 
     def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
-        """As of click, but for the sentence of the ``UsageError``."""
         try:
             return super().type_cast_value(ctx, value)
         except click.BadParameter:
@@ -37,7 +36,6 @@ class Argument(click.Argument):
     """An argument that is no empty text, which would be the current folder to most commands."""
 
     def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
-        """As of click; UsageError for an empty text."""
         if any(not str(one).strip() for one in (value if isinstance(value, tuple | list) else [value])):
             raise click.UsageError(f"{str(self.metavar).strip('[.]')} is empty; name one.")
         return super().type_cast_value(ctx, value)
@@ -49,26 +47,27 @@ def decimal_hint(text: str) -> str:
     return f"; write {text.replace(',', '.')} with a decimal point" if comma else ""
 
 
-def option(*names: str, least: int | None = None, **settings: Any) -> Any:
-    """In the ``Annotated`` type of a parameter: an ``Option``, ``--its-name`` where no names are given.
+def option(text: str, *names: str, default: Any = None, least: int | None = None, **settings: Any) -> Any:
+    """The default of a parameter that is an ``Option``: its help, and its names where they are not ``--its-name``.
 
     ``least`` is the smallest whole number that it takes.
     """
-    return Option, names, settings if least is None else {"type": click.IntRange(min=least), **settings}
+    kind = {} if least is None else {"type": click.IntRange(min=least)}
+    return field(default=default, metadata={"names": names, "help": text, **kind, **settings})
 
 
-def argument(**settings: Any) -> Any:
+def argument(metavar: str, text: str, *, required: bool = True, **settings: Any) -> Any:
     """The same for an ``Argument``."""
-    return Argument, (), settings
+    return field(default=None, metadata={"metavar": metavar, "help": text, "required": required, **settings})
 
 
-def command(name: str, function: Callable[..., int], **settings: Any) -> click.Command:
+def command(name: str, function: Callable[..., int | None], **settings: Any) -> click.Command:
     """The command that calls a function with annotated parameters; one of the type ``click.Context`` gets that.
 
     Its callback only puts the work together, to be done when parsing has ended.
     """
 
-    def put_together(**given: Any) -> Callable[[], int]:
+    def put_together(**given: Any) -> Callable[[], int | None]:
         return _filled(function, {**given, "context": click.get_current_context()})
 
     parameters = [*_parameters(function)]
@@ -81,18 +80,16 @@ def given_names(context: click.Context) -> set[str]:
     return {name for name in context.params if context.get_parameter_source(name) is on_line}
 
 
-def refuse(options: Any, why: str) -> None:
-    """Refuse options of a dataclass that are given, with an InputError for the first of them."""
-    hints = get_type_hints(type(options), include_extras=True)
-    for name, parameter in inspect.signature(type(options)).parameters.items():
-        value = getattr(options, name)
+def refuse(why: str, *groups: Any) -> None:
+    """Refuse options of dataclasses that are given, with an InputError for the first of them."""
+    for options, one in ((group, one) for group in groups for one in fields(group)):
+        value = getattr(options, one.name)
         if is_dataclass(value):
-            refuse(value, why)
-        elif value not in (parameter.default, None, ()):
+            refuse(why, value)
+        elif value not in (one.default, None, ()):
             from formulations import InputError  # brings NumPy, which --help does without
 
-            _, (_, names, _) = get_args(hints[name])
-            raise InputError(f"Leave {(*names, written(name))[0]} out: {why}.")
+            raise InputError(f"Leave {(*one.metadata['names'], written(one.name))[0]} out: {why}.")
 
 
 def written(name: str) -> str:
@@ -100,22 +97,28 @@ def written(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _filled(owner: Callable[..., Any], given: Mapping[str, Any]) -> functools.partial[Any]:
+def _taken(owner: Any) -> Iterator[tuple[str, Any, Any]]:
+    """What a function, or a dataclass of options, takes: names, types, and what is said of each option."""
+    hints = get_type_hints(owner)
+    if is_dataclass(owner):
+        said = {one.name: one for one in fields(owner) if one.init}
+    else:
+        said = {name: parameter.default for name, parameter in inspect.signature(owner).parameters.items()}
+    return ((name, hints[name], one) for name, one in said.items())
+
+
+def _filled(owner: Any, given: Mapping[str, Any]) -> functools.partial[Any]:
     """The function, or the dataclass of options, with all that it takes."""
-    hints: dict[str, Any] = get_type_hints(owner)
-    values = dict[str, Any]()
-    for name in inspect.signature(owner).parameters:
-        values[name] = _filled(hints[name], given)() if is_dataclass(hints[name]) else given[name]
+    values = {name: _filled(kind, given)() if is_dataclass(kind) else given[name] for name, kind, _ in _taken(owner)}
     return functools.partial(owner, **values)
 
 
-def _parameters(owner: Callable[..., Any]) -> Iterator[click.Parameter]:
-    hints = get_type_hints(owner, include_extras=True)
-    for name, parameter in inspect.signature(owner).parameters.items():
-        if is_dataclass(hints[name]):
-            yield from _parameters(hints[name])
-        elif hints[name] is not click.Context:
-            yield _parameter(name, parameter.default, *get_args(hints[name]))
+def _parameters(owner: Any) -> Iterator[click.Parameter]:
+    for name, kind, said in _taken(owner):
+        if is_dataclass(kind):
+            yield from _parameters(kind)
+        elif kind is not click.Context:
+            yield _parameter(name, kind, said.default, **said.metadata)
 
 
 def files(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -123,8 +126,9 @@ def files(_context: click.Context, _parameter: click.Parameter, incomplete: str)
     return [CompletionItem(incomplete, type="file")]
 
 
-def _parameter(name: str, default: Any, kind: Any, described: Any) -> click.Parameter:
-    make, names, settings = described
+def _parameter(
+    name: str, kind: Any, default: Any, *, names: Sequence[str] | None = None, required: bool = False, **settings: Any
+) -> click.Parameter:
     if get_origin(kind) in (Union, UnionType):
         (kind,) = (one for one in get_args(kind) if one is not NoneType)
     many = get_origin(kind) is list
@@ -135,11 +139,9 @@ def _parameter(name: str, default: Any, kind: Any, described: Any) -> click.Para
         kind = click.Path(path_type=Path)
     elif kind is str:
         settings = {"shell_complete": files, **settings}
-    required = default is inspect.Parameter.empty
     settings = {"type": kind, "required": required, **({} if required else {"default": default}), **settings}
-    if make is Argument:
+    if names is None:
         settings["metavar"] = settings["metavar"] if required else f"[{settings['metavar']}]"
         return Argument([name], nargs=-1 if many else 1, **settings)
     shown = {"show_default": not (required or default is None or default is False), **settings}
-    declared = [name, *(names or [written(name)])]
-    return Option(declared, is_flag=kind is bool, multiple=many, **shown)
+    return Option([name, *(names or [written(name)])], is_flag=kind is bool, multiple=many, **shown)

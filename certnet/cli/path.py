@@ -13,7 +13,7 @@ from certificates import Training, Verdict, check, read_certificate
 from certificates.making.assemble import program_of
 from certnet.cli import training
 from certnet.cli.limits import began, job_seconds
-from certnet.cli.output import SEVERITY, deliver, head, say, say_notes
+from certnet.cli.output import SEVERITY, deliver, head, say
 from certnet.cli.resuming import CHECKPOINT, Keeper, about
 from certnet.cli.scores import evaluate
 from certnet.cli.show import Live, rows_table, summary, tell
@@ -25,8 +25,7 @@ from certnet.jobs.path import PathResult, train_path
 from certnet.jobs.train import TrainingResult
 from certnet.report.comparison import BEST, best_of
 from certnet.report.records import Table
-from certnet.runtime.fields import number
-from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS, bounds, figure
+from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS, bounds, figure, number
 from formulations import InputError, TrainingProgram
 
 TABLE, PREFIX = "path.json", "gamma_"
@@ -73,7 +72,7 @@ class _Path:
     def run(self) -> int:
         """Train along the path; every result is on the disk as soon as it is there. Then write and show the table."""
         options, split = self.options, self.split
-        say_notes(options, training.sentences_about(split))
+        tell(*training.sentences_about(split), quiet=options.quiet)
         known = {} if options.resume is None else self._finished()
         resume = {} if options.resume is None else self._checkpoints(known)
         limit = job_seconds(options.time_limit, self.started)
@@ -83,7 +82,7 @@ class _Path:
                 split.Y,
                 gammas=options.gammas,
                 **training.objective_of(split, options),
-                **training.relaxing(options),
+                **training.as_asked(options, training.RELAXING),
                 time_limit=limit,
                 progress=live,
                 provenance=training.provenance(split),
@@ -136,41 +135,35 @@ class _Path:
         """Results of an earlier run with the same recipe that need not be computed again; each is proved anew."""
         results = {}
         for gamma, program in self.programs.items():
-            found = self._read(self.folders[gamma].path, program)
+            try:
+                found = self._read(self.folders[gamma].path, program)
+            except (OSError, InputError):
+                continue
             if found is not None:
                 results[gamma], self.reports[gamma] = found
-                say_notes(self.options, [f"γ = {gamma:g} is finished; its certificate was proved again."])
+                tell(f"γ = {gamma:g} is finished; its certificate was proved again.", quiet=self.options.quiet)
         return results
 
     def _read(self, folder: Path, program: TrainingProgram) -> tuple[TrainingResult, dict[str, Any]] | None:
         """A finished result and its report, or None when anything about them does not fit."""
-        try:
-            run = read_run(folder)
-            certificate = read_certificate(folder / training.FILES["certificate"], Training)
-            network = network_of(run)
-            own = program_fingerprint(program_of(certificate))
-        except (OSError, InputError):
-            return None
-        report = run.to_dict()
-        same = (
+        run = read_run(folder)
+        certificate = read_certificate(folder / training.FILES["certificate"], Training)
+        network, report = network_of(run), run.to_dict()
+        fits = (
             number(report.get("seconds")) is not None
             and isinstance(report.get("rank"), int | None)
             and report.get("interrupted") is False
             and report.get("gamma") == program.gamma
-            and own == program_fingerprint(program)
+            and program_fingerprint(program_of(certificate)) == program_fingerprint(program)
             and dict(certificate.provenance) == training.provenance(self.split)
         )
-        if not same:
-            return None
-        proof = check(certificate)
-        if proof.verdict is not Verdict.PROVED:
+        if not fits or (proof := check(certificate)).verdict is not Verdict.PROVED:
             return None
         # Figures are shown only where the checker has confirmed them; the rest of a stored report is information.
         report |= {**head("train", proof, proof.reason), "versions": report.get("versions")}
         result = TrainingResult(program, certificate, proof)
-        report |= evaluate(self.split, result.program, certificate.proofs[0])
+        report |= evaluate(self.split, program, certificate.proofs[0]) | {"width": int(certificate.U.shape[1])}
         found, expected = network.arrays(), training.network_of(self.split, result).arrays()
-        report["width"] = int(certificate.U.shape[1])
         same = found.keys() == expected.keys() and all(np.array_equal(found[name], expected[name]) for name in found)
         return (result, report) if same else None
 
@@ -178,32 +171,29 @@ class _Path:
         found = {}
         for gamma, program in self.programs.items():
             path = self.folders[gamma].path / CHECKPOINT
-            if gamma in known or not path.is_file():
-                continue
-            try:
-                checkpoint = read_checkpoint(path)
-            except InputError as error:
-                tell(f"γ = {gamma:g} starts anew: {error}")
-                continue
-            if checkpoint.fingerprint == program_fingerprint(program):
-                found[gamma] = checkpoint
+            if gamma not in known and path.is_file():
+                try:
+                    checkpoint = read_checkpoint(path)
+                    if checkpoint.fingerprint == program_fingerprint(program):
+                        found[gamma] = checkpoint
+                except InputError as error:
+                    tell(f"γ = {gamma:g} starts anew: {error}")
         return found
 
     def _report(self, found: PathResult) -> dict[str, Any]:
         """A row for each γ that has a result."""
         rows = [_row(self.reports[gamma]) for gamma in found.gammas if gamma in self.reports]
-        chosen, best = best_of(rows), None
+        chosen, best, verdicts = best_of(rows), None, [row["verdict"] for row in rows]
         if chosen is not None:
             place, score, value = chosen
             best = {"gamma": rows[place]["gamma"], "score": score, "validation": value}
         for row in rows:
             row["best"] = best is not None and row["gamma"] == best["gamma"]
-        worst = min((row["verdict"] for row in rows), key=SEVERITY.index)
-        proved = sum(row["verdict"] == Verdict.PROVED for row in rows)
+        proved = verdicts.count(Verdict.PROVED)
         missing = f"; missing: {', '.join(f'{gamma:g}' for gamma in found.missing)}" if found.missing else ""
         return {
             **head("train", None, f"{proved} of {len(found.gammas)} weight decays are proved{missing}"),
-            "verdict": worst,
+            "verdict": min(verdicts, key=SEVERITY.index),
             "interrupted": found.interrupted,
             "gammas": list(found.gammas),
             "missing": list(found.missing),

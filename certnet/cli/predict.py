@@ -4,11 +4,11 @@ import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 from certificates.findings import finite
 from certnet.cli.limits import seconds_or_none
-from certnet.cli.options import Network, Norm, Shown
+from certnet.cli.options import NETWORK, Norm, Shown
 from certnet.cli.output import Exit, head, place_for
 from certnet.cli.parsing import argument, option, refuse
 from certnet.cli.rows import Subject, median_radius, reaches
@@ -23,26 +23,20 @@ from formulations._validation import FloatArray, as_positive
 class Radii:
     """How radii are looked for."""
 
-    largest_radius: Annotated[
-        float | None,
-        option(metavar="R", help="With --radius-norm: look no farther; 4 deviations of the widest feature."),
-    ] = None
-    input_limit: Annotated[float, option(help="With --radius-norm: seconds for each row; 0 for no limit.")] = 10.0
+    largest_radius: float | None = option(
+        "With --radius-norm: look no farther; 4 deviations of the widest feature.", metavar="R"
+    )
+    input_limit: float = option("With --radius-norm: seconds for each row; 0 for no limit.", default=10.0)
 
 
 def predict(
-    network: Network,
-    new: Annotated[
-        str, argument(metavar="NEW", help="Rows: a CSV or Parquet file, its columns found by name; or .npz.")
-    ],
+    network: str = NETWORK,
+    new: str = argument("NEW", "Rows: a CSV or Parquet file, its columns found by name; or .npz."),
     *,
-    out: Annotated[
-        str | None, option("--out", "-o", metavar="FILE", help="Write a CSV file instead of stdout.")
-    ] = None,
-    radius_norm: Annotated[
-        Norm | None,
-        option(help="Also prove for each row a radius, in units of the features, within which its class stays."),
-    ] = None,
+    out: str | None = option("Write a CSV file instead of stdout.", "--out", "-o", metavar="FILE"),
+    radius_norm: Norm | None = option(
+        "Also prove for each row a radius, in units of the features, within which its class stays."
+    ),
     radii: Radii,
     shown: Shown,
 ) -> int:
@@ -51,7 +45,7 @@ def predict(
 
     started, each = time.perf_counter(), seconds_or_none(radii.input_limit, "--input-limit")
     if radius_norm is None:
-        refuse(radii, "it goes with --radius-norm, which names the norm")
+        refuse("it goes with --radius-norm, which names the norm", radii)
     if radii.largest_radius is not None:
         as_positive("--largest-radius", radii.largest_radius)
     place = None if out is None else place_for(out, "-o", folder=False)
@@ -60,15 +54,16 @@ def predict(
         subject.require_classes("--radius-norm is")
     X, notes, table = new_rows(subject.read, new)
     interrupted = False
-    columns = answers(subject.read, subject.loss, X)
+    columns = answers(subject.read, subject.run.objective["loss"] if subject.run else None, X)
     if radius_norm is not None:
         columns |= _radii(subject, X, radius_norm, radii.largest_radius, each, quiet=shown.quiet)
         interrupted = None in columns[f"certified radius ({radius_norm})"]
         notes = (*notes, *subject.read.with_scores().notes)
     if table is not None:
         notes = (*notes, *against_targets(subject.read, table, columns))
-    tell(*(() if shown.quiet else notes))
-    text, code, report = csv_text([columns, *zip(*columns.values(), strict=True)]), Exit.OK, dict[str, Any]()
+    tell(*notes, quiet=shown.quiet)
+    rows = [*zip(*columns.values(), strict=True)]
+    text, code, report = csv_text([columns, *rows]), Exit.OK, dict[str, Any]()
     if place is not None:
         try:
             write_file(place, text.encode())
@@ -76,7 +71,7 @@ def predict(
             place, code, notes = None, Exit.USAGE, (*notes, str(error))
             tell(f"certnet: {error}")
     if shown.json:
-        results = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        results = [dict(zip(columns, row, strict=True)) for row in rows]
         files = {} if place is None else {"predictions": out}
         report = {**head("predict", None, f"{len(X)} rows were predicted"), "network": subject.name, "data": new}
         report |= {"results": results, "seconds": time.perf_counter() - started, "files": files, "notes": list(notes)}

@@ -11,6 +11,7 @@ import numpy as np
 
 from certificates import Verdict
 from certificates.certificate import FLOAT32, REAL
+from certificates.layout import MAX_CASES
 from certnet.cli.output import BY_VERDICT, head, place_for, with_headline, write_proof
 from certnet.cli.show import Live, tell
 from certnet.io.output import OutputFolder, print_result
@@ -25,19 +26,14 @@ if TYPE_CHECKING:
     from certnet.jobs.verify import VerificationResult
     from certnet.search.counterexample import Counterexample
 
-SHORT, LONG = 17, 1100
-"""Digits of inputs that are printed; the latter hold every float64 number."""
-TIMED_OUT = {"timeout": "timed-out"}
-"""The words of VNN-LIB 2.0 where they are others than those of VNN-COMP."""
+SHORT, LONG = 17, 1100  # Digits of inputs that are printed; the latter hold every float64 number.
+TIMED_OUT = {"timeout": "timed-out"}  # The words of VNN-LIB 2.0 where they are others than those of VNN-COMP.
 
 
 def asked_of(
     first: str, second: str | None, networks: Sequence[str], semantics: str, seconds: float | None
 ) -> tuple[Query, dict[str, str]]:
-    """The query, and the names of its files: of ``QUERY --network NAME=FILE …``, or of ``NETWORK QUERY``.
-
-    Reading that takes longer than ``seconds`` ends in an OutOfTimeError.
-    """
+    """The query, and the names of its files; an OutOfTimeError where reading takes longer than ``seconds``."""
     if second is not None and networks:
         raise InputError("with --network the VNN-LIB file is the only argument; leave the other one out.")
     query, files = (first, named_files(networks)) if second is None else (second, first)
@@ -59,15 +55,11 @@ def answer(
         if not query.networks:
             raise InputError("--serialise-assignments goes with VNN-LIB 2.0, which names its tensors; leave it out.")
         place_for(serialise, "--serialise-assignments", folder=True)
-    if place is not None:
-        from certificates.layout import MAX_CASES
-
-        if len(query.cases) > MAX_CASES:
-            raise InputError(
-                f"{names['property']} has {len(query.cases)} cases, and a certificate file holds {MAX_CASES}; leave "
-                "--certificate out, or split the property."
-            )
-
+    if place is not None and len(query.cases) > MAX_CASES:
+        raise InputError(
+            f"{names['property']} has {len(query.cases)} cases, and a certificate file holds {MAX_CASES}; leave "
+            "--certificate out, or split the property."
+        )
     from certnet.jobs.verify import verify as decide
 
     how = {**how, "time_limit": asking.seconds, "provenance": dict(names)}
@@ -122,8 +114,7 @@ def _version_2(query: Query, result: "VerificationResult", serialise: str | None
     elif serialise is None:
         values = _texts(query, found), [repr(value) for value in found.y.tolist()]
         if any(text.startswith("(") for text in values[0]):
-            said = "certnet: a satisfying input is no decimal number, and is rounded here; --json has the fraction."
-            tell(said)
+            tell("certnet: a satisfying input is no decimal number, and is rounded here; --json has the fraction.")
             values = [repr(value) for value in found.x.tolist()], values[1]
         for tensor in query.tensors:
             lines.append(f"{tensor.name} {tensor.written} [{','.join(map(str, tensor.shape))}]")

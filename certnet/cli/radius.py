@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Any
+from itertools import product
+from typing import Any
 
 from certnet.cli.calls import Answer, Asking, Entries
 from certnet.cli.limits import column_names
-from certnet.cli.options import Columns, Network, Norm, Rows
+from certnet.cli.options import NETWORK, ROWS, Columns, Norm
 from certnet.cli.parsing import argument, option
 from certnet.cli.rows import Subject, input_names, median_radius, parse_rows, reaches, read_features
 from certnet.io.answers import new_rows
@@ -15,25 +16,17 @@ from formulations._validation import as_positive
 
 
 def radius(
-    network: Network,
-    data: Annotated[
-        str,
-        argument(metavar="DATA", help="Rows as for certnet verify; their labels, if there are any, are not read."),
-    ],
+    network: str = NETWORK,
+    data: str = argument("DATA", "Rows as for certnet verify; their labels, if there are any, are not read."),
     *,
-    norm: Annotated[Norm, option(help="In which norm.")] = "linf",
-    largest: Annotated[
-        float | None, option(metavar="R", help="Look no farther; by default 4 deviations of an input.")
-    ] = None,
-    feature: Annotated[
-        str | None, option("--input", metavar="J|NAME", help="Only this input moves, by number or name.")
-    ] = None,
-    each: Annotated[bool, option("--each-input", help="A radius for each input, the others fixed.")] = False,
-    tied: Annotated[
-        list[str] | None,
-        option(metavar="A,B,...", help="Classes that count as one, by name or number; may be given again."),
-    ] = None,
-    rows: Rows = None,
+    norm: Norm = option("In which norm.", default="linf"),
+    largest: float | None = option("Look no farther; by default 4 deviations of an input.", metavar="R"),
+    feature: str | None = option("Only this input moves, by number or name.", "--input", metavar="J|NAME"),
+    each: bool = option("A radius for each input, the others fixed.", "--each-input", default=False),
+    tied: list[str] | None = option(
+        "Classes that count as one, by name or number; may be given again.", metavar="A,B,..."
+    ),
+    rows: str | None = ROWS,
     columns: Columns,
     asking: Asking,
 ) -> int:
@@ -64,25 +57,16 @@ def radius(
         kept = {k for k, value in enumerate(y) if value == max(y)}
         kept = kept.union(*(group for group in groups if kept & group))
         first, *others = sorted(kept)
-        found = certified_radius(
-            read,
-            X[row],
-            first,
-            tied=others,
-            norm=norm,
-            moving=moved,
-            largest=float(reach[slice(None) if moved is None else moved].max()) if largest is None else largest,
-            provenance={**provenance, "row": row},
-            **how,
-        )
+        how |= {"tied": others, "norm": norm, "moving": moved, "provenance": {**provenance, "row": row}}
+        farthest = float((reach if moved is None else reach[moved]).max()) if largest is None else largest
+        found = certified_radius(read, X[row], first, largest=farthest, **how)
         answer, where = [names[k] for k in sorted(kept)], None if moved is None else inputs[moved[0]]
         line = f"row {row} {' or '.join(answer)}{'' if where is None else f' in {where}'}: {found.enclosure}"
         return [(line, {"row": row, "answer": answer, "input": where, **found.to_dict()})], found.certificate
 
     questions = {
         f"row {row}" + ("" if moved is None else f" in x_{moved[0]}"): partial(ask, row, moved)
-        for row in parse_rows(rows, len(X))
-        for moved in moving
+        for row, moved in product(parse_rows(rows, len(X)), moving)
     }
     about: dict[str, Any] = {"network": subject.name, "data": data, "norm": norm, "largest_radius": largest}
     return asking.answer("radius", read, questions, _summary, **about)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 from certificates import Training, Verdict, check, read_certificate, write_certificate
 from certnet.cli.limits import seconds_or_none
@@ -23,26 +23,22 @@ from certnet.jobs.train import TrainingResult
 from formulations import InputError
 
 CHECKPOINT, EARLIER = "checkpoint.npz", "earlier.cert"
-KEPT = (
-    "A certificate of an earlier run claims {claimed:.6g}; its check takes more than {seconds:g} s, so it stays: {path}"
-)
 CHANGEABLE = frozenset(
     {"resume", "time_limit", "json", "quiet", "device", "gap", "nodes", "workers", "threads", "scheduler", "circuits"}
 )
 """Options that may differ from those of the run that is resumed."""
-LISTS = ("features", "drop", "categorical")
-"""Options that list names of columns."""
+LISTS = ("features", "drop", "categorical")  # Options that list names of columns.
 
-STORED: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(
-        ("data", "source", "solver", "device", "method", "loss", "hidden_bias", "output_bias", "impute"), (str,)
-    ),
-    **dict.fromkeys(("target", "task", "class_weight", "weight_column", *LISTS), (str, type(None))),
-    **dict.fromkeys(("raw", "no_split", "refit", "circuits"), (bool,)),
-    **dict.fromkeys(("gamma", "tolerance"), (float,)),
-    **dict.fromkeys(("time_limit", "gap"), (float, type(None))),
-    **{"seed": (int,), "workers": (int,), "nodes": (int, type(None)), "threads": (int, type(None))},
+_TYPES: dict[Any, str] = {
+    str: "data source solver device method loss hidden_bias output_bias impute",
+    str | None: f"target task class_weight weight_column {' '.join(LISTS)}",
+    bool: "raw no_split refit circuits",
+    float: "gamma tolerance",
+    float | None: "time_limit gap",
+    int: "seed workers",
+    int | None: "nodes threads",
 }
+STORED = {name: get_args(kind) or (kind,) for kind, names in _TYPES.items() for name in names.split()}
 """What a checkpoint keeps of the options, with their types. ``source`` says where ``data`` lie: an absolute path."""
 
 
@@ -106,45 +102,38 @@ def with_earlier(result: TrainingResult, path: Path) -> TrainingResult:
     A short part may end before it has found that again. The proof is checked for some seconds at most; one that takes
     longer stays in a file of its own, with a note.
     """
-    kept = path.with_name(EARLIER)
-    return _with(_with(result, kept, kept), path, kept)
-
-
-def _claim(path: Path) -> float:
-    """The bound that a certificate claims, −∞ where there is none."""
-    try:
-        return float(read_certificate(path).claims.get("lower_bound") or -math.inf)
-    except (InputError, OSError):
-        return -math.inf
-
-
-def _with(result: TrainingResult, path: Path, kept: Path) -> TrainingResult:
-    try:
-        earlier = read_certificate(path)
-    except (InputError, OSError):
-        return result
-    names = ("data_fingerprint", "gamma", "loss", "hidden_bias", "output_bias")
-    about = [[getattr(one.statement, name, None) for name in names] for one in (earlier, result.certificate)]
-    claimed = earlier.claims.get("lower_bound")
-    if not isinstance(earlier.statement, Training) or about[0] != about[1] or claimed is None:
-        return result
-    if not claimed > result.report.lower_bound:
-        if path == kept:
+    kept, most = path.with_name(EARLIER), -math.inf
+    for place in (kept, path):
+        try:
+            earlier = read_certificate(place)
+        except (InputError, OSError):
+            continue
+        names = ("data_fingerprint", "gamma", "loss", "hidden_bias", "output_bias")
+        about = [[getattr(one.statement, name, None) for name in names] for one in (earlier, result.certificate)]
+        claimed = earlier.claims.get("lower_bound")
+        if place == kept:
+            most = claimed or -math.inf
+        if not isinstance(earlier.statement, Training) or about[0] != about[1] or claimed is None:
+            continue
+        if not claimed > result.report.lower_bound:
+            if place == kept:
+                with contextlib.suppress(OSError):
+                    kept.unlink()
+            continue
+        try:
+            report = check(earlier, time_limit=LAST_PROOF_SECONDS)
+        except KeyboardInterrupt:
+            result = replace(result, interrupted=True)
+            continue
+        if report.verdict is Verdict.UNKNOWN and report.seconds >= LAST_PROOF_SECONDS:
             with contextlib.suppress(OSError):
-                kept.unlink()
-        return result
-    try:
-        report = check(earlier, time_limit=LAST_PROOF_SECONDS)
-    except KeyboardInterrupt:
-        return replace(result, interrupted=True)
-    if report.verdict is Verdict.UNKNOWN and report.seconds >= LAST_PROOF_SECONDS:
-        with contextlib.suppress(OSError):
-            if path != kept and not _claim(kept) >= claimed:
-                write_certificate(kept, earlier)
-        note = KEPT.format(claimed=claimed, seconds=LAST_PROOF_SECONDS, path=kept.name)
-        return replace(result, notes=(*result.notes, note))
-    if report.verdict is not Verdict.PROVED or not report.lower_bound > result.report.lower_bound:
-        return result
-    own = result.certificate.proofs[0]
-    certificate, report = with_network((earlier, report), (own.U, own.V), result.program)
-    return replace(result, certificate=certificate, report=report)
+                if place != kept and not most >= claimed:
+                    write_certificate(kept, earlier)
+            note = f"A certificate of an earlier run claims {claimed:.6g}; its check takes more than "
+            note += f"{LAST_PROOF_SECONDS:g} s, so it stays: {kept.name}"
+            result = replace(result, notes=(*result.notes, note))
+        elif report.verdict is Verdict.PROVED and report.lower_bound > result.report.lower_bound:
+            own = result.certificate.proofs[0]
+            certificate, report = with_network((earlier, report), (own.U, own.V), result.program)
+            result = replace(result, certificate=certificate, report=report)
+    return result

@@ -1,29 +1,39 @@
-"""Rows of data that a network is asked about."""
+"""The network that a command is about, and where: rows of data, intervals of inputs, boxes of a property."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from certnet.cli.limits import column_names
-from certnet.cli.parsing import refuse
+from certnet.cli.options import Around, Columns
+from certnet.cli.parsing import argument, refuse
 from certnet.io.load_network import named_network
 from certnet.io.network import TwoLayerNetwork
+from certnet.io.packed import ending
 from certnet.io.runs import HOME, Run
 from certnet.runtime.wording import down
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.network import ReluNetwork
+from formulations.robustness import InputRegion, region_maker
 
 if TYPE_CHECKING:
-    from certnet.cli.options import Columns
     from certnet.io.dataset import Recipe
 
+BOX = argument(
+    "BOX|DATA",
+    "An interval such as '[0,1]' for all inputs, or one for each, '[0,1],[-2,2]'; a VNN-LIB file, whose boxes "
+    "count; or data as for certnet verify: the smallest box of their rows, or with --radius R what is around each.",
+)
+NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?"
+INTERVAL = re.compile(rf"\[\s*({NUMBER})\s*,\s*({NUMBER})\s*\]")
 BY_NAME = "the network finds its columns by name"
-REACH = 4.0
-"""Radii are looked for up to so many times the deviation of a feature."""
+REACH = 4.0  # Radii are looked for up to so many times the deviation of a feature.
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +49,6 @@ class Subject:
         """The network of a file or of a run, which is refused if it cannot be read."""
         read, run = named_network(text)
         return cls(Path(text).name if run is None else run.name, read, run)
-
-    @property
-    def loss(self) -> str | None:
-        """What it was trained with; None where nobody knows."""
-        return None if self.run is None else str(self.run.objective["loss"])
 
     def require_classes(self, what: str) -> None:
         """Refuse a network of numbers where classes are asked about; ``what`` begins the sentence."""
@@ -79,32 +84,18 @@ class Subject:
         return Recipe(source=source, **{name: value for name, value in given.items() if value is not None})
 
 
-def read_rows(subject: Subject, recipe: "Recipe") -> tuple[ReluNetwork, FloatArray, FloatArray]:
-    """A network of raw features, and the features and targets it is asked about: test rows where the source has them.
+def read_features(subject: Subject, source: str, columns: Columns) -> tuple[ReluNetwork, FloatArray]:
+    """A network of raw features, and the features it is asked about: test rows where the source has them.
 
-    The network's outputs are in the order of the source's classes, and labels have to be those of outputs.
+    A table need not have targets where the network finds its columns by name.
     """
-    from certnet.io.answers import require_kind
-    from certnet.io.dataset import Outputs
-    from certnet.io.load_data import read_source
-
-    read = subject.read
-    data = read_source(recipe.asked_by(read.columns), Outputs(read.scores, read.classes))
-    network = read.with_scores(data.classes)
-    X, Y = (data.X, data.Y) if data.X_test is None or data.Y_test is None else (data.X_test, data.Y_test)
-    require_kind(network, X, Y, recipe.source)
-    return network, X, Y
-
-
-def read_features(subject: Subject, source: str, columns: "Columns") -> tuple[ReluNetwork, FloatArray]:
-    """The same without targets, which a table need not have where the network finds its columns by name."""
     from certnet.io.answers import new_rows, require_kind
     from certnet.io.dataset import Outputs
     from certnet.io.load_data import read_source
 
     read = subject.read
     if read.columns is not None:
-        refuse(columns, BY_NAME)
+        refuse(BY_NAME, columns)
         return read.on(), new_rows(read, source)[0]
     data = read_source(subject.recipe(source, **vars(columns)).asked_by(None), Outputs(None))
     X = data.X if data.X_test is None else data.X_test
@@ -148,3 +139,43 @@ def parse_rows(text: str | None, count: int) -> range:
 def median_radius(radii: Sequence[float]) -> str | None:
     """What is known of the rows that are done; None where none is."""
     return f"median certified radius {down(float(np.median(radii)), 3)}" if radii else None
+
+
+def asked(subject: Subject, text: str, around: Around) -> tuple[ReluNetwork, dict[str, InputRegion]]:
+    """The network of raw features, and what an argument BOX|DATA stands for: regions by name, the only one by none."""
+    is_box = text.lstrip().startswith("[")
+    if is_box or ending(Path(text)) == ".vnnlib":
+        refuse(f"it goes with data; {text[:40]!r} says which inputs are meant", around)
+        network = subject.read.on()
+        if is_box:
+            return network, {"": _box(text, network.inputs)}
+        from certnet.io.vnnlib import read_vnnlib
+
+        cases = read_vnnlib(text, network).cases
+        boxes = list(dict.fromkeys(case.region for case in cases if not case.is_impossible))
+        if not boxes:
+            raise InputError(f"{text} is about no input at all, as what it states is contradictory; give another box.")
+        if any(box.inputs != network.inputs for box in boxes):
+            raise InputError(f"{text} makes inputs equal; give a box for each input, such as '[0,1],[0,1]'.")
+        return network, {f"box {k}" if len(boxes) > 1 else "": box for k, box in enumerate(boxes)}
+    network, X = read_features(subject, text, around.columns)
+    chosen = parse_rows(around.rows, len(X))
+    if around.radius is None:
+        if around.norm is not None:
+            raise InputError("--norm goes with --radius R, which says how far around each row the inputs are.")
+        X = X[chosen.start : chosen.stop]
+        return network, {"": InputRegion(X.min(axis=0), X.max(axis=0))}
+    make = region_maker(around.norm or "linf")
+    return network, {f"row {row}": make(X[row], around.radius) for row in chosen}
+
+
+def _box(text: str, inputs: int) -> InputRegion:
+    """One interval for all inputs or one for each, of exact numbers."""
+    found = INTERVAL.findall(text)
+    if re.sub(r"[\s,;x×]+", "", INTERVAL.sub("", text)) or not found:
+        raise InputError(f"a box must be an interval such as [0,1], or one for each input, not {text[:40]!r}.")
+    if len(found) not in (1, inputs):
+        raise InputError(f"the box has {len(found)} intervals, but the network has {inputs} inputs; give one for each.")
+    sides: Any = [[Fraction(value) for value in side] for side in zip(*found, strict=True)]
+    lower, upper = (side * (inputs // len(found)) for side in sides)
+    return InputRegion.between(lower, upper)

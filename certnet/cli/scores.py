@@ -56,7 +56,10 @@ def evaluate(
             if outputs is not None and Y is not None:
                 figures = _of_classes(outputs, Y, kind.name) if by_class else _of_numbers(outputs, Y, kind.name)
                 if by_class:
-                    scores["confusion"][part] = _confusion(outputs, Y)
+                    few = (count := max(Y.shape[1], 2)) <= MOST_CLASSES
+                    pairs = class_numbers(Y), class_numbers(outputs)
+                    counted = metrics.confusion_matrix(*pairs, labels=range(count)).tolist() if few else None
+                    scores["confusion"][part] = counted
                 elif Y.shape[1] == 1:
                     some = np.linspace(0, len(Y) - 1, min(len(Y), SHOWN)).astype(int)
                     found = np.hstack([Y, means(kind.name, outputs)])[some]
@@ -65,14 +68,6 @@ def evaluate(
             value = figures.get(name)
             scores[name][part] = None if value is None or not math.isfinite(value) else float(value)
     return scores
-
-
-def _confusion(outputs: FloatArray, Y: FloatArray) -> list[list[int]] | None:
-    count = max(Y.shape[1], 2)
-    if count > MOST_CLASSES:
-        return None
-    matrix = metrics.confusion_matrix(class_numbers(Y), class_numbers(outputs), labels=range(count))
-    return [[int(rows) for rows in row] for row in matrix]
 
 
 def _worst(outputs: FloatArray, Y: FloatArray, kind: Kind, classes: Sequence[str] | None) -> list[dict[str, Any]]:

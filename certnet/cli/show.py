@@ -24,28 +24,22 @@ if TYPE_CHECKING:
     from certnet.jobs.train import Event
     from certnet.report.records import Table as RowsTable
 
-WIDTH = 120
-"""Columns of a table that goes to no terminal."""
-PLAIN_SECONDS = 30.0
-"""Between two lines of progress where nobody watches."""
+WIDTH = 120  # Columns of a table that goes to no terminal.
+PLAIN_SECONDS = 30.0  # Between two lines of progress where nobody watches.
 
 
 def stderr_console() -> "Console":
     """A console on stderr: plain text when that is no terminal or NO_COLOR is set."""
     from rich.console import Console
 
-    watched = sys.stderr.isatty()
-    return Console(
-        stderr=True,
-        highlight=False,
-        force_terminal=watched and not os.environ.get("NO_COLOR"),
-        width=None if watched else 100,
-    )
+    watched, width = sys.stderr.isatty(), None if sys.stderr.isatty() else 100
+    coloured = watched and not os.environ.get("NO_COLOR")
+    return Console(stderr=True, highlight=False, force_terminal=coloured, width=width)
 
 
-def tell(*sentences: str) -> None:
-    """Print sentences on stderr; what files say in them cannot steer a terminal."""
-    for sentence in sentences:
+def tell(*sentences: str, quiet: bool = False) -> None:
+    """Print sentences on stderr unless nothing is to be; what files say in them cannot steer a terminal."""
+    for sentence in () if quiet else sentences:
         stderr_console().print(printable(sentence), markup=False, soft_wrap=True)
 
 
@@ -55,17 +49,14 @@ def summary(report: Mapping[str, Any]) -> str:
     return f"{_verdict(report)}: {below} <= optimum <= {above}, gap {gap}"
 
 
-COLOURS = {"strong": "green", "weak": "yellow", "open": "yellow", "refuted": "red"}
-"""Of headlines, by how good the news is."""
-
-
 def first_line(report: Mapping[str, Any]) -> str:
     """The headline of a result for stdout, in colour where that is a terminal."""
     found = headline(report)
     text = printable(found.text)
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
         return text
-    return click.style(text, fg=COLOURS[found.level], bold=True)
+    colours = {"strong": "green", "weak": "yellow", "open": "yellow", "refuted": "red"}
+    return click.style(text, fg=colours[found.level], bold=True)
 
 
 def _verdict(report: Mapping[str, Any]) -> str:
@@ -100,7 +91,7 @@ def rows_table(found: "RowsTable") -> "Table":
 
 def job_table(report: Mapping[str, Any]) -> "Table":
     """The table of a job that ends in a certificate of optimality: bounds, what led to them, scores, times, verdict."""
-    from certnet.report.course import network_facts, ways
+    from certnet.report.sections import network_facts, ways
 
     title, objective = report["data"]["name"], "objective (upper bound)"
     if report["command"] == "optimality":
@@ -147,9 +138,7 @@ class Live:
         if enabled and watched and not os.environ.get("NO_COLOR"):
             console = self._console = console or stderr_console()
             if not console.is_dumb_terminal:
-                from certnet.cli.drawn import drawn
-
-                self._progress = drawn(console, time_limit)
+                self._progress = _drawn(console, time_limit)
                 self._task = self._progress.add_task("starting", total=None, figures="")
 
     def __enter__(self) -> "Live":
@@ -162,7 +151,6 @@ class Live:
             self._progress.stop()
 
     def __call__(self, event: "Event") -> None:
-        """Show an event."""
         if not self._enabled:
             return
         if self._progress is not None and event.note is None:
@@ -181,3 +169,25 @@ class Live:
             self(replace(event, stage=stage, seconds=seconds, time_left=None, known=" · ".join(words) or None))
 
         return show
+
+
+def _drawn(console: "Console", time_limit: float | None) -> "Progress":
+    """One line that rich draws anew: stage, time since the start, time left where there is a limit, and figures."""
+    from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
+    from rich.text import Text
+
+    class TimeLeft(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{max((time_limit or 0.0) - (task.elapsed or 0.0), 0.0):.0f} s left")
+
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        TimeElapsedColumn(),
+        *([] if time_limit is None else [TimeLeft()]),
+        TextColumn("{task.fields[figures]}", markup=False),
+        console=console,
+        transient=True,
+        # rich would send what goes to a file to the terminal.
+        redirect_stdout=sys.stdout.isatty(),
+    )

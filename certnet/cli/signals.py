@@ -20,20 +20,15 @@ import threading
 import time
 from types import FrameType
 
-INTERRUPTED = 130
-"""The exit code of all of them."""
+INTERRUPTED = 130  # The exit code of all of them.
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 ECHO_SECONDS = 0.25
 """Signals that follow this closely are one: ``timeout`` and wrappers send theirs to the process and to its group."""
 AGAIN_SECONDS = 0.05
-SILENT_SECONDS = 0.3
-"""Who has ended by then needs no line that says the signal was heard."""
-UNWIND_SECONDS = 0.5
-"""What a second signal leaves to remove temporary files."""
-PATIENCE_SECONDS = 13.0
-"""From the first signal on, until the process is ended."""
-KILL_SECONDS = 1.2
-"""From then on, until it is killed."""
+SILENT_SECONDS = 0.3  # Who has ended by then needs no line that says the signal was heard.
+UNWIND_SECONDS = 0.5  # What a second signal leaves to remove temporary files.
+PATIENCE_SECONDS = 13.0  # From the first signal on, until the process is ended.
+KILL_SECONDS = 1.2  # From then on, until it is killed.
 HEARD = "certnet: Interrupted; finishing with what is at hand. Once more stops at once.\n"
 ENDED = "certnet: Stopped at once; what was written before is kept.\n"
 

@@ -2,90 +2,67 @@
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Literal
+from typing import Literal
 
 import click
 
 from certnet.cli import options as common
-from certnet.cli.limits import gamma_or_none, positive_numbers, seconds_or_none
-from certnet.cli.parsing import argument, given_names, option, written
+from certnet.cli.limits import positive_numbers, seconds_or_none
+from certnet.cli.parsing import argument, decimal_hint, given_names, option, written
 from formulations import InputError
 
 
 def train(
     context: click.Context,
-    data: Annotated[
-        str | None,
-        argument(
-            metavar="DATA",
-            help="iris, wine, breast_cancer, digits or spiral; a CSV or Parquet file with column names; or an .npz "
-            "file with X_train, Y_train and optionally X_val, Y_val, X_test, Y_test.",
-        ),
-    ] = None,
+    data: str | None = argument(
+        "DATA",
+        "iris, wine, breast_cancer, digits or spiral; a CSV or Parquet file with column names; or an .npz "
+        "file with X_train, Y_train and optionally X_val, Y_val, X_test, Y_test.",
+        required=False,
+    ),
     *,
-    target: common.Target = None,
-    features: Annotated[
-        str | None,
-        option(metavar="A,B,...", help="Columns of a table that are inputs; by default all that look useful."),
-    ] = None,
-    drop: common.Drop = None,
-    categorical: Annotated[
-        str | None, option(metavar="A,B,...", help="Columns of a table whose numbers are names, such as codes.")
-    ] = None,
-    impute: Annotated[
-        Literal["median", "mean", "most-frequent", "none"],
-        option(help="What missing values of a table count as, by the training rows; none refuses them."),
-    ] = "median",
-    weight_column: common.WeightColumn = None,
-    task: common.Task = None,
-    raw: Annotated[bool, option(help="Leave the features as they are; else standardise them.")] = False,
-    no_split: Annotated[bool, option(help="Train on all rows; else 60 % of them, or with --refit 80 %.")] = False,
-    refit: Annotated[
-        bool | None,
-        option(
-            "--refit/--no-refit",
-            help="Train on the validation rows too; by default where γ is chosen, by cross-validation then.",
-        ),
-    ] = None,
-    seed: common.SplitSeed = 0,
-    loss: Annotated[
-        str,
-        option(
-            metavar="NAME",
-            help="Loss: squared, cross-entropy, logistic, hinge, squared-hinge, huber:DELTA, absolute, quantile:TAU or "
-            "poisson; auto is logistic for two classes, cross-entropy for more, squared for numbers.",
-        ),
-    ] = "auto",
-    hidden_bias: Annotated[
-        common.Bias, option(help="Bias of the hidden neurons: penalised like weights, or free.")
-    ] = "free",
-    output_bias: Annotated[common.Bias, option(help="Bias of the outputs, likewise.")] = "free",
-    no_bias: Annotated[bool, option(help="Neither of the biases.")] = False,
-    class_weight: common.ClassWeight = None,
-    gamma: Annotated[
-        str, option(metavar="G", help="Weight decay, or auto: chosen by validation, never on test rows.")
-    ] = "auto",
-    gammas: Annotated[
-        str | None,
-        option(metavar="G,G,...", help="Several weight decays, each in a folder of its own, with a table."),
-    ] = None,
-    solver: common.Solver = "auto",
-    time_limit: common.JobLimit = 50.0,
-    tolerance: Annotated[float, option(help="Relative residual at which the solver stops.")] = 1e-5,
-    out: Annotated[str | None, common.out_folder("runs/NAME")] = None,
-    resume: Annotated[
-        str | None,
-        option(metavar="FOLDER", help="Go on with the job that was cut short there; takes no DATA."),
-    ] = None,
-    device: Annotated[Literal["cpu", "cuda"], option(help="Where the ADMM computes.")] = "cpu",
-    method: Annotated[
-        Literal["sdp", "global"],
-        option(help="sdp solves the relaxation; global trains without it and proves by branching."),
-    ] = "sdp",
-    gap: Annotated[
-        float | None,
-        option(help="Relative gap at which to stop, 1e-3 (0.1 %) by default; 0.9 does without branching."),
-    ] = None,
+    target: str | None = common.TARGET,
+    features: str | None = option(
+        "Columns of a table that are inputs; by default all that look useful.", metavar="A,B,..."
+    ),
+    drop: str | None = common.DROP,
+    categorical: str | None = option("Columns of a table whose numbers are names, such as codes.", metavar="A,B,..."),
+    impute: Literal["median", "mean", "most-frequent", "none"] = option(
+        "What missing values of a table count as, by the training rows; none refuses them.", default="median"
+    ),
+    weight_column: str | None = common.WEIGHT_COLUMN,
+    task: common.Task | None = common.TASK,
+    raw: bool = option("Leave the features as they are; else standardise them.", default=False),
+    no_split: bool = option("Train on all rows; else 60 % of them, or with --refit 80 %.", default=False),
+    refit: bool | None = option(
+        "Train on the validation rows too; by default where γ is chosen, by cross-validation then.",
+        "--refit/--no-refit",
+    ),
+    seed: int = common.SPLIT_SEED,
+    loss: str = option(
+        "Loss: squared, cross-entropy, logistic, hinge, squared-hinge, huber:DELTA, absolute, quantile:TAU or "
+        "poisson; auto is logistic for two classes, cross-entropy for more, squared for numbers.",
+        default="auto",
+        metavar="NAME",
+    ),
+    hidden_bias: common.Bias = option("Bias of the hidden neurons: penalised like weights, or free.", default="free"),
+    output_bias: common.Bias = option("Bias of the outputs, likewise.", default="free"),
+    no_bias: bool = option("Neither of the biases.", default=False),
+    class_weight: Literal["balanced"] | None = common.CLASS_WEIGHT,
+    gamma: str = option(
+        "Weight decay, or auto: chosen by validation, never on test rows.", default="auto", metavar="G"
+    ),
+    gammas: str | None = option("Several weight decays, each in a folder of its own, with a table.", metavar="G,G,..."),
+    solver: str = common.SOLVER,
+    time_limit: float = common.JOB_LIMIT,
+    tolerance: float = option("Relative residual at which the solver stops.", default=1e-5),
+    out: str | None = common.out_folder("runs/NAME"),
+    resume: str | None = option("Go on with the job that was cut short there; takes no DATA.", metavar="FOLDER"),
+    device: Literal["cpu", "cuda"] = option("Where the ADMM computes.", default="cpu"),
+    method: Literal["sdp", "global"] = option(
+        "sdp solves the relaxation; global trains without it and proves by branching.", default="sdp"
+    ),
+    gap: float | None = option("Relative gap at which to stop, 1e-3 (0.1 %) by default; 0.9 does without branching."),
     branching: common.Branching,
     shown: common.Shown,
 ) -> int:
@@ -100,7 +77,10 @@ def train(
         options.hidden_bias = options.output_bias = "none"
         given |= {"hidden_bias", "output_bias"}
     given -= {"no_bias"}
-    options.gamma = gamma_or_none(gamma)
+    try:
+        options.gamma = None if gamma == "auto" else float(gamma)
+    except ValueError:
+        raise InputError(f"--gamma must be a number, not {gamma[:40]!r}{decimal_hint(gamma) or ', or auto'}.") from None
     options.refit = (options.gamma is None and gammas is None) if refit is None else refit
     options.time_limit, options.source, options.checkpoint = seconds_or_none(time_limit), data, None
     if gammas is None:

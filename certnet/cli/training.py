@@ -3,7 +3,7 @@
 import contextlib
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,10 +12,10 @@ from typing import Any
 from certificates import write_certificate
 from certificates.findings import finite
 from certnet.cli.limits import at_least, began, column_names, job_seconds
-from certnet.cli.output import deliver, head, say, say_notes
+from certnet.cli.output import deliver, head, say
 from certnet.cli.resuming import CHECKPOINT, EARLIER, LISTS, Keeper, about, with_earlier
 from certnet.cli.scores import Judged, evaluate
-from certnet.cli.show import Live, job_table, summary
+from certnet.cli.show import Live, job_table, summary, tell
 from certnet.io.dataset import Recipe, Split
 from certnet.io.load_data import load
 from certnet.io.network import TwoLayerNetwork
@@ -26,8 +26,7 @@ from certnet.jobs import train as job
 from certnet.jobs.checkpoint import program_fingerprint
 from certnet.jobs.job import DEFAULT_GAP, SDP, closing_of
 from certnet.jobs.results import Certified
-from certnet.runtime.fields import mapping, number
-from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS, first_of
+from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS, first_of, mapping, number
 from certnet.search.cone_closing import LARGEST_DIMENSION
 from certnet.solvers import SolveStatus
 from certnet.solvers.arrays import require_device
@@ -36,23 +35,19 @@ from formulations import InputError, TrainingProgram
 from formulations._validation import as_positive
 
 STOPPED = "The relaxation stopped at the time limit; more --time-limit may give a better bound."
-STARTING = (
-    "Starting and reading the data took {taken:.0f} of the {limit:g} seconds, as on a busy machine or the first time; "
-    "a longer --time-limit gives more."
-)
 OPEN = "Branching ended before it had proved a gap of {gap:g}; more --time-limit or --nodes may do."
-FINISHING = 3.0
-"""Seconds for a network and a bound where Ctrl-C came before there was a weight decay."""
+RELAXING, BRANCHING = "solver tolerance device threads random_state", "workers scheduler circuits max_nodes"
+"""Arguments of a job that relaxes, and of one that branches."""
+FINISHING = 3.0  # Seconds for a network and a bound where Ctrl-C came before there was a weight decay.
 FILES = {"network": "network.npz", "certificate": "optimality.cert", "report": "report.json"}
-MOST_COLUMNS = 25
-"""Lines about columns on stderr."""
+MOST_COLUMNS = 25  # Lines about columns on stderr.
 
 
 def run_train(options: SimpleNamespace) -> int:
-    """Train, write the three files, print, and return the exit code. Everything is validated before the work.
+    """Train, write the three files, print, and return the exit code. After an InputError no file is left.
 
     The options of the command come by their names, with ``source``, where the data are read, and ``checkpoint``, the
-    one to go on from. After an InputError nothing is left in the output folder.
+    one to go on from.
     """
     started = began()
     check_options(options)
@@ -69,7 +64,7 @@ def run_train(options: SimpleNamespace) -> int:
     if gap is None and options.method == SDP and (few or options.time_limit is not None):
         # What time is left goes to the gap; without a limit only in few dimensions, where minutes are enough.
         gap = DEFAULT_GAP
-    say_notes(options, sentences_about(split))
+    tell(*sentences_about(split), quiet=options.quiet)
     out = Path(options.out or f"runs/{split.name}")
     with output_folder(out, files=(*FILES.values(), CHECKPOINT), command="train") as folder:
         limit = job_seconds(options.time_limit, started)
@@ -102,10 +97,8 @@ def run_train(options: SimpleNamespace) -> int:
                 checkpoint=keeper,
                 resume=resume,
                 start_network=None if chosen is None else chosen.network,
-                method=options.method,
                 gap=gap,
-                **relaxing(options),
-                **branching(options),
+                **as_asked(options, f"method {RELAXING} {BRANCHING}"),
             )
         if resume is not None:
             result = with_earlier(result, folder.path / FILES["certificate"])
@@ -114,7 +107,10 @@ def run_train(options: SimpleNamespace) -> int:
             result = replace(result, stages=stages, interrupted=result.interrupted or chosen.interrupted)
         remarks = stopped(result)
         if options.time_limit is not None and starting > 0.5 * options.time_limit:
-            remarks.append(STARTING.format(taken=starting, limit=options.time_limit))
+            remarks.append(
+                f"Starting and reading the data took {starting:.0f} of the {options.time_limit:g} seconds, as on a "
+                "busy machine or the first time; a longer --time-limit gives more."
+            )
         if result.search and not result.search.complete:
             remarks.append(OPEN.format(gap=DEFAULT_GAP if gap is None else gap))
         if result.resumable and keeper.size:
@@ -136,14 +132,21 @@ def run_train(options: SimpleNamespace) -> int:
         if resume is None and failure is None:
             with contextlib.suppress(OSError):
                 (folder.path / EARLIER).unlink()
+    return say_job(options, report, remarks, failure, "network and bound so far were")
+
+
+def say_job(
+    shown: SimpleNamespace, report: Mapping[str, Any], remarks: Sequence[str], failure: str | None, best: str
+) -> int:
+    """Print what a job that ends in a certificate of optimality found; the exit code."""
     return say(
-        options,
+        shown,
         report,
         job_table(report),
         [summary(report), *report["files"].values()],
         remarks=remarks,
         failure=failure,
-        interrupted="Interrupted; the best network and bound so far were written.",
+        interrupted=f"Interrupted; the best {best} written.",
     )
 
 
@@ -165,37 +168,25 @@ def check_options(options: SimpleNamespace) -> None:
         as_positive("gamma", options.gamma)
     as_positive("tolerance", options.tolerance)
     require_device(options.device)
-    closing_of(
-        options.method,
-        DEFAULT_GAP if options.gap is None else options.gap,
-        options.nodes,
-        options.workers,
-        options.scheduler,
-    )
+    gap = DEFAULT_GAP if options.gap is None else options.gap
+    closing_of(options.method, gap, options.nodes, options.workers, options.scheduler)
     require_named(options.out)
     if options.solver != AUTO:
         get_solver(options.solver)
 
 
-def relaxing(options: SimpleNamespace) -> dict[str, Any]:
-    """How a job relaxes."""
-    same = {name: getattr(options, name) for name in ("solver", "tolerance", "device", "threads")}
-    return {**same, "random_state": options.seed}
-
-
-def branching(options: SimpleNamespace) -> dict[str, Any]:
-    """How a job branches."""
-    same = {name: getattr(options, name) for name in ("workers", "scheduler", "circuits")}
-    return {**same, "max_nodes": options.nodes}
+def as_asked(options: SimpleNamespace, names: str) -> dict[str, Any]:
+    """These arguments of a job, which the options have under the same names or the ones that users know."""
+    known = {"random_state": "seed", "max_nodes": "nodes"}
+    return {name: getattr(options, known.get(name, name)) for name in names.split()}
 
 
 def recipe_of(options: SimpleNamespace, source: str) -> Recipe:
     """How the data are made."""
-    names = ("target", "task", "seed", "raw", "loss", "class_weight", "weight_column", "impute", "refit")
-    given = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
-    lists = {name: getattr(options, name, None) for name in LISTS}
-    given |= {name: column_names(text, f"--{name}") for name, text in lists.items() if text is not None}
-    return Recipe(source=source, split=not options.no_split, **given)
+    names = ("target", "task", "seed", "raw", "loss", "class_weight", "weight_column", "impute", "refit", *LISTS)
+    given = {name: value for name in names if (value := getattr(options, name, None)) is not None}
+    lists = {name: column_names(given[name], f"--{name}") for name in LISTS if name in given}
+    return Recipe(source=source, split=not options.no_split, **given | lists)
 
 
 def sentences_about(split: Split) -> tuple[str, ...]:
@@ -205,18 +196,13 @@ def sentences_about(split: Split) -> tuple[str, ...]:
 
 
 def program_of(split: Split, options: SimpleNamespace, gamma: float) -> TrainingProgram:
-    """The training problem for one γ."""
     return TrainingProgram(split.X, split.Y, gamma, **objective_of(split, options))
 
 
 def objective_of(split: Split, options: SimpleNamespace) -> dict[str, Any]:
     """What a training problem minimises besides the decay."""
-    return {
-        "loss": split.recipe.loss,
-        "sample_weight": split.sample_weight,
-        "hidden_bias": options.hidden_bias,
-        "output_bias": options.output_bias,
-    }
+    given = {"loss": split.recipe.loss, "sample_weight": split.sample_weight}
+    return {**given, "hidden_bias": options.hidden_bias, "output_bias": options.output_bias}
 
 
 def provenance(split: Split) -> dict[str, Any]:
@@ -230,7 +216,6 @@ def stopped(result: job.TrainingResult) -> list[str]:
 
 
 def writers(split: Split, result: job.TrainingResult) -> dict[str, Writer]:
-    """What writes network and certificate of a result."""
     return {
         FILES["network"]: network_of(split, result).save,
         FILES["certificate"]: lambda path: write_certificate(path, result.certificate),
@@ -240,27 +225,17 @@ def writers(split: Split, result: job.TrainingResult) -> dict[str, Writer]:
 def network_of(split: Split, result: job.TrainingResult) -> TwoLayerNetwork:
     """The network for raw features: standardisation is part of it."""
     raw = split.recipe.raw
-    return TwoLayerNetwork(
-        result.network,
-        offset=None if raw else split.offset,
-        scale=None if raw else split.scale,
-        classes=split.classes,
-        columns=split.columns,
-    )
+    offset, scale = (None, None) if raw else (split.offset, split.scale)
+    return TwoLayerNetwork(result.network, offset=offset, scale=scale, classes=split.classes, columns=split.columns)
 
 
 def job_report(
-    command: str,
-    result: Certified,
-    split: Split,
-    notes: Sequence[str],
-    seconds: float,
-    judged: Judged | None = None,
+    command: str, result: Certified, split: Split, notes: Sequence[str], seconds: float, judged: Judged | None = None
 ) -> dict[str, Any]:
     """The fields of every job that ends in a certificate of optimality; ``judged`` as for ``evaluate``."""
     from certnet.jobs.predictions import prediction_range, sentences
 
-    own = result.to_dict()
+    own, columns = result.to_dict(), split.columns
     return {
         **head(command, result.report, result.report.reason),
         **own,
@@ -270,10 +245,10 @@ def job_report(
             "task": split.task,
             **own["data"],
             "rows": {name: None if X is None else len(X) for name, X, _ in split.parts()},
-            "target": None if split.columns is None else split.columns.target,
+            "target": None if columns is None else columns.target,
             "classes": None if split.classes is None else list(split.classes),
             "features": list(split.feature_names),
-            "columns": [] if split.columns is None else list(split.columns.sentences()),
+            "columns": [] if columns is None else list(columns.sentences()),
             "standardised": not split.recipe.raw,
             "seed": split.recipe.seed,
             "recipe": split.recipe.to_json(),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from certnet.cli.calls import Answer, Asking, Entries
 from certnet.cli.limits import seconds_or_none
 from certnet.cli.parsing import argument, option, refuse
 from certnet.cli.query import answer, asked_of, unread
-from certnet.cli.rows import Subject, parse_rows, read_rows
+from certnet.cli.rows import Subject, parse_rows
 from certnet.io.float32 import require_plain
 from certnet.io.packed import ending
 from certnet.runtime.abandon import OutOfTimeError
@@ -24,111 +24,86 @@ from formulations._validation import as_positive
 from formulations.properties import keeps_class
 from formulations.robustness import region_maker
 
-PROPERTY_SECONDS = 60.0
-"""Time limit of a property where none is given."""
+PROPERTY_SECONDS = INPUT_SECONDS = 60.0  # Of a property, and of a row or instance, where nothing else is given.
 MISCLASSIFIED = "misclassified"
 UNREACHED = "the time limit was reached before this row"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OfData:
     """Options that go with data."""
 
-    norm: Annotated[common.Norm | None, option(help="With DATA: the norm of the disturbance.")] = None
-    radius: Annotated[float | None, option(help="With DATA: its largest size, 0 or more.")] = None
-    largest_radius: Annotated[
-        float | None,
-        option(metavar="R", help="With DATA, instead of --radius: search for the radius of each row, up to R."),
-    ] = None
-    rows: common.Rows = None
-    columns: common.Columns = common.NO_COLUMNS
+    norm: common.Norm | None = option("With DATA: the norm of the disturbance.")
+    radius: float | None = option("With DATA: its largest size, 0 or more.")
+    largest_radius: float | None = option(
+        "With DATA, instead of --radius: search for the radius of each row, up to R.", metavar="R"
+    )
+    rows: str | None = common.ROWS
+    columns: common.Columns
 
 
 @dataclass(frozen=True)
 class OfQuery:
     """Options that go with a property."""
 
-    networks: Annotated[
-        list[str] | None,
-        option("--network", metavar="NAME=FILE", help="With QUERY: the file of a network that it declares."),
-    ] = None
-    serialise_assignments: Annotated[
-        str | None, option(metavar="DIR", help="With QUERY: write satisfying values there, as NAME.pb, not to stdout.")
-    ] = None
-    tree: Annotated[
-        str | None, option(metavar="FILE", help="With a property: splits that another verifier found, as JSON.")
-    ] = None
+    networks: list[str] | None = option(
+        "With QUERY: the file of a network that it declares.", "--network", metavar="NAME=FILE"
+    )
+    serialise_assignments: str | None = option(
+        "With QUERY: write satisfying values there, as NAME.pb, not to stdout.", metavar="DIR"
+    )
+    tree: str | None = option("With a property: splits that another verifier found, as JSON.", metavar="FILE")
 
 
 @dataclass(frozen=True)
 class OfList:
     """Options that go with a list."""
 
-    expected: Annotated[
-        str | None, option(metavar="FILE", help="With --instances: verdicts, in lines property,verdict.")
-    ] = None
-    workers: common.Workers = 1
-    out: Annotated[str | None, common.out_folder("with --instances runs/verify/FOLDER-OF-LIST")] = None
-    fresh: Annotated[bool, option(help="With --instances: start anew, also where a journal is.")] = False
-
-
-@dataclass(frozen=True)
-class OfRowsOrList:
-    """Options that go with both of these."""
-
-    input_limit: Annotated[
-        float, option(help="Seconds for each row of DATA, or each instance that names none; 0 for no limit.")
-    ] = 60.0
+    expected: str | None = option("With --instances: verdicts, in lines property,verdict.", metavar="FILE")
+    workers: int = common.WORKERS
+    out: str | None = common.out_folder("with --instances runs/verify/FOLDER-OF-LIST")
+    fresh: bool = option("With --instances: start anew, also where a journal is.", default=False)
 
 
 def verify(
-    network: Annotated[
-        str | None,
-        argument(
-            metavar="NETWORK|QUERY",
-            shell_complete=common.run_names,
-            help="A network: a run, or a file that ends in .onnx, .npz or .safetensors. Or, alone, a VNN-LIB file, "
-            "whose networks --network names.",
-        ),
-    ] = None,
-    subject: Annotated[
-        str | None,
-        argument(
-            metavar="PROPERTY|DATA",
-            help="A VNN-LIB file, which states what is unsafe; or data as for certnet train, whose classes are to "
-            "be kept (test rows where the file has them; features as they are in the file).",
-        ),
-    ] = None,
+    network: str | None = argument(
+        "NETWORK|QUERY",
+        "A network: a run, or a file that ends in .onnx, .npz or .safetensors. Or, alone, a VNN-LIB file, "
+        "whose networks --network names.",
+        required=False,
+        shell_complete=common.run_names,
+    ),
+    subject: str | None = argument(
+        "PROPERTY|DATA",
+        "A VNN-LIB file, which states what is unsafe; or data as for certnet train, whose classes are to "
+        "be kept (test rows where the file has them; features as they are in the file).",
+        required=False,
+    ),
     *,
-    instances: Annotated[
-        str | None,
-        option(
-            metavar="LIST",
-            help="Instead of PROPERTY: a CSV file of lines network,property,seconds,expected; or, after NETWORK, a "
-            "folder of properties or a pattern such as 'boxes/*.vnnlib'.",
-        ),
-    ] = None,
+    instances: str | None = option(
+        "Instead of PROPERTY: a CSV file of lines network,property,seconds,expected; or, after NETWORK, a "
+        "folder of properties or a pattern such as 'boxes/*.vnnlib'.",
+        metavar="LIST",
+    ),
     listed: OfList,
     asked: OfData,
     about: OfQuery,
-    time_limit: Annotated[
-        float | None,
-        option(help="Seconds for the whole command; 0 for no limit. By default 60 for a property and none with DATA."),
-    ] = None,
-    rows_or_list: OfRowsOrList,
-    timeout: Annotated[
-        float | None, option(metavar="SECONDS", help="Another name of --time-limit, that of VNN-LIB.")
-    ] = None,
-    certificate: Annotated[
-        str | None,
-        option(metavar="FILE", help="Where the proof is written, if there is one; with DATA or --instances a folder."),
-    ] = None,
-    semantics: common.Semantics = "real",
-    seed: Annotated[int, option(least=0, help="Seed of the attack.")] = 0,
-    json: common.Json = False,
+    time_limit: float | None = option(
+        "Seconds for the whole command; 0 for no limit. By default 60 for a property and none with DATA."
+    ),
+    input_limit: float = option(
+        "Seconds for each row of DATA, or each instance that names none; 0 for no limit.", default=INPUT_SECONDS
+    ),
+    timeout: float | None = option("Another name of --time-limit, that of VNN-LIB.", metavar="SECONDS"),
+    certificate: str | None = option(
+        "Where the proof is written, if there is one; with DATA or --instances a folder.", metavar="FILE"
+    ),
+    semantics: common.Semantics = common.SEMANTICS,
+    seed: int = option("Seed of the attack.", default=0, least=0),
+    json: bool = common.JSON,
 ) -> int:
     """Prove that no input is unsafe (unsat), find one (sat), or say unknown or timeout, on the first line."""
-    each = seconds_or_none(rows_or_list.input_limit, "--input-limit")
+    each = seconds_or_none(input_limit, "--input-limit")
     if timeout is not None and time_limit is not None:
         raise InputError("--timeout and --time-limit are the same; give one of them.")
     time_limit = timeout if time_limit is None else time_limit
@@ -137,17 +112,19 @@ def verify(
     if instances is not None:
         if subject is not None:
             raise InputError("Leave the property or data out: --instances names its properties.")
-        for options in (about, asked):
-            refuse(options, "--instances names its properties")
-        from certnet.cli.instances import run_instances
+        refuse("--instances names its properties", about, asked)
+        from certnet.cli.audit import run_instances
 
         return run_instances(instances, network, listed, asking, each, {**how, "semantics": semantics})
-    refuse(listed, "it goes with --instances")
+    refuse("it goes with --instances", listed)
     if network is None:
         raise InputError("Name a network and a property, or --instances LIST; certnet verify --help has an example.")
     if subject is None or about.networks or ending(Path(subject)) == ".vnnlib":
-        refuse(asked, "it goes with data; the property file says which inputs are meant")
-        refuse(rows_or_list, "it goes with data and --instances; --time-limit is for a property")
+        refuse("it goes with data; the property file says which inputs are meant", asked)
+        if input_limit != INPUT_SECONDS:
+            raise InputError(
+                "Leave --input-limit out: it goes with data and --instances; --time-limit is for a property."
+            )
         if time_limit is None:
             asking = replace(asking, time_limit=PROPERTY_SECONDS)
         try:
@@ -159,28 +136,33 @@ def verify(
 
             how["tree"] = read_split_tree(about.tree, query[0].network)
         return answer(*query, how, asking, about.serialise_assignments)
-    refuse(about, "it goes with a property of VNN-LIB")
+    refuse("it goes with a property of VNN-LIB", about)
     return _rows_kept(network, subject, asked, asking, each, semantics)
 
 
 def _rows_kept(file: str, data: str, asked: OfData, asking: Asking, each: float | None, semantics: str) -> int:
     """Decide whether rows of data keep their class."""
+    from certnet.io.answers import require_kind
+    from certnet.io.dataset import Outputs
+    from certnet.io.load_data import read_source
+
     subject = Subject.named(file)
     if semantics == FLOAT32:
         require_plain(file, subject.read)
     norm, radius, largest = asked.norm, asked.radius, asked.largest_radius
     if norm is None or (radius is None and largest is None):
-        raise InputError(
-            f"{data!r} is no .vnnlib file, so it is read as data; then --norm linf or l2 and --radius R or "
-            "--largest-radius R are needed."
-        )
+        needs = "then --norm linf or l2 and --radius R or --largest-radius R are needed"
+        raise InputError(f"{data!r} is no .vnnlib file, so it is read as data; {needs}.")
     if radius is not None and largest is not None:
         raise InputError("--radius and --largest-radius exclude each other; give one of them.")
     if largest is not None:
         as_positive("--largest-radius", largest)
     subject.require_classes("rows of data are")
     recipe = subject.recipe(data, **vars(asked.columns), task="classification", loss="squared")
-    network, X, Y = read_rows(subject, recipe)
+    given = read_source(recipe.asked_by(subject.read.columns), Outputs(subject.read.scores, subject.read.classes))
+    network = subject.read.with_scores(given.classes)
+    X, Y = (given.X, given.Y) if given.X_test is None or given.Y_test is None else (given.X_test, given.Y_test)
+    require_kind(network, X, Y, data)
     labels, make = Y.argmax(axis=1).tolist(), region_maker(norm)
     if radius is not None:
         make(X[0], radius)
@@ -208,27 +190,17 @@ def _rows_kept(file: str, data: str, asked: OfData, asking: Asking, each: float 
         entry = {**found.to_dict(), **entry}
         return [(f"{row} {word or entry['result']}", entry)], found.certificate
 
-    return asking.answer(
-        "verify",
-        network,
-        {f"row {row}": partial(ask, row) for row in parse_rows(asked.rows, len(X))},
-        _counted if largest is None else _radii,
-        input_limit=each,
-        folder=True,
-        more=_counts if largest is None else lambda _: {},
-        network=subject.name,
-        data=data,
-        semantics=semantics,
-        norm=norm,
-        radius=radius,
-        largest_radius=largest,
-    )
+    questions = {f"row {row}": partial(ask, row) for row in parse_rows(asked.rows, len(X))}
+    about: dict[str, Any] = {"network": subject.name, "data": data, "semantics": semantics, "norm": norm}
+    about |= {"radius": radius, "largest_radius": largest, "input_limit": each, "folder": True}
+    if largest is not None:
+        return asking.answer("verify", network, questions, _radii, **about)
+    return asking.answer("verify", network, questions, _counted, more=_counts, **about)
 
 
 def _counts(entries: Entries) -> dict[str, Any]:
-    """How often each word is the result."""
-    words = ("unsat", "sat", "unknown", "timeout", MISCLASSIFIED)
-    return {"counts": {word: sum(entry["result"] == word for entry in entries) for word in words}}
+    words = [entry["result"] for entry in entries]
+    return {"counts": {word: words.count(word) for word in ("unsat", "sat", "unknown", "timeout", MISCLASSIFIED)}}
 
 
 def _counted(entries: Entries) -> str:

@@ -1,6 +1,5 @@
 """What both estimators have in common: options, training, proofs, and networks for other tools."""
 
-import importlib
 import math
 import sys
 import warnings
@@ -16,13 +15,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from certificates import Certificate, Report
 from certificates.failure import Deadline
 from certnet.io.export import write_onnx
 from certnet.jobs import selection
 from certnet.jobs.optimality import optimality
-from certnet.jobs.selection import select_gamma
+from certnet.jobs.results import Certified
 from certnet.jobs.train import train
+from certnet.runtime.machine import needed
 from certnet.training.quick import quick_network
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray, shown
@@ -57,7 +56,7 @@ class CertifiedMLP(BaseEstimator):  # type: ignore[misc]
         """
         data, targets, loss, weight = self._read(X, y, sample_weight, reset=True)
         problem = distinct_rows(data, targets, weight)
-        seed, left, known = self._seed(), self.time_limit, None
+        how, left, known = self._how(), self.time_limit, None
         for name in ("certificate_", "report_", "lower_bound_", "gap_"):
             if hasattr(self, name):
                 delattr(self, name)
@@ -65,8 +64,7 @@ class CertifiedMLP(BaseEstimator):  # type: ignore[misc]
         if isinstance(alpha, str) and alpha == AUTO:
             X, Y, weight = problem
             limit = None if left is None else selection.SHARE * left
-            options = {**self._options(loss, weight), "random_state": seed, "progress": self._progress()}
-            chosen = select_gamma(X, Y, time_limit=limit, **options)
+            chosen = selection.select_gamma(X, Y, time_limit=limit, **self._options(loss, weight), **how)
             alpha, left = chosen.gamma, None if left is None else max(left - chosen.seconds, 0.0)
             known = chosen.network
         program = self._program(problem, loss, alpha)
@@ -75,37 +73,30 @@ class CertifiedMLP(BaseEstimator):  # type: ignore[misc]
             # A quick fit does without: its random neurons end 0.3 % lower (200 rows of wine and of breast cancer).
             starts = [network for network in (start, known) if network is not None]
             start = min(starts, key=lambda network: program.objective(*network), default=None)
-            result = train(
-                program,
-                method="global",
-                gap=self.gap,
-                time_limit=left,
-                random_state=seed,
-                start_network=start,
-                progress=self._progress(),
-            )
-            interrupted, proof = result.interrupted, result.certificate.proofs[0]
+            result = train(program, method="global", gap=self.gap, time_limit=left, start_network=start, **how)
+            proof = result.certificate.proofs[0]
             U, V, a = proof.U, proof.V, proof.output
         else:
-            interrupted = False
-            U, V = quick_network(program, start, seed, Deadline.after(left))
+            U, V = quick_network(program, start, how["random_state"], Deadline.after(left))
             a = program.output(U, V)
         self.alpha_, self.loss_name_ = program.gamma, loss
         self.network_ = ReluNetwork.of_program(U, V, a, hidden_bias=program.has_ones)
         self.objective_ = program.objective(U, V, a)
-        if interrupted:
-            warnings.warn("Training was interrupted; the network is the best until then.", stacklevel=2)
         if self.certify:
-            self._keep(result.certificate, result.report)
+            if result.interrupted:
+                warnings.warn("Training was interrupted; the network is the best until then.", stacklevel=2)
+            self._keep(result)
         return self
 
-    def _seed(self) -> int:
-        return int(check_random_state(self.random_state).randint(2**31 - 1))
+    def _how(self) -> dict[str, Any]:
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        progress = (lambda event: sys.stdout.write(f"{event}\n")) if self.verbose else None
+        return {"random_state": seed, "progress": progress}
 
     def _options(self, loss: str, weight: FloatArray) -> dict[str, Any]:
         """Of a training program, besides data and decay."""
-        biases = {"hidden_bias": self.hidden_bias, "output_bias": self.output_bias}
-        return {"loss": loss, "sample_weight": weight, **biases}
+        own = {name: getattr(self, name) for name in ("hidden_bias", "output_bias")}
+        return {"loss": loss, "sample_weight": weight, **own}
 
     def _program(self, problem: Problem, loss: str, alpha: Any) -> TrainingProgram:
         if isinstance(alpha, str):
@@ -130,10 +121,11 @@ class CertifiedMLP(BaseEstimator):  # type: ignore[misc]
         if not self.warm_start or network is None:
             return None
         _, d, c = program.shape
-        if (network.inputs, network.outputs) != (d - program.has_ones, c):
+        d -= program.has_ones
+        if (network.inputs, network.outputs) != (d, c):
             raise InputError(
-                f"The last fit had {network.inputs} features and {network.outputs} outputs, these data have "
-                f"{d - program.has_ones} and {c}; set warm_start=False."
+                f"The last fit had {network.inputs} features and {network.outputs} outputs, these data have {d} and "
+                f"{c}; set warm_start=False."
             )
         if not program.has_ones and network.hidden_bias.any():
             return None
@@ -168,21 +160,13 @@ class CertifiedMLP(BaseEstimator):  # type: ignore[misc]
                 f"The network has an objective of {objective:.9g} on these data and had {self.objective_:.9g} when it "
                 "was fitted; give the same rows and weights, and leave the parameters as they were."
             )
-        result = optimality(
-            program,
-            U,
-            V,
-            a,
-            gap=self.gap if gap is None else gap,
-            time_limit=self.time_limit if time_limit is None else time_limit,
-            random_state=self._seed(),
-            progress=self._progress(),
-        )
-        self._keep(result.certificate, result.report)
+        gap, time_limit = self.gap if gap is None else gap, self.time_limit if time_limit is None else time_limit
+        self._keep(optimality(program, U, V, a, gap=gap, time_limit=time_limit, **self._how()))
         return self
 
-    def _keep(self, certificate: Certificate, report: Report) -> None:
-        self.certificate_, self.report_ = certificate, report
+    def _keep(self, found: Certified) -> None:
+        self.certificate_, self.report_ = found.certificate, found.report
+        report = found.report
         self.objective_, self.lower_bound_, self.gap_ = report.objective, report.lower_bound, report.gap
         if not self.gap_ <= self.gap:
             proved = f"is {self.gap_:.2%}" if math.isfinite(self.gap_) else "is unknown"
@@ -191,9 +175,6 @@ class CertifiedMLP(BaseEstimator):  # type: ignore[misc]
                 ConvergenceWarning,
                 stacklevel=3,
             )
-
-    def _progress(self) -> Any:
-        return (lambda event: sys.stdout.write(f"{event}\n")) if self.verbose else None
 
     def _outputs(self, X: ArrayLike) -> FloatArray:
         """(n, c) outputs of the network before any link function."""
@@ -210,10 +191,7 @@ class CertifiedMLP(BaseEstimator):  # type: ignore[misc]
             InputError: torch is missing.
         """
         check_is_fitted(self)
-        try:
-            torch = importlib.import_module("torch")
-        except ImportError:
-            raise InputError("A PyTorch module needs torch; install it with pip install 'certnet[gpu]'.") from None
+        torch = needed("torch", "A PyTorch module needs torch; install it with pip install 'certnet[gpu]'.")
         own, double = self.network_, torch.float64
         (m, d), c = own.hidden.shape, len(own.output)
         module = torch.nn.Sequential(
@@ -245,5 +223,4 @@ def distinct_rows(X: FloatArray, Y: FloatArray, weight: FloatArray) -> Problem:
     first = np.ones(len(rows), dtype=bool)
     first[1:] = (rows[1:] != rows[:-1]).any(axis=1)
     total: FloatArray = np.bincount(np.cumsum(first) - 1, weights=weight).astype(np.float64)
-    d = X.shape[1]
-    return rows[first, :d], rows[first, d:], total
+    return rows[first, : X.shape[1]], rows[first, X.shape[1] :], total

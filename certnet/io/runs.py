@@ -13,9 +13,8 @@ from certificates.findings import SCHEMA
 from certnet.io.network import TwoLayerNetwork
 from certnet.io.packed import json_object
 from certnet.runtime.display import Result
-from certnet.runtime.fields import mapping, number
 from certnet.runtime.headline import Headline, headline
-from certnet.runtime.wording import NONE, figure, listed
+from certnet.runtime.wording import NONE, figure, listed, mapping, number
 from formulations import InputError
 from formulations.arguments import accepts, location
 

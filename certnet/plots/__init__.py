@@ -1,11 +1,11 @@
 """Plots of results with matplotlib (``pip install 'certnet[plots]'``), which is imported on first use.
 
-Every function takes a result, or the object of its report, and axes or None, and returns the axes.
+Every function takes a result, or the object of its report, and axes or None, and returns the axes. It raises an
+InputError where there is nothing to plot.
 """
 
 from certnet.plots.data import activations, confusion, decision_boundary, fitted
-from certnet.plots.robustness import accuracy, radii
-from certnet.plots.training import history, path, selection, spectrum
+from certnet.plots.results import accuracy, history, path, radii, selection, spectrum
 
 __all__ = [
     "accuracy",

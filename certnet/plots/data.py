@@ -8,8 +8,7 @@ from numpy.typing import ArrayLike
 
 from certnet.io.endings import class_numbers
 from certnet.plots.style import COLOURS, INK, MARKERS, MUTED, axes, legend, name_of, named, numbers
-from certnet.runtime.fields import mapping
-from certnet.runtime.wording import PARTS
+from certnet.runtime.wording import PARTS, mapping
 from formulations import InputError
 from formulations._validation import FloatArray, as_matrix
 from formulations.network import ReluNetwork
@@ -17,8 +16,7 @@ from formulations.network import ReluNetwork
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-GRID_POINTS = 220
-"""Along each side of the plane."""
+GRID_POINTS = 220  # Along each side of the plane.
 MOST_ROWS, MOST_POINTS, MOST_CLASSES = 400, 600, 50
 """Rows of the pattern of activations, points in the plane, and classes of a confusion matrix that are drawn."""
 
@@ -29,9 +27,6 @@ def confusion(result: Any, ax: "Axes | None" = None, *, part: str | None = None)
     Args:
         result: the object of a report of training on classes, or a square matrix of counts with a row for each class.
         part: "test", "validation" or "train"; by default the first of these that there is.
-
-    Raises:
-        InputError: there is no such matrix.
     """
     names = mapping(mapping(result).get("data")).get("classes")
     counts, where = _of_part(result, "confusion", part)
@@ -90,9 +85,6 @@ def fitted(result: Any, ax: "Axes | None" = None, *, part: str | None = None) ->
     Args:
         result: the object of a report of training on numbers, or pairs (target, prediction).
         part: as of ``confusion``.
-
-    Raises:
-        InputError: there are no pairs.
     """
     pairs, where = _of_part(result, "fitted", part)
     listed = [list(pair)[:2] for pair in pairs] if isinstance(pairs, list | np.ndarray) else []

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from certnet.runtime import fields
+from certnet.runtime import wording
 from certnet.runtime.machine import needed
-from certnet.runtime.wording import cleaned
 from formulations import InputError
 from formulations._validation import FloatArray
 
@@ -22,6 +21,7 @@ COLOURS = ("#0067a5", "#c2500a", "#00785a", "#8b4a9c", "#8a6d00", "#b3325e", "#3
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 FEW = 5  # Weight decays up to which each has a mark on the axis.
 LARGEST = 1e100  # Size from which on numbers are not drawn: axes have to reach beyond them.
+LOGARITHMIC = 30.0  # Ratio of the largest and the smallest value from which an axis is logarithmic.
 LABEL = 28  # Characters of a name in a plot.
 
 
@@ -65,7 +65,7 @@ def legend(ax: "Axes", **place: Any) -> None:
 
 def name_of(value: object, most: int = LABEL) -> str:
     """A name that can be drawn: no control characters, and not too long."""
-    return cleaned(str(value), most)
+    return wording.cleaned(str(value), most)
 
 
 def report_of(result: object) -> Mapping[str, Any]:
@@ -101,7 +101,7 @@ def numbers(values: object, name: str) -> FloatArray:
 
 def number(value: object) -> float:
     """A float that can be drawn, else NaN."""
-    found = fields.number(value)
+    found = wording.number(value)
     return float(found) if found is not None and abs(found) <= LARGEST else math.nan
 
 
@@ -116,7 +116,7 @@ def of_gamma(ax: "Axes", gammas: FloatArray) -> None:
         ax.set_xticks(known, [f"{gamma:.3g}" for gamma in known])
 
 
-def spread(values: FloatArray) -> float:
-    """The largest over the smallest positive value; 1 if there is none."""
+def scale_of(values: FloatArray) -> str:
+    """The scale of an axis: "log" where the positive values are further apart than ``LOGARITHMIC``."""
     positive = values[np.isfinite(values) & (values > 0)]
-    return float(positive.max() / positive.min()) if len(positive) else 1.0
+    return "log" if len(positive) and positive.max() > LOGARITHMIC * positive.min() else "linear"

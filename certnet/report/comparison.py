@@ -6,9 +6,8 @@ from typing import Any
 
 from certnet import plots
 from certnet.report.proof import Proved
-from certnet.report.records import Picture, Section, Table, View, drawn
-from certnet.runtime.fields import mapping, number
-from certnet.runtime.wording import NONE, OF_CLASSES, OF_NUMBERS, PARTS, bounds, cleaned, figure
+from certnet.report.records import Picture, Section, Table, drawn
+from certnet.runtime.wording import NONE, OF_CLASSES, OF_NUMBERS, PARTS, bounds, cleaned, figure, mapping, number
 
 SCORES = ("log_loss", "mean_squared_error", "accuracy")
 """By which the best run is chosen, on validation rows: the first that all have. Of accuracies the largest is best."""
@@ -26,19 +25,19 @@ def row_of(name: str, report: Mapping[str, Any]) -> dict[str, Any]:
     return row | {field: {part: number(found.get(part)) for part in PARTS} for field, found in scores.items()}
 
 
-def differences(reports: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """(what differs, a sentence) wherever figures of two runs cannot be compared."""
-    said = []
+def differences(reports: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """A sentence, by what differs, wherever figures of two runs cannot be compared."""
+    said = {}
     data = [mapping(report.get("data")) for report in reports]
     judged = ("seed", "task", "rows", "name", "target", "classes")
     if any(entry.get(name) != data[0].get(name) for entry in data for name in judged):
-        said.append(("rows", "The runs are about different rows, data or targets; no scores are compared."))
+        said["rows"] = "The runs are about different rows, data or targets; no scores are compared."
     if len({str(entry.get("fingerprint")) for entry in data}) > 1:
-        said.append(("data", "Training rows, features or their scale differ; objectives are not compared."))
+        said["data"] = "Training rows, features or their scale differ; objectives are not compared."
     terms = {"loss": "losses", "gamma": "weight decays"}
     for name, words in (terms | dict.fromkeys(("hidden_bias", "output_bias"), "treatments of the biases")).items():
         if len({str(report.get(name)) for report in reports}) > 1:
-            said.append((name, f"The runs have different {words}; compare scores and gaps, not objectives."))
+            said[name] = f"The runs have different {words}; compare scores and gaps, not objectives."
             break
     return said
 
@@ -55,8 +54,8 @@ def best_of(rows: Sequence[Mapping[str, Any]]) -> tuple[int, str, float] | None:
     return None
 
 
-def in_words(rows: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    """Names of the columns of a table, and its cells; from the third on they are numbers."""
+def table_of(caption: str, rows: Sequence[Mapping[str, Any]], marked: tuple[int, ...], note: str) -> Table:
+    """The rows of ``row_of`` in a table."""
     name, title = ("r2", "R²") if any("r2" in row for row in rows) else ("accuracy", "accuracy")
     scored = (f"{title} {PARTS[0]}", *PARTS[1:])
     head = ("run", "loss", "γ", "objective", "lower bound", "gap", "neurons", *scored, "time")
@@ -72,14 +71,14 @@ def in_words(rows: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], tuple[
         )
         for row in rows
     )
-    return head, cells
+    return Table(caption, head, cells, first_number=2, marked=marked, note=note)
 
 
-def compared(found: Sequence[Proved], views: Sequence[View]) -> Section:
+def compared(found: Sequence[Proved], names: Sequence[str]) -> Section:
     """The section of the page, with the gap over γ where the runs are a path."""
-    rows = [row_of(shown.name, one.report) for one, shown in zip(found, views, strict=True)]
+    rows = [row_of(name, one.report) for one, name in zip(found, names, strict=True)]
     trained = [k for k, one in enumerate(found) if one.report.get("command") in ("train", "optimality")]
-    said = dict(differences([found[k].report for k in trained]))
+    said = differences([found[k].report for k in trained])
     best = None if "rows" in said else best_of([rows[k] for k in trained])
     note = " ".join(said.values())
     if best is not None:
@@ -89,6 +88,5 @@ def compared(found: Sequence[Proved], views: Sequence[View]) -> Section:
         path = {"results": [rows[k] for k in trained]}
         caption = "How far apart objective and lower bound are at each weight decay."
         pictures = drawn(lambda ax: plots.path(path, ax), "path", "Gap over the weight decay", caption)
-    marked = () if best is None else (trained[best[0]],)
-    table = Table("All runs", *in_words(rows), first_number=2, marked=marked, note=note)
+    table = table_of("All runs", rows, () if best is None else (trained[best[0]],), note)
     return Section("Comparison", pictures=tuple(replace(one, wide=True) for one in pictures), tables=(table,))

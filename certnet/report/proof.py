@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from certificates import Certificate, Report, Training, Verdict, check, read_certificate
+from certificates.findings import figures
 from certnet.io.endings import class_numbers
 from certnet.io.network import TwoLayerNetwork
-from certnet.runtime.fields import mapping, number
+from certnet.runtime.wording import mapping, number
 from formulations import InputError
 from formulations._validation import IntArray
 from formulations.network import ReluNetwork
@@ -17,10 +18,7 @@ from formulations.network import ReluNetwork
 if TYPE_CHECKING:
     from certnet.io.runs import Run
 
-CHECKING = 60.0
-"""Seconds that proving one certificate again may take."""
-AGREES = 1e-9
-"""Relative difference of a stated figure and the proved one from which the page says that they differ."""
+AGREES = 1e-9  # Relative difference of a stated figure and the proved one from which the page says that they differ.
 UNPROVED = dict.fromkeys(("objective", "lower_bound", "gap"))
 """What nobody is told where there is no certificate of it."""
 
@@ -47,14 +45,11 @@ class Proved:
         """The certificate's network, for raw features where the run's network file says how they are scaled."""
         if self.certificate is None:
             return None
-        proof = self.certificate.proofs[0]
-        relu = ReluNetwork.of_program(
-            proof.U, proof.V, proof.output, hidden_bias=self.certificate.hidden_bias != "none"
-        )
-        own = self.run.network
-        if own is None or own.network.inputs != relu.inputs:
-            return TwoLayerNetwork(relu)
-        return TwoLayerNetwork(relu, offset=own.offset, scale=own.scale)
+        proof, own = self.certificate.proofs[0], self.run.network
+        biased = self.certificate.hidden_bias != "none"
+        relu = ReluNetwork.of_program(proof.U, proof.V, proof.output, hidden_bias=biased)
+        fits = own is not None and own.network.inputs == relu.inputs
+        return TwoLayerNetwork(relu, offset=own.offset, scale=own.scale) if own and fits else TwoLayerNetwork(relu)
 
     @property
     def rows(self) -> "np.ndarray[Any, np.dtype[np.float64]] | None":
@@ -77,7 +72,7 @@ class Proved:
         return class_numbers(self.certificate.Y)
 
 
-def proved(run: "Run", *, time_limit: float | None = CHECKING) -> Proved:
+def proved(run: "Run", *, time_limit: float | None = 60.0) -> Proved:
     """Prove a run's certificate again; verdict, bounds and objective are the checker's from here on."""
     stated = dict(run.report)
     if run.certificate is None:
@@ -94,7 +89,7 @@ def proved(run: "Run", *, time_limit: float | None = CHECKING) -> Proved:
         # Nor is anything else in the certificate to be relied on, its network for one.
         remark = f"The certificate proves nothing: {found.reason}."
         return Proved(run, _without(stated, found.reason, str(found.verdict)), None, found, (remark,))
-    own = {name: number(getattr(found, name)) for name in ("objective", "lower_bound", "gap")}
+    own = {name: number(getattr(found, name)) for name in UNPROVED}
     differs = ["verdict"] if stated.get("verdict") != str(found.verdict) else []
     differs += [name.replace("_", " ") for name, value in own.items() if _differ(value, number(stated.get(name)))]
     said = f"report.json states another {', '.join(differs)} than its certificate proves; shown is what the certificate"
@@ -102,10 +97,7 @@ def proved(run: "Run", *, time_limit: float | None = CHECKING) -> Proved:
         "verdict": str(found.verdict),
         "reason": found.reason,
         **own,
-        "loss": certificate.loss,
-        "gamma": certificate.gamma,
-        "hidden_bias": certificate.hidden_bias,
-        "output_bias": certificate.output_bias,
+        **figures(certificate, "loss", "gamma", "hidden_bias", "output_bias"),
         "width": int(certificate.U.shape[1]),
         "data": {**mapping(stated.get("data")), "fingerprint": certificate.data_fingerprint},
     }

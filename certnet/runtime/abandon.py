@@ -20,8 +20,7 @@ from certificates.failure import Deadline
 
 T = TypeVar("T")
 
-PATIENCE = 5.0
-"""Seconds that work may take to end in good order after Ctrl-C."""
+PATIENCE = 5.0  # Seconds that work may take to end in good order after Ctrl-C.
 LOOK_SECONDS = 0.1
 WHOLE = frozenset({"importlib", "_frozen_importlib", "numba", "llvmlite"})
 """Packages whose calls are not broken: half a module, or half of numba's registries, would fail all later work."""

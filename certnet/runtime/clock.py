@@ -107,9 +107,7 @@ class Clock:
         self.time_limit = time_limit
         self._progress = progress
         self._last: dict[str, float] = {}
-        self._kept: list[Moment] = []
-        self._latest: Moment | None = None
-        self._moments, self._stride = 0, 1
+        self._moments: list[Moment] = []
         self._lock = threading.Lock()
         self.stages: dict[str, float] = {}
         self.notes: list[str] = []
@@ -147,12 +145,8 @@ class Clock:
             if self._last | best != self._last:
                 # A moment that says nothing new is no part of the history.
                 self._last |= best
-                self._latest = Moment(seconds, stage, self._last.get("objective"), self._last.get("lower_bound"))
-                if self._moments % self._stride == 0:
-                    self._kept.append(self._latest)
-                self._moments += 1
-                if len(self._kept) >= MOMENTS:
-                    self._kept, self._stride = self._kept[::2], 2 * self._stride
+                moment = Moment(seconds, stage, self._last.get("objective"), self._last.get("lower_bound"))
+                self._moments.append(moment)
             figures |= self._last
         try:
             announce(Event(stage, seconds, time_left=self.left(), **figures), self._progress)
@@ -169,5 +163,7 @@ class Clock:
     def history(self) -> tuple[Moment, ...]:
         """When bound and objective became better, thinned out evenly; the last moment is always there."""
         with self._lock:
-            latest = self._latest
-            return tuple(self._kept) if latest is None or latest in self._kept[-1:] else (*self._kept, latest)
+            kept = latest = self._moments[:]
+        while len(kept) >= MOMENTS:
+            kept = kept[::2]
+        return tuple(kept) if kept[-1:] == latest[-1:] else (*kept, latest[-1])

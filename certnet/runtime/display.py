@@ -10,8 +10,7 @@ from certnet.runtime.wording import between, down, percent, printable, share, sh
 if TYPE_CHECKING:
     from rich.table import Table
 
-LONGEST = 60
-"""Characters of a figure in a line."""
+LONGEST = 60  # Characters of a figure in a line.
 Show = Callable[[Any], str]
 
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from certnet.runtime.fields import mapping, number
-from certnet.runtime.wording import bounds, down, percent, share, up
+from certnet.runtime.wording import bounds, down, mapping, number, percent, share, up
 
 Level = Literal["strong", "weak", "open", "refuted"]
 _LEVELS: dict[str, Level] = {"PROVED": "strong", "REFUTED": "refuted"}
+Spoken = tuple[Level, str]
 BETTER = "in the training objective"
 WEAK_GAP = 0.2  # From this relative gap on a bound is called weak, and from this difference of shares of rows.
 WEAK_FACTOR = 2.0  # A Lipschitz constant is called weak from so many times the largest gradient that was met.
@@ -42,11 +42,11 @@ def headline(report: Mapping[str, Any]) -> Headline:
         command = next((name for name in _CHECKED if name in report), "train")
     if command == "train" and isinstance(report.get("results"), list):
         command = "path"
-    speak = _SPEAKERS.get(str(command), _reason)
     try:
-        return speak(report)
+        level, text = _SPEAKERS.get(str(command), _reason)(report)
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError):
-        return _reason(report)
+        level, text = _reason(report)
+    return Headline(text, level)
 
 
 def is_weak(gap: float | None) -> bool:
@@ -54,29 +54,28 @@ def is_weak(gap: float | None) -> bool:
     return gap is None or not (gap <= WEAK_GAP)
 
 
-def _reason(report: Mapping[str, Any]) -> Headline:
+def _reason(report: Mapping[str, Any]) -> Spoken:
     reason = str(report.get("reason") or "nothing is known").rstrip(".")
-    return Headline(f"{reason[:1].upper()}{reason[1:]}.", _LEVELS.get(str(report.get("verdict")), "open"))
+    return _LEVELS.get(str(report.get("verdict")), "open"), f"{reason[:1].upper()}{reason[1:]}."
 
 
-def _training(report: Mapping[str, Any]) -> Headline:
+def _training(report: Mapping[str, Any]) -> Spoken:
     gap = number(report.get("gap"))
     if report["verdict"] != "PROVED":
         reason = str(report["reason"]).rstrip(".")
-        return Headline(f"Nothing is proved about this network: {reason}.", _LEVELS.get(str(report["verdict"]), "open"))
+        return _LEVELS.get(str(report["verdict"]), "open"), f"Nothing is proved about this network: {reason}."
     shown = bounds(report)[2]
     if is_weak(gap):
-        return Headline(
+        return "weak", (
             f"The bound is weak here: a network that is up to {shown} better {BETTER} is not ruled out. A larger "
-            "--gamma, fewer rows or more --time-limit would help.",
-            "weak",
+            "--gamma, fewer rows or more --time-limit would help."
         )
     if gap is not None and gap <= 0:
-        return Headline(f"No network of any width is better than this one {BETTER}.", "strong")
-    return Headline(f"No network of any width is better than this one by more than {shown} {BETTER}.", "strong")
+        return "strong", f"No network of any width is better than this one {BETTER}."
+    return "strong", f"No network of any width is better than this one by more than {shown} {BETTER}."
 
 
-def _optimality(report: Mapping[str, Any]) -> Headline:
+def _optimality(report: Mapping[str, Any]) -> Spoken:
     """Of a network from elsewhere: how much of the gap a better network explains, and how much the bound."""
     objective, bound, gap = (number(report.get(name)) for name in ("objective", "lower_bound", "gap"))
     if report["verdict"] != "PROVED" or objective is None or bound is None or gap is None or objective <= 0:
@@ -92,56 +91,53 @@ def _optimality(report: Mapping[str, Any]) -> Headline:
     shown = bounds(report)[2]
     text = f"This network is not optimal: one that is {share(found, at_least=True)} better {BETTER} was found"
     if best > 0 and is_weak(relative_gap(best, bound)):
-        return Headline(f"{text}. The bound is weak here: up to {shown} better is not ruled out.", "weak")
-    return Headline(f"{text}, and no network of any width is better by more than {shown}.", "strong")
+        return "weak", f"{text}. The bound is weak here: up to {shown} better is not ruled out."
+    return "strong", f"{text}, and no network of any width is better by more than {shown}."
 
 
-def _path(report: Mapping[str, Any]) -> Headline:
+def _path(report: Mapping[str, Any]) -> Spoken:
     rows: Sequence[Mapping[str, Any]] = report["results"]
     proved = [row for row in rows if row["verdict"] == "PROVED"]
     weak = [row for row in proved if is_weak(number(row.get("gap")))]
     best = report.get("best")
     chosen = "" if best is None else f" Gamma {float(best['gamma']):g} does best on the validation rows."
     if len(proved) < len(rows):
-        return Headline(f"Only {len(proved)} of {len(rows)} weight decays are proved.{chosen}", "open")
+        return "open", f"Only {len(proved)} of {len(rows)} weight decays are proved.{chosen}"
     if weak:
         names = ", ".join(f"{float(row['gamma']):g}" for row in weak)
         worst = percent(max(number(row.get("gap")) or math.inf for row in weak))
-        return Headline(
+        return "weak", (
             f"The bound is weak for gamma {names}: networks up to {worst} better {BETTER} are not ruled out there; "
-            f"more --time-limit would help.{chosen}",
-            "weak",
+            f"more --time-limit would help.{chosen}"
         )
     worst = percent(max(number(row.get("gap")) or 0.0 for row in proved))
-    return Headline(
+    return "strong", (
         f"For each of {len(rows)} weight decays no network of any width is better than the one found by more than "
-        f"{worst} {BETTER}.{chosen}",
-        "strong",
+        f"{worst} {BETTER}.{chosen}"
     )
 
 
-def _tightness(report: Mapping[str, Any]) -> Headline:
+def _tightness(report: Mapping[str, Any]) -> Spoken:
     verdict, relaxed = report["verdict"], report["relaxation"]
     shown = bounds({**relaxed, "objective": report["objective"]})[2]
     if verdict == "PROVED":
-        return Headline(f"The relaxation is exact here up to {shown}: its bound meets a network.", "strong")
+        return "strong", f"The relaxation is exact here up to {shown}: its bound meets a network."
     if verdict == "REFUTED":
-        return Headline("The relaxation is loose here: its value is proved to lie below the optimum.", "refuted")
+        return "refuted", "The relaxation is loose here: its value is proved to lie below the optimum."
     if is_weak(number(relaxed.get("gap"))):
-        return Headline(
+        return "open", (
             f"Nothing can be said about tightness yet: the bound on the relaxation is weak, {shown} below the best "
-            "network. More --time-limit, a larger gamma or fewer rows would help.",
-            "open",
+            "network. More --time-limit, a larger gamma or fewer rows would help."
         )
-    return Headline(f"It is open whether the relaxation is exact: bound and network are {shown} apart.", "open")
+    return "open", f"It is open whether the relaxation is exact: bound and network are {shown} apart."
 
 
-def _verify(report: Mapping[str, Any]) -> Headline:
-    known: dict[str, Headline] = {
-        "unsat": Headline("No input of the region is unsafe.", "strong"),
-        "sat": Headline("There is an unsafe input.", "refuted"),
-        "timeout": Headline("Time was up before this was decided; more --time-limit would help.", "open"),
-        "unknown": Headline("This could not be decided.", "open"),
+def _verify(report: Mapping[str, Any]) -> Spoken:
+    known: dict[str, Spoken] = {
+        "unsat": ("strong", "No input of the region is unsafe."),
+        "sat": ("refuted", "There is an unsafe input."),
+        "timeout": ("open", "Time was up before this was decided; more --time-limit would help."),
+        "unknown": ("open", "This could not be decided."),
     }
     if "results" not in report:
         return known[report["result"]]
@@ -149,15 +145,14 @@ def _verify(report: Mapping[str, Any]) -> Headline:
     if counts is None or "instances" in report or report.get("interrupted"):
         return _reason(report)
     open_ = counts["unknown"] + counts["timeout"]
-    text = (
+    return "open" if open_ > WEAK_GAP * rows else "strong", (
         f"{counts['unsat']} of {rows} rows provably keep their class within {report['norm']} "
         f"{float(report['radius'])!r}; {counts['sat']} provably do not, {counts['misclassified']} are wrong as "
         f"they are, {open_} are open."
     )
-    return Headline(text, "open" if open_ > WEAK_GAP * rows else "strong")
 
 
-def _audit(report: Mapping[str, Any]) -> Headline:
+def _audit(report: Mapping[str, Any]) -> Spoken:
     """At the largest radius at which half of the inputs are certified, else at the smallest one."""
     rows = report["radii"]
     row = max((row for row in rows if row["certified_accuracy"] >= 0.5), default=rows[0], key=lambda row: row["radius"])
@@ -167,17 +162,17 @@ def _audit(report: Mapping[str, Any]) -> Headline:
     if least == most:
         figures = share(least, at_least=True)
     if most - least > WEAK_GAP:
-        return Headline(
-            f"The bounds are weak here: {where}, the accuracy is {figures}. A larger --input-limit would help.", "weak"
+        return (
+            "weak",
+            f"The bounds are weak here: {where}, the accuracy is {figures}. A larger --input-limit would help.",
         )
-    return Headline(
+    return "strong", (
         f"The accuracy {where} is {figures}, proved; on the undisturbed inputs it is "
-        f"{share(report['clean_accuracy'], at_least=True)}.",
-        "strong",
+        f"{share(report['clean_accuracy'], at_least=True)}."
     )
 
 
-def _lipschitz(report: Mapping[str, Any]) -> Headline:
+def _lipschitz(report: Mapping[str, Any]) -> Spoken:
     results: Sequence[Mapping[str, Any]] = report["results"]
     if report["verdict"] != "PROVED":
         return _reason(report)
@@ -187,27 +182,24 @@ def _lipschitz(report: Mapping[str, Any]) -> Headline:
     text = f"{what} by at most {up(worst['constant'])} for each unit of change of the input in l2{where}, proved"
     factor = worst["constant"] / worst["sampled"] if worst["sampled"] > 0 else math.inf
     if factor > WEAK_FACTOR:
-        return Headline(
-            f"{text}. The bound may be weak: the largest gradient that was met is {down(worst['sampled'])}.", "weak"
-        )
-    return Headline(f"{text}; a gradient of {down(worst['sampled'])} was met.", "strong")
+        return "weak", f"{text}. The bound may be weak: the largest gradient that was met is {down(worst['sampled'])}."
+    return "strong", f"{text}; a gradient of {down(worst['sampled'])} was met."
 
 
-def _checked(report: Mapping[str, Any]) -> Headline:
+def _checked(report: Mapping[str, Any]) -> Spoken:
     """Of a certificate about a network."""
     if report["verdict"] != "PROVED":
         return _reason(report)
     if "constant" in report:
         change = "The function changes by at most"
-        return Headline(f"{change} {up(report['constant'])} times as much as the input, in l2, proved.", "strong")
-    return Headline("No input of the stated regions is unsafe, proved.", "strong")
+        return "strong", f"{change} {up(report['constant'])} times as much as the input, in l2, proved."
+    return "strong", "No input of the stated regions is unsafe, proved."
 
 
 _CHECKED = ("results", "constant", "property")
 """Fields of reports of ``certnet check`` that are not about training."""
-_SPEAKERS: dict[str, Callable[[Mapping[str, Any]], Headline]] = {
+_SPEAKERS: dict[str, Callable[[Mapping[str, Any]], Spoken]] = {
     "train": _training,
-    "results": _reason,
     "constant": _checked,
     "property": _checked,
     "optimality": _optimality,

@@ -1,5 +1,6 @@
 """Facts about this installation and machine: versions, a GPU, and the memory that the process may still take."""
 
+import contextlib
 import importlib
 import importlib.util
 import os
@@ -13,8 +14,7 @@ from typing import Any
 
 from certnet.runtime.version import __version__
 
-UNLIMITED = 1 << 60
-"""A limit from here on is none; the kernel writes 2⁶³ rounded down to pages."""
+UNLIMITED = 1 << 60  # A limit from here on is none; the kernel writes 2⁶³ rounded down to pages.
 GROUPS = Path("/sys/fs/cgroup")
 
 
@@ -65,11 +65,9 @@ def gpu() -> dict[str, Any]:
     devices, tool = [], shutil.which("nvidia-smi")
     if tool is not None:
         query = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-        try:
+        with contextlib.suppress(OSError, subprocess.SubprocessError):  # a driver that fails is no GPU
             answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
             devices = [line.strip() for line in answer.splitlines() if line.strip()]
-        except (OSError, subprocess.SubprocessError):
-            pass  # a driver that fails is no GPU
     torch_version, cuda = version("torch"), None
     if devices and torch_version is not None and importlib.util.find_spec("torch") is not None:
         import torch

@@ -23,69 +23,48 @@ FAILURES = (ArithmeticError, ValueError, RuntimeError, RuntimeWarning, MemoryErr
 of ARPACK RuntimeErrors, and warnings are raised where a program turns them into errors."""
 
 
+_LOCK = threading.Lock()
+_LIMITS: list[int] = []  # Of BLAS threads, of the jobs that run in this process.
+_FOUND: dict[str, int] = {}  # How many threads each library had before.
+_OWN: list[int] = []  # Limits of the threads that jobs begin themselves.
+
+
 def cores() -> int:
     """How many this process may use, or as many threads as its jobs may begin."""
-    return min([cpus()["usable"] or 1, *_BLAS.own])
+    return min([cpus()["usable"] or 1, *_OWN])
 
 
-class _BlasThreads:
-    """The number of BLAS threads, which a process has only once, for the jobs that run in it.
+@contextmanager
+def blas_threads(limit: int | None) -> Iterator[None]:
+    """Context in which the linear algebra of this process has at most so many threads; None asks for nothing.
 
-    While jobs run, the smallest of their limits holds. The numbers found are put back after the last one. A limit that
-    ended with the first of two jobs would let the other go on with other roundings.
-
-    Attributes:
-        own: the limits of threads that jobs begin themselves.
+    While several jobs run, the smallest of their limits holds, and the numbers found are put back after the last one. A
+    limit that ended with the first of two jobs would let the other go on with other roundings.
     """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._limits: list[int] = []
-        self.own: list[int] = []
-        self._found: dict[str, int] = {}
-
-    @contextmanager
-    def at_most(self, limit: int | None) -> Iterator[None]:
-        """At most so many threads; None asks for nothing."""
-        if limit is None:
-            yield
-            return
-        self._change(self._limits.append, limit)
-        try:
-            yield
-        finally:
-            self._change(self._limits.remove, limit)
-
-    @contextmanager
-    def own_at_most(self, limit: int | None) -> Iterator[None]:
-        """At most so many threads that jobs begin themselves; None asks for nothing."""
-        limits = [] if limit is None else [limit]
-        self.own.extend(limits)
-        try:
-            yield
-        finally:
-            for one in limits:
-                self.own.remove(one)
-
-    def _change(self, change: Callable[[int], None], limit: int) -> None:
-        # Libraries may have been loaded since the last change, so all are looked at.
-        with self._lock:
-            change(limit)
-            for library in ThreadpoolController().select(user_api="blas").lib_controllers:
-                found = self._found.setdefault(library.filepath, library.num_threads)
-                wanted = min([found, *self._limits])
-                # threadpoolctl lets the first thread alone set the number, and others do nothing without a word.
-                release = getattr(library, "clear_controlling_thread", lambda *, force: None)
-                release(force=True)
-                library.set_num_threads(wanted)
-                release(force=True)
-            if not self._limits:
-                self._found.clear()
+    if limit is None:
+        yield
+        return
+    _change(_LIMITS.append, limit)
+    try:
+        yield
+    finally:
+        _change(_LIMITS.remove, limit)
 
 
-_BLAS = _BlasThreads()
-blas_threads = _BLAS.at_most
-"""Context in which the linear algebra of this process has at most so many threads."""
+def _change(change: Callable[[int], None], limit: int) -> None:
+    # Libraries may have been loaded since the last change, so all are looked at.
+    with _LOCK:
+        change(limit)
+        for library in ThreadpoolController().select(user_api="blas").lib_controllers:
+            found = _FOUND.setdefault(library.filepath, library.num_threads)
+            wanted = min([found, *_LIMITS])
+            # threadpoolctl lets the first thread alone set the number, and others do nothing without a word.
+            release = getattr(library, "clear_controlling_thread", lambda *, force: None)
+            release(force=True)
+            library.set_num_threads(wanted)
+            release(force=True)
+        if not _LIMITS:
+            _FOUND.clear()
 
 
 @contextmanager
@@ -95,9 +74,14 @@ def computing(order: int = 0, threads: int | None = None) -> Iterator[None]:
     With ``threads``, linear algebra has so many whatever the order, and the process begins no more of its own.
     Overflow and 0/0 are expected on the way; a caller who has numpy raise on them is not to lose a job by that.
     """
-    blas = threads or (1 if order < SMALL_ORDER else None)
-    with blas_threads(blas), _BLAS.own_at_most(threads), np.errstate(all="ignore"):
-        yield
+    blas, own = threads or (1 if order < SMALL_ORDER else None), [threads] if threads else []
+    _OWN.extend(own)
+    try:
+        with blas_threads(blas), np.errstate(all="ignore"):
+            yield
+    finally:
+        for one in own:
+            _OWN.remove(one)
 
 
 @contextmanager

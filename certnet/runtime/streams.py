@@ -41,17 +41,6 @@ def _escapes(error: UnicodeError) -> tuple[str, int]:
     return "".join(f"\\u{units[k]:02x}{units[k + 1]:02x}" for k in range(0, len(units), 2)), error.end
 
 
-@contextlib.contextmanager
-def guarded_stderr() -> Iterator[None]:
-    """Surrounds a command whose stderr falls silent where it cannot be written to."""
-    before = sys.stderr
-    sys.stderr = Guarded(before)
-    try:
-        yield
-    finally:
-        sys.stderr = before
-
-
 class Guarded(io.TextIOBase):
     """Passes text on to a stream while that is possible; falls silent for good where it fails, or without one."""
 

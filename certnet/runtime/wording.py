@@ -1,25 +1,46 @@
-"""Numbers as people read them; a proved bound is never shown better than it is."""
+"""Numbers as people read them, where a proved bound is never shown better than it is; and what JSON objects hold.
+
+Reports may be anybody's, so what stands in them is looked at before it is used.
+"""
 
 import math
 import unicodedata
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
+from numbers import Real
 from typing import Any
 
-from certnet.runtime.fields import number
 from formulations.text import printable as printable
 
-NONE = "—"
-"""Stands for what is not known."""
+NONE = "—"  # Stands for what is not known.
 OF_CLASSES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "f1": "F1", "log_loss": "log-loss"}
 OF_NUMBERS = {"r2": "R²", "mean_squared_error": "mean squared error", "mean_absolute_error": "mean absolute error"}
 """Figures of networks by their names in reports, and as people read them."""
-PARTS = ("train", "validation", "test")
-"""Of rows, as reports name them."""
+PARTS = ("train", "validation", "test")  # Of rows, as reports name them.
+MOST = 60  # Entries of a list.
 DIGITS, MOST_DIGITS = 6, 17
-WIDTH = 40
-"""Characters of a text of a file in a sentence."""
+WIDTH = 40  # Characters of a text of a file in a sentence.
 _UP = Context(prec=40, rounding=ROUND_CEILING)
+
+
+def number(value: object) -> float | None:
+    """A finite number as it is, else None."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return None
+    try:
+        return value if math.isfinite(value) else None  # type: ignore[return-value]
+    except OverflowError:
+        return None
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    """An object, empty where something else stands."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def entries(value: object, most: int = MOST) -> list[Any]:
+    """The first entries of a list, none where something else stands."""
+    return list(value[:most]) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else []
 
 
 def down(value: float | None, digits: int = DIGITS) -> str:

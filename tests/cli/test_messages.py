@@ -10,7 +10,7 @@ import pytest
 import certnet
 from certnet.cli.app import app
 from certnet.cli.commands import COMMANDS, load
-from certnet.cli.supports import CAPABILITIES
+from certnet.cli.doctor import CAPABILITIES
 from tests.cli.support import Call, one_sentence
 
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*[a-z0-9]")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from certnet.cli.supports import CAPABILITIES
+from certnet.cli.doctor import CAPABILITIES
 from certnet.io import write_onnx
 from certnet.io.endings import ENDINGS
 from certnet.runtime.abandon import OutOfTimeError

@@ -175,7 +175,7 @@ def test_a_missing_library_is_one_sentence() -> None:
 
 
 def test_signs_that_a_font_lacks_are_text_without_a_warning() -> None:
-    from certnet.report.svg import picture
+    from certnet.report.records import picture
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -184,7 +184,7 @@ def test_signs_that_a_font_lacks_are_text_without_a_warning() -> None:
 
 
 def test_settings_of_the_process_stay() -> None:
-    from certnet.report.svg import picture
+    from certnet.report.records import picture
 
     before = dict(mpl.rcParams)
     text = picture(lambda ax: plots.history(HISTORY, ax), key="k", title="<t>", description="&")

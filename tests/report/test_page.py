@@ -17,10 +17,8 @@ from certificates import read_certificate, write_certificate
 from certnet.io.runs import Run, read_run
 from certnet.report import page
 from certnet.report.proof import proved
-from certnet.report.robustness import between
-from certnet.report.words import TEXT, text
-from certnet.runtime.fields import entries, mapping, number
-from certnet.runtime.wording import figure
+from certnet.report.sections import TEXT, between, text
+from certnet.runtime.wording import entries, figure, mapping, number
 from formulations import InputError
 from tests.certificates.altering import replace
 from tests.report.conftest import EVIL

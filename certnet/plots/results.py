@@ -1,4 +1,4 @@
-"""Plots of training: bound and objective, the path over γ, the choice of γ, and the spectrum of the relaxation."""
+"""Plots of what jobs found: training, the path over γ, the choice of γ, the relaxation's spectrum, and audits."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -6,16 +6,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from certnet.plots import style
-from certnet.plots.style import number, numbers
-from certnet.runtime.wording import down, up
+from certnet.plots.style import COLOURS, MUTED, number, numbers
+from certnet.runtime.wording import down, mapping, up
 from formulations import InputError
 from formulations._validation import FloatArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-LOGARITHMIC = 30.0
-"""Ratio of the largest and the smallest value from which an axis is logarithmic."""
 
 
 def history(result: Any, ax: "Axes | None" = None) -> "Axes":
@@ -23,9 +20,6 @@ def history(result: Any, ax: "Axes | None" = None) -> "Axes":
 
     What lies between them is the gap. The lower bound is drawn as far as the certificate proves it in the end, and not
     where it proves nothing.
-
-    Raises:
-        InputError: the result has no history.
     """
     report = style.report_of(result)
     moments = style.rows_of(report, "history")
@@ -44,21 +38,19 @@ def history(result: Any, ax: "Axes | None" = None) -> "Axes":
         bound = np.append(bound, proved)
     ax = style.axes(ax)
     seconds = np.maximum(seconds, 1e-3)
-    ax.fill_between(seconds, bound, objective, step="post", color=style.MUTED, alpha=0.12, linewidth=0)
+    ax.fill_between(seconds, bound, objective, step="post", color=MUTED, alpha=0.12, linewidth=0)
     last = float(np.nanmax(seconds))
     for values, colour, marker, name, side in (
-        (objective, style.COLOURS[1], "s", f"objective {up(_last(objective), 4)}", "bottom"),
-        (bound, style.COLOURS[0], "o", f"lower bound {down(_last(bound), 4)}", "top"),
+        (objective, COLOURS[1], "s", f"objective {up(_last(objective), 4)}", "bottom"),
+        (bound, COLOURS[0], "o", f"lower bound {down(_last(bound), 4)}", "top"),
     ):
         # Markers tell the lines apart in grey, and show a history of one moment.
         ax.step(seconds, values, where="post", color=colour, linewidth=1.8, marker=marker, markersize=3)
         if np.isfinite(values).any():
             place = {"xytext": (0, 6 if side == "bottom" else -6), "ha": "right", "va": side}
             style.write(ax, last, _last(values), name, color=colour, **place)
-    if style.spread(seconds) > LOGARITHMIC:
-        ax.set_xscale("log")
-    if style.spread(np.concatenate([objective, bound])) > LOGARITHMIC:
-        ax.set_yscale("log")
+    ax.set_xscale(style.scale_of(seconds))
+    ax.set_yscale(style.scale_of(np.concatenate([objective, bound])))
     ax.margins(y=0.18)
     return style.named(ax, x="time (s)", y="training objective", title="Objective and lower bound")
 
@@ -68,11 +60,7 @@ def _last(values: FloatArray) -> float:
 
 
 def path(result: Any, ax: "Axes | None" = None) -> "Axes":
-    """The proved relative gap at each weight decay of ``certnet.train_path``.
-
-    Raises:
-        InputError: no weight decay has a result.
-    """
+    """The proved relative gap at each weight decay of ``certnet.train_path``."""
     rows = style.rows_of(style.report_of(result), "results")
     gammas = numbers([row.get("gamma") for row in rows], "weight decays")
     gaps = 100.0 * np.array([number(row.get("gap")) for row in rows])
@@ -80,21 +68,16 @@ def path(result: Any, ax: "Axes | None" = None) -> "Axes":
     gammas, gaps = gammas[order], np.maximum(gaps[order], 1e-10)
     ax = style.axes(ax)
     known = np.isfinite(gaps)
-    ax.plot(gammas[known], gaps[known], color=style.COLOURS[0], linewidth=1.5, marker="o", markersize=5)
+    ax.plot(gammas[known], gaps[known], color=COLOURS[0], linewidth=1.5, marker="o", markersize=5)
     style.of_gamma(ax, gammas)
-    if known.any() and style.spread(gaps) > LOGARITHMIC:
-        ax.set_yscale("log")
-    elif known.any():
+    ax.set_yscale(style.scale_of(gaps))
+    if known.any() and ax.get_yscale() == "linear":
         ax.set_ylim(bottom=0.0)
     return style.named(ax, x="weight decay γ", y="proved relative gap (%)", title="Gap over the weight decay")
 
 
 def selection(result: Any, ax: "Axes | None" = None) -> "Axes":
-    """The validation loss at each weight decay that ``certnet.select_gamma`` tried; the choice is marked.
-
-    Raises:
-        InputError: the result holds no losses.
-    """
+    """The validation loss at each weight decay that ``certnet.select_gamma`` tried; the choice is marked."""
     report = style.report_of(result)
     gammas, losses = (numbers(report.get(name), name) for name in ("gammas", "losses"))
     if len(gammas) != len(losses):
@@ -102,12 +85,11 @@ def selection(result: Any, ax: "Axes | None" = None) -> "Axes":
     order, chosen = np.argsort(gammas), number(report.get("gamma"))
     gammas, losses = gammas[order], losses[order]
     ax = style.axes(ax)
-    ax.plot(gammas, losses, color=style.COLOURS[0], linewidth=1.5, marker="o", markersize=4)
+    ax.plot(gammas, losses, color=COLOURS[0], linewidth=1.5, marker="o", markersize=4)
     style.of_gamma(ax, gammas)
-    if style.spread(losses) > LOGARITHMIC:
-        ax.set_yscale("log")
+    ax.set_yscale(style.scale_of(losses))
     for loss in losses[(gammas == chosen) & np.isfinite(losses)]:
-        colour, ends = style.COLOURS[1], {gammas[0]: (-5, "left"), gammas[-1]: (5, "right")}
+        colour, ends = COLOURS[1], {gammas[0]: (-5, "left"), gammas[-1]: (5, "right")}
         x, side = ends.get(chosen, (0, "center"))
         ax.plot([chosen], [loss], marker="o", markersize=11, mfc="none", color=colour, markeredgewidth=1.8)
         style.write(ax, chosen, loss, f"chosen: {chosen:g}", color=colour, xytext=(x, 11), ha=side)
@@ -116,14 +98,7 @@ def selection(result: Any, ax: "Axes | None" = None) -> "Axes":
 
 
 def spectrum(result: Any, ax: "Axes | None" = None) -> "Axes":
-    """The leading eigenvalues of the relaxation's moment matrix over the largest one.
-
-    Args:
-        result: of ``certnet.train`` with a relaxation, or a ``Spectrum``.
-
-    Raises:
-        InputError: there is no spectrum.
-    """
+    """Leading eigenvalues of the moment matrix over the largest one, of training or of a ``Spectrum``."""
     found = getattr(result, "values", None)
     report = {} if isinstance(found, tuple) else style.report_of(result)
     values = numbers(found if isinstance(found, tuple) else report.get("spectrum"), "spectrum")
@@ -133,7 +108,7 @@ def spectrum(result: Any, ax: "Axes | None" = None) -> "Axes":
     shown = np.fmax(values, 1e-16)
     counted = places <= rank if np.isfinite(rank) else np.ones(len(values), dtype=bool)
     ax.vlines(places, shown.min() / 2.0, shown, color=style.GRID, linewidth=1.0)
-    for chosen, look in ((counted, {"color": style.COLOURS[0]}), (~counted, {"color": style.MUTED, "mfc": "none"})):
+    for chosen, look in ((counted, {"color": COLOURS[0]}), (~counted, {"color": MUTED, "mfc": "none"})):
         ax.plot(places[chosen], shown[chosen], linestyle="none", marker="o", markersize=5, **look)
     ax.set_yscale("log")
     ax.set_ylim(bottom=shown.min() / 2.0)
@@ -141,3 +116,49 @@ def spectrum(result: Any, ax: "Axes | None" = None) -> "Axes":
     title = "Spectrum of the moment matrix"
     title += f", rank {rank:.0f}" if np.isfinite(rank) else ""
     return style.named(ax, x="eigenvalue", y="size over the largest", title=title)
+
+
+def accuracy(result: Any, ax: "Axes | None" = None) -> "Axes":
+    """Certified and attacked accuracy of ``certnet.audit`` over the radius; the true accuracy lies between them."""
+    report = style.report_of(result)
+    rows, clean = style.rows_of(report, "radii"), number(report.get("clean_accuracy"))
+    radii = np.concatenate([[0.0], numbers([row.get("radius") for row in rows], "radii")])
+    certified, attacked = (
+        100.0 * np.concatenate([[clean], numbers([row.get(name) for row in rows], name)])
+        for name in ("certified_accuracy", "attacked_accuracy")
+    )
+    ax = style.axes(ax)
+    ax.fill_between(radii, certified, attacked, color=MUTED, alpha=0.14, linewidth=0)
+    ax.plot(radii, attacked, "--s", color=COLOURS[1], markersize=5, label="attacked", linewidth=1.8)
+    ax.plot(radii, certified, "-o", color=COLOURS[0], markersize=3.5, label="certified", linewidth=1.8)
+    style.legend(ax, loc="lower left")
+    ax.set_ylim(-4.0, 104.0)
+    ax.set_xlim(left=0.0)
+    return style.named(ax, x=_unit(report), y="accuracy (%)", title="Certified and attacked accuracy")
+
+
+def radii(result: Any, ax: "Axes | None" = None) -> "Axes":
+    """Certified and attacked radius of each row of ``certnet.audit``, sorted; what lies between is not known."""
+    report = style.report_of(result)
+    entry = mapping(report.get("inputs"))
+    certified = numbers(entry.get("certified_radius"), "radii of rows")
+    attacked = np.array([number(value) for value in entry.get("attacked_radius") or ()])
+    if len(attacked) != len(certified):
+        raise InputError("There is nothing to plot: the audit has not two radii for each row.")
+    certified = np.nan_to_num(certified)
+    order = np.lexsort((attacked, certified))
+    certified, attacked = certified[order], attacked[order]
+    share = 100.0 * (np.arange(len(order)) + 0.5) / len(order)
+    ax = style.axes(ax)
+    known = np.isfinite(attacked)
+    ax.vlines(share[known], certified[known], attacked[known], color=MUTED, alpha=0.35, linewidth=1.0)
+    ax.plot(share[known], attacked[known], "s", color=COLOURS[1], markersize=3, label="attacked")
+    ax.plot(share, certified, "o", color=COLOURS[0], markersize=3, label="certified")
+    style.legend(ax, loc="upper left", markerscale=1.6)
+    ax.set_xlim(0.0, 100.0)
+    return style.named(ax, x="rows, by certified radius (%)", y=_unit(report), title="Radius of each row")
+
+
+def _unit(report: Mapping[str, Any]) -> str:
+    norm = report.get("norm")
+    return f"radius ({norm})" if norm in ("linf", "l2") else "radius"
