@@ -99,8 +99,7 @@ def relax_in_groups(job: Job) -> None:
         reports += 1
         if is_due(reports):
             take(progress.dual(), progress.iteration)
-        residual = max(progress.primal_residual, progress.dual_residual)
-        job.tell("relaxation in groups", iteration=progress.iteration, residual=residual)
+        job.tell_progress("relaxation in groups", progress)
         after = AFTER_GROUPS * repairing
         return job.best.gap <= job.enough or not (job.clock.available() or math.inf) > after
 

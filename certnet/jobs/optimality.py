@@ -166,6 +166,7 @@ def optimality(
             balanced,
             given=network,
             given_output=output,
+            given_objective=program.objective(*network, output),
             closing=closing,
             executor=executor,
             random_state=random_state,
