@@ -65,11 +65,8 @@ def require(name: str, value: Any, kind: Kind, call: str) -> None:
         kind(name, value)
     elif not isinstance(value, kind):
         wanted = [one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,))]
-        raise InputError(f"{name} must be {_article(wanted)}, not {shown(value)}; {_way(value, wanted)}call {call}.")
-
-
-def _article(wanted: list[str]) -> str:
-    return " or ".join(f"{'an' if name[0] in 'AEIOU' else 'a'} {name}" for name in wanted)
+        either = " or ".join(f"{'an' if one[0] in 'AEIOU' else 'a'} {one}" for one in wanted)
+        raise InputError(f"{name} must be {either}, not {shown(value)}; {_way(value, wanted)}call {call}.")
 
 
 def _way(value: Any, wanted: list[str]) -> str:

@@ -57,10 +57,6 @@ class Loss:
         """Whether there is an output bias."""
         return self.bias_decay < NO_BIAS
 
-    def rescaled(self, unit: float) -> "Loss":
-        """The same loss in another unit besides its own."""
-        return replace(self, unit=self.unit * unit)
-
     def take(self, rows: IntArray) -> "Loss":
         """The loss of these rows."""
         return replace(self, target=self.target[rows], sample_weight=self.sample_weight[rows])
@@ -98,11 +94,6 @@ class Loss:
         """(d, l) with the Hessian ``diag(d) − l lᵀ`` of a row of ``Σ ω_i ℓ(f_i)``; f has the bias in it."""
         diagonal, row = self.kind.curvature(self.unit * f, self.target)
         return self._omega * diagonal, np.sqrt(self._omega) * row
-
-    def hessian(self, f: FloatArray) -> FloatArray:
-        """The same as matrices (n, c, c)."""
-        diagonal, row = self.curvature(f)
-        return np.asarray(diagonal[:, :, None] * np.eye(self.shape[1]) - row[:, :, None] * row[:, None, :])
 
     def bias(self, R: FloatArray) -> FloatArray:
         """The best output bias (c,) for fitted values R; zeros where there is none."""
@@ -153,7 +144,11 @@ class Loss:
             total = W.sum(axis=0)
             if not np.abs(total).max(initial=0.0) > 1e-13 * np.abs(W).sum():
                 return W
-            W = W - _shares(total, W, *self.limits)
+            # What each row gives of a column's total, in proportion to its room.
+            lower, upper = self.limits
+            room = np.where(total > 0, W - lower, upper - W)
+            room = np.where(np.isfinite(room), room, 1.0 + np.abs(W))
+            W = W - room * (total / np.maximum(room.sum(axis=0), 1e-300))
         return omega * project(self.kind, W / omega, self.target)
 
     def largest_scale(self, W: FloatArray) -> float:
@@ -202,11 +197,3 @@ class Loss:
                 break
             low, high = (low, middle) if self.dual_value(middle * W) >= goal else (middle, high)
         return high
-
-
-def _shares(total: FloatArray, W: FloatArray, lower: FloatArray, upper: FloatArray) -> FloatArray:
-    """What each row gives of a column's total, in proportion to its room."""
-    room = np.where(total > 0, W - lower, upper - W)
-    room = np.where(np.isfinite(room), room, 1.0 + np.abs(W))
-    sums = np.maximum(room.sum(axis=0), 1e-300)
-    return np.asarray(room * (total / sums))

@@ -11,7 +11,7 @@ import numpy as np
 
 from formulations._validation import FloatArray, IntArray
 from formulations.network import ReluNetwork
-from formulations.robustness import BOX_ROWS, UnsafeCase
+from formulations.robustness import UnsafeCase
 from formulations.signs import ACTIVE, FREE, INACTIVE
 
 FIXED_INPUT = 1e7
@@ -59,11 +59,6 @@ class MarginProblem:
     def size(self) -> FloatArray:
         """(N,) largest absolute value of each pre-activation."""
         return np.maximum(-self.bounds[:, 0], self.bounds[:, 1])
-
-    @property
-    def triangle_start(self) -> int:
-        """Position of the first triangle among the inequalities: signs, t, box sides, triangles."""
-        return 2 * self.neurons + BOX_ROWS + 2 * self.case.region.inputs
 
 
 def stable_signs(lower: FloatArray, upper: FloatArray) -> IntArray:

@@ -98,8 +98,7 @@ class Part:
             form = -factor.T @ factor
             if self.output != FREE:
                 inequalities = np.concatenate([inequalities, self.output * factor / largest_entry(W)])
-        priced = Program.of_form(space, form, whole.metric, inequalities)
-        return replace(priced, region=whole.region, share=whole.share)
+        return Program.of_form(space, form, whole.metric, inequalities, region=whole.region, share=whole.share)
 
 
 def largest_entry(W: FloatArray) -> float:

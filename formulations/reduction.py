@@ -20,17 +20,9 @@ from formulations.rows import RowReduction, reduce_rows
 from formulations.scaling import Scaling, rescale
 from formulations.training import SMALLEST, TrainingProgram
 
-
-@dataclass(frozen=True)
-class Settings:
-    """Numbers that an experiment chose."""
-
-    region_share: float = 0.4
-    """θ, the share of a free hidden bias's region in the metric of solvers; the repair of a bound chooses its own.
-    Measured: on wine with cross-entropy 1e-4 makes the ADMM slow, and 0.1 to 0.4 do equally well."""
-
-
-SETTINGS = Settings()
+REGION_SHARE = 0.4
+"""θ, the share of a free hidden bias's region in the metric of solvers; the repair of a bound chooses its own.
+Measured: on wine with cross-entropy 1e-4 makes the ADMM slow, and 0.1 to 0.4 do equally well."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +93,7 @@ def merge_rows(original: TrainingProgram, kept: NDArray[np.bool_] | None = None)
     omega = np.zeros(len(own))
     np.add.at(omega, place, loss.sample_weight[active])
     dropped = loss.take(np.setdiff1d(np.flatnonzero(there), active))
-    share = SETTINGS.region_share if original.region.size else 0.0
+    share = REGION_SHARE if original.region.size else 0.0
     program = Program(
         space=LiftedSpace(rows.generators, original.Y.shape[1]),
         metric=original.cost(share),

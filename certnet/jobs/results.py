@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from certificates import Certificate, Report
-from certificates.findings import figures, finite, weights
+from certificates.findings import figures, strict, weights
 from certnet.runtime.clock import Moment
 from certnet.runtime.display import Result
 from certnet.search.price import SearchSummary
@@ -72,11 +72,8 @@ class Certified(Pictured):
         branching = figures(self.search, "kind", "complete", "nodes", "leaves", "price", "steps", "seconds")
         if branching is not None:
             branching["iterations"] = branching.pop("steps")
-        report = self.report
         return {
-            "verdict": str(report.verdict),
-            "reason": report.reason,
-            **{name: finite(getattr(report, name)) for name in ("objective", "lower_bound", "gap")},
+            **strict(figures(self.report, "verdict", "reason", "objective", "lower_bound", "gap")),
             "interrupted": self.interrupted,
             "data": {"n": n, "d": d, "c": c, "fingerprint": self.certificate.data_fingerprint},
             "gamma": self.program.gamma,

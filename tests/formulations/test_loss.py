@@ -114,7 +114,7 @@ def test_the_slope_vanishes_at_the_prox_of_shared_features_and_as_it_goes_on(cas
 def test_rescaling_changes_the_units_alone(case, unit: float) -> None:
     loss, random = case
     loss = replace(loss, kind=smoothed(loss.kind, 0.1))
-    R, other = random.standard_normal(loss.shape), loss.rescaled(unit)
+    R, other = random.standard_normal(loss.shape), replace(loss, unit=loss.unit * unit)
     assert unit**2 * other.value(R / unit) == pytest.approx(loss.value(R), rel=1e-6, abs=1e-9)
     np.testing.assert_allclose(unit * other.dual(R / unit), loss.dual(R), atol=1e-5 * loss.size())
     W = loss.dual(R)
