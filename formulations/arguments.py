@@ -34,9 +34,6 @@ def accepts(**kinds: Kind) -> Callable[[Function], Function]:
     """Let a public function refuse arguments of a wrong type in one sentence that names the right call.
 
     An argument whose default is None may be None.
-
-    Raises:
-        InputError: when the decorated function is called with such an argument.
     """
 
     def decorate(function: Function) -> Function:
@@ -130,11 +127,7 @@ def matrices(name: str, value: Any) -> None:
 
 
 def distinct(name: str, values: Iterable[float]) -> tuple[float, ...]:
-    """Positive finite numbers as they come.
-
-    Raises:
-        InputError: there is none, one is not positive and finite, or one comes twice.
-    """
+    """Positive finite numbers as they come; InputError for none, another number, or one that comes twice."""
     numbers = tuple(as_positive(name, value) for value in values)
     if not numbers:
         raise InputError(f"{name} is empty; give at least one positive number.")

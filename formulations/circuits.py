@@ -93,9 +93,6 @@ def planar_circuits(generators: FloatArray) -> Supports:
     """All circuits that matter for N rows in the plane, no two of them parallel: consecutive triples of the 2N rays.
 
     Every other circuit is a nonnegative combination of these. Two rows have none.
-
-    Raises:
-        InputError: the rows have another dimension than 2.
     """
     if generators.shape[1] != 2:
         raise InputError(f"circuits in the plane need rows with 2 entries, not {generators.shape[1]}.")

@@ -15,8 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from formulations._validation import FloatArray, IntArray
-from formulations.kind import Kind, project
-from formulations.losses import Squared
+from formulations.losses import Kind, Squared
 from formulations.prox import Prox, best_bias
 
 FREE_BIAS, NO_BIAS = 0.0, float("inf")
@@ -25,12 +24,22 @@ _TURNS = 60
 """Most of a projection into the domain and onto ``Wᵀ1 = 0``."""
 
 
+def project(kind: Kind, w: FloatArray, y: FloatArray) -> FloatArray:
+    """w moved into the domain of D, in floating point: the nearest point, of rows of cross-entropy nearly so."""
+    w = np.clip(w, *kind.limits(y))
+    if kind.couples:
+        p = np.maximum(y - w, 0.0)
+        p = np.where(p.any(axis=1, keepdims=True), p, 1.0)
+        w = y - p / p.sum(axis=1, keepdims=True)
+    return w
+
+
 @dataclass(frozen=True, eq=False)
 class Loss:
     """See the module's text. In units: ``L(unit·R)/unit²``, whose W and a are those of L divided by ``unit``.
 
     Attributes:
-        target: (n, c) y, which ``formulations.losses.require_targets`` has seen.
+        target: (n, c) y, which ``formulations.training.require_targets`` has seen.
         kind: ℓ.
         sample_weight: (n,) ω > 0; ones by default.
         bias_decay: of the output bias; ``NO_BIAS`` where there is none, ``FREE_BIAS`` where it costs nothing.
@@ -67,7 +76,7 @@ class Loss:
 
     @property
     def limits(self) -> tuple[FloatArray, FloatArray]:
-        """(lower, upper), n×c each: the domain of W as a box; see ``Kind.limits``."""
+        """(lower, upper), n×c each: the domain of W as a box; see ``Quadratic.limits``."""
         lower, upper = self.kind.limits(self.target)
         return self._omega / self.unit * lower, self._omega / self.unit * upper
 

@@ -72,7 +72,7 @@ class Part:
         return out
 
     def restrict(self, N: FloatArray) -> FloatArray:
-        """The part of an N over the positions of the whole, and its output where that is fixed, that matters here."""
+        """The part of such an N that matters here."""
         return N[np.ix_(self._all, self._all)]
 
     @property
@@ -110,9 +110,6 @@ def restrict(program: Program, signs: IntArray, kept: IntArray | None = None) ->
     """A program where generators have these signs (N,): FREE, ACTIVE or INACTIVE; that of its only output may follow.
 
     ``kept`` are the inequalities of the program that are taken over; without it, those that say something new.
-
-    Raises:
-        InputError: signs that do not fit.
     """
     A = program.space.generators
     m, k = A.shape

@@ -3,6 +3,7 @@
 In few dimensions the weight space is cut into cones, else the signs of the data points are split.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -51,8 +52,8 @@ def bound(job: Job, stages: Iterable[tuple[str, Callable[[Job], None]]]) -> None
             run(job, name, work, share=CONES_SHARE if waits and job.clock.can_relax() else 1.0)
     if job.closing is None or job.closing.max_nodes is not None or not job.closing.train:
         return
-    idle = number = 0
-    while idle < PATIENCE and job.is_open and job.clock.part_left() >= AGAIN_SHARE:
+    idle, number, least = 0, 0, AGAIN_SHARE * (job.clock.time_limit or 0.0)
+    while idle < PATIENCE and job.is_open and (job.clock.available() or math.inf) >= least:
         before, number = job.best.gap, number + 1
         run(job, "training", lambda job, number=number: train_network(job, number))  # type: ignore[misc]
         if not job.interrupted:
@@ -79,11 +80,7 @@ def branch(job: Job) -> None:
 
 
 def close_gap(job: Job) -> Closed:
-    """Search until the gap is closed; a point of too large a price becomes a neuron, and the search begins anew.
-
-    Raises:
-        InputError: the state to resume is damaged.
-    """
+    """Search until the gap is closed; a point of too large a price becomes a neuron, and the search begins anew."""
     return _cut_cones(job) if job.cuts_cones else _split_signs(job)
 
 

@@ -85,13 +85,12 @@ def relax_in_groups(job: Job) -> None:
 
     def take(dual: Dual, iteration: int) -> None:
         nonlocal repairing, taken
-        begin = time.perf_counter()
+        begin, taken = time.perf_counter(), iteration
         found = repaired(job.merged, presolved.undo_dual(dual))
         if found.lower_bound > job.best.lower_bound:
             job.saver.update(dual=dual)
         job.best.take_dual(found)
         job.saver.look()
-        taken = iteration
         repairing = time.perf_counter() - begin
 
     def watch(progress: Progress) -> bool:
@@ -123,9 +122,7 @@ def relax_in_groups(job: Job) -> None:
 
 def _known_in_groups(job: Job) -> GroupedDual | None:
     """The dual of a checkpoint or a certificate, in the coordinates of the solvers, if its products are in groups."""
-    dual = None
-    if job.resume is not None:
-        dual = job.resume.dual
-    elif job.start is not None:
+    dual = job.resume and job.resume.dual
+    if job.resume is None and job.start is not None:
         dual = from_certificate(job.presolved, job.start)[1]
     return dual if isinstance(dual, GroupedDual) else None

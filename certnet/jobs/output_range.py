@@ -77,8 +77,7 @@ class FunctionRange:
     @property
     def verdict(self) -> Verdict:
         """PROVED where there are bounds on either side, else UNKNOWN."""
-        known = math.isfinite(self.minimum.proved) and math.isfinite(self.maximum.proved)
-        return Verdict.PROVED if known else Verdict.UNKNOWN
+        return Verdict.PROVED if np.isfinite([self.minimum.proved, self.maximum.proved]).all() else Verdict.UNKNOWN
 
     def to_dict(self) -> dict[str, Any]:
         """What JSON says of it."""

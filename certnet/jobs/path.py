@@ -10,6 +10,7 @@ a finished path.
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -31,7 +32,7 @@ from certnet.solvers.warm_start import certified_dual
 from certnet.training.polish import Network, balance, polish
 from formulations import TrainingProgram, merge_rows
 from formulations.arguments import distinct, reals
-from formulations.kind import Kind
+from formulations.losses import Kind
 
 __all__ = ["PathResult", "train_path"]
 
@@ -117,15 +118,11 @@ def train_path(
     tell, notes, interrupted = finished or (lambda _: None), set[str](), False
     waiting = sorted(programs.keys() - results.keys(), reverse=True)
 
-    def listen(gamma: float) -> Callable[[Event], None] | None:
+    def listen(gamma: float, event: Event) -> None:
         """``progress`` for one γ; of equal notes from several γ only the first is passed on."""
-
-        def show(event: Event) -> None:
-            if progress is not None and event.note not in notes:
-                progress(replace(event, stage=f"γ = {gamma:g}, {event.stage}"))
-            notes.update([] if event.note is None else [event.note])
-
-        return None if progress is None else show
+        if progress is not None and event.note not in notes:
+            progress(replace(event, stage=f"γ = {gamma:g}, {event.stage}"))
+        notes.update([] if event.note is None else [event.note])
 
     while waiting and not interrupted:
         gamma, share = waiting[0], (1.0 - EXCHANGE_SHARE) / len(waiting)
@@ -133,7 +130,7 @@ def train_path(
         results[gamma] = result = job.train(
             programs[gamma],
             time_limit=clock.left(share, least=SMALLEST_LIMIT),
-            progress=listen(gamma),
+            progress=progress and partial(listen, gamma),
             start=start,
             checkpoint=None if checkpoint is None else checkpoint(gamma),
             resume=(resume or {}).get(gamma),

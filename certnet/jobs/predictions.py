@@ -39,8 +39,7 @@ from certnet.runtime.display import Result
 from certnet.runtime.public import public
 from formulations import InputError
 from formulations._validation import FloatArray
-from formulations.kind import Kind
-from formulations.losses import ONE_HOT, SIGNS, kind_named
+from formulations.losses import ONE_HOT, SIGNS, Kind, kind_named
 
 __all__ = ["PredictionRange", "prediction_range"]
 
@@ -137,7 +136,7 @@ def prediction_range(certificate: Certificate, report: Report, *, objective: flo
         ends = ends_within(divergence(p), logit(np.clip(p, 0.0, 1.0)), budget)
         lower, upper = probabilities_of(*ends)
         own = softmax_of(*own) if kind.couples else probabilities_of(*own)
-        decided = same_winner(p, budget[:, 0]) if kind.couples else ((ends[0] > 0) | (ends[1] < 0)).all(axis=1)
+        decided = same_winner(p, budget[:, 0]) if kind.couples else one_sign(*ends)
     elif kind.name == "poisson":
         quantity, q = MEAN, np.maximum(statement.Y - w, 0.0)
         size = np.abs(statement.Y) + np.abs(w)
@@ -146,7 +145,7 @@ def prediction_range(certificate: Certificate, report: Report, *, objective: flo
     else:
         quantity = OUTPUT
         lower, upper = outputs_within(kind, w, statement.Y, budget)
-        decided = ((lower > 0) | (upper < 0)).all(axis=1) if kind.targets == SIGNS else None
+        decided = one_sign(lower, upper) if kind.targets == SIGNS else None
     worst = np.maximum(upper - own[0], own[1] - lower).max(axis=1)
     # A free hidden bias, the last row, is in no norm.
     U = proof.U[:-1] if statement.hidden_bias == "free" else proof.U
@@ -167,10 +166,9 @@ def prediction_range(certificate: Certificate, report: Report, *, objective: flo
 def sentences(found: PredictionRange) -> tuple[str, ...]:
     """What a report says of it; nothing where nothing is bounded."""
     said, whose = [], "Every network of any width with an objective at most this one's"
-    if found.decided is not None:
-        same, rows = int(found.decided.sum()), len(found.decided)
-        if same:
-            said.append(f"{whose} gives the same class as this one to at least {same} of the {rows} training rows.")
+    if found.decided is not None and (same := int(found.decided.sum())):
+        rows = len(found.decided)
+        said.append(f"{whose} gives the same class as this one to at least {same} of the {rows} training rows.")
     worst = float(found.worst.max())
     if math.isfinite(worst) and (found.quantity != PROBABILITY or worst < 0.99):
         what = {OUTPUT: "an output", PROBABILITY: "a probability", MEAN: "a mean"}[found.quantity]
@@ -179,8 +177,7 @@ def sentences(found: PredictionRange) -> tuple[str, ...]:
             f"{whose} differs from this one by at most {worst:.3g} in {what} of a training row"
             f"{typical if found.root_mean_square < worst else ''}."
         )
-    stray = found.stray_mass(STRAY)
-    if stray < found.mass:
+    if (stray := found.stray_mass(STRAY)) < found.mass:
         said.append(
             f"In all of them, neurons whose price is below {STRAY:.0%} of gamma have together at most "
             f"{stray / found.mass:.1%} of the size Σ‖u‖‖v‖ of this one."
@@ -202,9 +199,8 @@ def _root_mean_square(
     square = np.sum(apart**2, axis=1)
     if kind.name == "cross-entropy":
         square = (0.5 * apart.sum(axis=1)) ** 2
-    other, total = math.sqrt(share * gap), float(statement.sample_weight.sum())
-    mine = math.sqrt(float(statement.sample_weight @ square))
-    return (mine + other) / math.sqrt(total) * (1.0 + ERROR * len(square))
+    mine, total = math.sqrt(float(statement.sample_weight @ square)), float(statement.sample_weight.sum())
+    return (mine + math.sqrt(share * gap)) / math.sqrt(total) * (1.0 + ERROR * len(square))
 
 
 def outputs_within(kind: Kind, w: FloatArray, y: FloatArray, budget: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -279,11 +275,15 @@ def means_of(lower: FloatArray, upper: FloatArray) -> tuple[FloatArray, FloatArr
 def softmax_of(lower: FloatArray, upper: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Enclosures of the probabilities of classes with logits in between."""
     found = []
-    for own, others, side in ((lower, upper, -1), (upper, lower, 1)):
+    for own, others, error in ((lower, upper, -ERROR), (upper, lower, ERROR)):
         apart = others[:, None, :] - own[:, :, None]
         apart[:, np.eye(own.shape[1], dtype=bool)] = 0.0
-        found.append(np.clip((1.0 + side * ERROR) / np.exp(apart).sum(axis=2), 0.0, 1.0))
+        found.append(np.clip((1.0 + error) / np.exp(apart).sum(axis=2), 0.0, 1.0))
     return found[0], found[1]
+
+
+def one_sign(lower: FloatArray, upper: FloatArray) -> BoolArray:
+    return np.asarray(((lower > 0) | (upper < 0)).all(axis=1))
 
 
 def same_winner(p: FloatArray, budget: FloatArray) -> BoolArray:

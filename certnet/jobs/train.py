@@ -66,14 +66,12 @@ class TrainingResult(Certified):
 
     def to_dict(self) -> dict[str, Any]:
         solved = self.relaxation
-        relaxation = None
-        if solved is not None:
-            relaxation = {
-                **figures(solved, "solver", "version", "message", "iterations", "seconds"),
-                "choice": self.choice,
-                "status": solved.status.name.lower(),
-                "objective": self.relaxed_objective,
-            }
+        relaxation = solved and {
+            **figures(solved, "solver", "version", "message", "iterations", "seconds"),
+            "choice": self.choice,
+            "status": solved.status.name.lower(),
+            "objective": self.relaxed_objective,
+        }
         return {**super().to_dict(), "rank": self.rank, "spectrum": list(self.spectrum), "relaxation": relaxation}
 
     @property
@@ -154,10 +152,8 @@ def train(
     if solver != AUTO:
         get_solver(solver)
     with clock.stage("presolve"):
-        if (
-            start is not None
-            and fingerprint(program.X, program.Y, program.loss.sample_weight) != start.data_fingerprint
-        ):
+        own = fingerprint(program.X, program.Y, program.loss.sample_weight)
+        if start is not None and own != start.data_fingerprint:
             raise InputError("start is a certificate about other data; give one about the same X and Y, or none.")
         job = begin(
             clock,
@@ -188,7 +184,8 @@ def train(
         if job.has_directions:
             bound(job, relaxing.bounding(job))
         proof = _stages.conclude(job)
-        cut = _is_cut(job)
+        timed_out = job.relaxation is not None and job.relaxation.status is SolveStatus.TIME_LIMIT
+        cut = job.interrupted or job.late or timed_out or (job.search is not None and job.search.can_go_on)
         if cut:
             _write_last(job, *proof)
     if isinstance(checkpoint, Path | str) and not cut:
@@ -205,13 +202,6 @@ def train(
         choice=None if job.relaxation is None else choice,
         resumable=cut,
     )
-
-
-def _is_cut(job: Job) -> bool:
-    """True when Ctrl-C or the time limit ended the relaxation, or anything the search."""
-    can_go_on = job.search is not None and job.search.can_go_on
-    timed_out = job.relaxation is not None and job.relaxation.status is SolveStatus.TIME_LIMIT
-    return can_go_on or job.interrupted or job.late or timed_out
 
 
 def _write_last(job: Job, certificate: Certificate, report: Report) -> None:

@@ -6,6 +6,7 @@ neurons and the passes through the network; they differ in weights alone.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -87,26 +88,25 @@ def verify(
     if semantics not in (REAL, FLOAT32):
         raise InputError(f"the semantics must be {REAL} or {FLOAT32}, not {shown(semantics)}.")
     # Overflow ends as a bound that is no number, which decides nothing.
-    return _Verification(network, cases, clock, semantics, random_state, tree, dict(provenance or {})).run()
+    return _Verification(network, cases, clock, semantics, random_state, tree, provenance or {}).run()
 
 
+@dataclass(eq=False)
 class _Verification:
     """A property at work: what has been seen of its cases so far."""
 
-    def __init__(
-        self,
-        network: ReluNetwork,
-        cases: Sequence[UnsafeCase],
-        clock: Clock,
-        semantics: str,
-        seed: int,
-        tree: SplitTree | None,
-        provenance: dict[str, Any],
-    ) -> None:
-        self.network, self.stated, self.clock, self.semantics = network, cases, clock, semantics
-        self.tree, self.provenance, self._seed, self.deadline = tree, provenance, seed, Deadline.after(clock.left())
+    network: ReluNetwork
+    stated: Sequence[UnsafeCase]
+    clock: Clock
+    semantics: str
+    seed: int
+    tree: SplitTree | None
+    provenance: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        self.deadline = Deadline.after(self.clock.left())
         self._preactivations: dict[int, Bounds] = {}
-        self.cases = cases if semantics == REAL else in_float32(network, cases, self._bounds)
+        self.cases = self.stated if self.semantics == REAL else in_float32(self.network, self.stated, self._bounds)
         errors = [case.rounding for case in self.cases if case.rounding is not None]
         self.rounding = max((float(error.max()) for error in errors), default=0.0)
         self.attacked = math.inf
@@ -119,7 +119,7 @@ class _Verification:
     @cached_property
     def rng(self) -> "np.random.Generator":
         """Made where something is left to attack, as NumPy's random numbers are imported for it."""
-        return np.random.default_rng(self._seed)
+        return np.random.default_rng(self.seed)
 
     def run(self) -> VerificationResult:
         """All regions first, with CROWN and an attack; then the open cases, the one nearest to being unsafe first."""

@@ -40,11 +40,7 @@ class CvxpyHandles:
     outputs: int
 
     def recover(self) -> tuple[Primal, Dual]:
-        """Primal and dual iterates of the solved problem in the conventions of ``Program``.
-
-        Raises:
-            InputError: the problem has not been solved.
-        """
+        """Primal and dual iterates in the conventions of ``Program``; InputError unless the problem has been solved."""
         if self.S.value is None or self.loss.dual_value is None:
             raise InputError("The CVXPY problem holds no solution; call problem.solve(...) first.")
         # CVXPY multiplies "left == right" by (left − right) and "left >= 0" by −left.
@@ -89,7 +85,7 @@ def expression(loss: Loss, shift: Any) -> tuple[Any, Any]:
         case "squared-hinge":
             value = 0.5 * cp.sum_squares(cp.multiply(np.sqrt(omega), cp.pos(1.0 + cp.multiply(y, r))))
         case "huber":
-            value = 0.5 * cp.sum(cp.multiply(omega, cp.huber(r, kind.delta)))  # type: ignore[attr-defined]
+            value = 0.5 * cp.sum(cp.multiply(omega, cp.huber(r, kind.delta)))  # type: ignore[union-attr]
         case "poisson":
             least = np.sum(omega * (np.where(y > 0, y * np.log(np.maximum(y, 1e-300)), 0.0) - y))
             value = cp.sum(cp.multiply(omega, cp.exp(-r) + cp.multiply(y, r))) + least

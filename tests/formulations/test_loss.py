@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
 from formulations import InputError, LiftedSpace, Program
-from formulations.kind import Kind
 from formulations.loss import FREE_BIAS, NO_BIAS, Loss
-from formulations.losses import COUNTS, KINDS, ONE_HOT, SIGNS, kind_named, name_of, smoothed
+from formulations.losses import COUNTS, KINDS, ONE_HOT, SIGNS, Kind, kind_named, name_of, smoothed
 from formulations.prox import Prox
 from tests.strategies import SEEDS, rng
 
