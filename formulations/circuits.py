@@ -18,14 +18,10 @@ import scipy
 from formulations._validation import FloatArray, IntArray
 from formulations.errors import InputError
 
-NEGLIGIBLE = 1e-9
-"""Coefficients below this part of the largest are taken for zero, and so are reduced costs."""
-INDEPENDENT = 1e-9
-"""Rows of unit length whose distance from the span of others is below this count as dependent."""
-_PIVOTS = 10
-"""Of a small linear program at most, times k."""
-_BATCH_ENTRIES = 1 << 22
-"""Numbers in the largest array of a batch of linear programs."""
+NEGLIGIBLE = 1e-9  # Coefficients below this part of the largest are taken for zero, and so are reduced costs.
+INDEPENDENT = 1e-9  # Rows of unit length whose distance from the span of others is below this count as dependent.
+_PIVOTS = 10  # Of a small linear program at most, times k.
+_BATCH_ENTRIES = 1 << 22  # Numbers in the largest array of a batch of linear programs.
 
 
 @dataclass(frozen=True, eq=False)

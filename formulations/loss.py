@@ -18,10 +18,8 @@ from formulations._validation import FloatArray, IntArray
 from formulations.losses import Kind, Squared
 from formulations.prox import Prox, best_bias
 
-FREE_BIAS, NO_BIAS = 0.0, float("inf")
-"""Decay of an output bias that costs nothing, and of one that is not there."""
-_TURNS = 60
-"""Most of a projection into the domain and onto ``Wᵀ1 = 0``."""
+FREE_BIAS, NO_BIAS = 0.0, float("inf")  # Decay of an output bias that costs nothing, and of one that is not there.
+_TURNS = 60  # Most of a projection into the domain and onto ``Wᵀ1 = 0``.
 
 
 def project(kind: Kind, w: FloatArray, y: FloatArray) -> FloatArray:

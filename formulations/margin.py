@@ -14,8 +14,7 @@ from formulations.network import ReluNetwork
 from formulations.robustness import UnsafeCase
 from formulations.signs import ACTIVE, FREE, INACTIVE
 
-FIXED_INPUT = 1e7
-"""Weight of ``−(x_j − lower_j t)²`` for inputs that do not vary, in units of the form."""
+FIXED_INPUT = 1e7  # Weight of ``−(x_j − lower_j t)²`` for inputs that do not vary, in units of the form.
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,8 +20,7 @@ from formulations.lifted_space import LiftedSpace
 from formulations.program import Program
 from formulations.signs import ACTIVE, FREE, INACTIVE
 
-PARALLEL = 1e-12
-"""Squared sine of the angle below which two inequalities count as one."""
+PARALLEL = 1e-12  # Squared sine of the angle below which two inequalities count as one.
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,8 +23,7 @@ from formulations.errors import InputError
 from formulations.network import ReluNetwork
 from formulations.rounding import above, added, below, exact_array, whole
 
-BOX_ROWS = 1
-"""Row 0 of a region is t ≥ 0; the sides of the box follow, two for each input."""
+BOX_ROWS = 1  # Row 0 of a region is t ≥ 0; the sides of the box follow, two for each input.
 
 
 @dataclass(frozen=True, eq=False)

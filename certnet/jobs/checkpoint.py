@@ -25,8 +25,7 @@ from formulations._validation import FloatArray
 from formulations.groups import GroupedDual
 from formulations.losses import name_of
 
-BYTES_PER_SECOND = 4e8
-"""At which a disk takes a checkpoint, at least."""
+BYTES_PER_SECOND = 4e8  # At which a disk takes a checkpoint, at least.
 _HEADER = "header"
 _MATRICES = {"network": "UV", "dual": "NW", "iterate": "NSW"}
 """Names of the matrices in these parts of a file, in order; the others hold any arrays of numbers."""

@@ -22,10 +22,8 @@ from certnet.search.price import SearchSummary, bound_from_price
 from certnet.training.polish import offered_dual
 from certnet.training.trainer import fit
 
-PAYS = 1e-7
-"""Relative excess of a price over γ from which a point is a neuron that lowers the objective."""
-IMPROVEMENT = 1e-9
-"""Relative decrease of the objective for which a search is begun anew."""
+PAYS = 1e-7  # Relative excess of a price over γ from which a point is a neuron that lowers the objective.
+IMPROVEMENT = 1e-9  # Relative decrease of the objective for which a search is begun anew.
 UNAFFORDABLE = "Branching on signs was left out: memory or time do not suffice for its relaxations."
 REJECTED = "Branching led to no proof that the check accepts; the bound comes from elsewhere."
 Closed = tuple[Proof | None, SearchSummary | None]

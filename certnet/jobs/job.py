@@ -36,8 +36,7 @@ from formulations.training import LARGEST
 T = TypeVar("T")
 SDP, GLOBAL = METHODS = ("sdp", "global")
 DEFAULT_GAP = 1e-3
-EXACT = 1e-8
-"""Relative gap at which a job ends that was not asked for one."""
+EXACT = 1e-8  # Relative gap at which a job ends that was not asked for one.
 
 
 @dataclass(frozen=True)

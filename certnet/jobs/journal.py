@@ -27,8 +27,7 @@ from formulations.network import ReluNetwork
 
 _PROOFS = Each(CASE_PROOF)
 LARGEST_BYTES = 1 << 30
-LARGEST_PROOF, LARGEST_TEXT = 1 << 25, 1 << 20
-"""Bytes of a proof's arrays together, and of their text."""
+LARGEST_PROOF, LARGEST_TEXT = 1 << 25, 1 << 20  # Bytes of a proof's arrays together, and of their text.
 T = TypeVar("T")
 
 

@@ -21,8 +21,7 @@ from certnet.solvers.warm_start import from_certificate
 from formulations import Dual
 from formulations.groups import GroupedDual
 
-LAST_REPAIR_SECONDS = 3.0
-"""What repairing a solver's last dual may take after an interruption."""
+LAST_REPAIR_SECONDS = 3.0  # What repairing a solver's last dual may take after an interruption.
 GROUP_SIZES = (128, 96, 64, 48, 32, 24)  # Rows of a group, of which the first is taken that leaves so many steps.
 STEP_COST = 3.0  # Eigendecompositions that a step in groups takes as long as.
 # Last repair and proof in groups, in repairs. Measured: 4.4 on 20,000 × 20 rows in groups of 64.

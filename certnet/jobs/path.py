@@ -36,14 +36,10 @@ from formulations.losses import Kind
 
 __all__ = ["PathResult", "train_path"]
 
-EXCHANGE_SHARE = 0.05
-"""Share of a time limit that is kept for trying every network at its neighbours' γ."""
-POLISH_SHARE = 0.1
-"""Part of the time of a γ that polishing a neighbour's network may take before."""
-SWEEPS = 5
-"""Most passes up and down the path in which networks are tried at their neighbours' γ."""
-BETTER = 1e-9
-"""Relative improvement below which a network or bound of another γ is not taken over."""
+EXCHANGE_SHARE = 0.05  # Share of a time limit that is kept for trying every network at its neighbours' γ.
+POLISH_SHARE = 0.1  # Part of the time of a γ that polishing a neighbour's network may take before.
+SWEEPS = 5  # Most passes up and down the path in which networks are tried at their neighbours' γ.
+BETTER = 1e-9  # Relative improvement below which a network or bound of another γ is not taken over.
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -44,11 +44,9 @@ from formulations.losses import ONE_HOT, SIGNS, Kind, kind_named
 __all__ = ["PredictionRange", "prediction_range"]
 
 OUTPUT, PROBABILITY, MEAN = "output", "probability", "mean"
-STRAY = 0.9
-"""Share of γ below which a price counts as small in ``sentences``."""
+STRAY = 0.9  # Share of γ below which a price counts as small in ``sentences``.
 BoolArray = NDArray[np.bool_]
-REACH, STEPS = 700.0, 60
-"""Logits and logarithms of means are looked for up to this size, in so many halvings."""
+REACH, STEPS = 700.0, 60  # Logits and logarithms of means are looked for up to this size, in so many halvings.
 ERROR = 1e-14
 """Charged for rounding, relative to the terms of B: logarithms and exponentials of numpy are within some units in the
 last place, and a p that is off by one of them moves ``p log p`` by less than 1e-14."""

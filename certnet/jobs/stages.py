@@ -25,10 +25,8 @@ from formulations._validation import FloatArray
 
 SAMPLES = 100
 PAYS = 1e-6
-LAST_PROOF_SECONDS = 5.0
-"""What proving the best dual may take after an interruption."""
-TRAINING = "training"
-"""Stage of the checkpoints that are written before the first network is finished."""
+LAST_PROOF_SECONDS = 5.0  # What proving the best dual may take after an interruption.
+TRAINING = "training"  # Stage of the checkpoints that are written before the first network is finished.
 COARSE: Mapping[str, Any] = {"tolerance": 1e-2, "max_rounds": 2, "patience": 0}
 """Options of ``fit`` for a network from which cutting cones goes on with exact pricing."""
 

@@ -40,16 +40,14 @@ from formulations._validation import as_positive
 
 __all__ = ["Tightness", "measure_tightness"]
 
-TOLERANCE = 1e-4
-"""Relative difference of objective and bound that counts as none."""
+TOLERANCE = 1e-4  # Relative difference of objective and bound that counts as none.
 SOLVER_TOLERANCE = 1e-8
 SHARPENER = "admm"
 DEFAULT_TIME_LIMIT = 60.0
 MEMBERSHIP_TOLERANCE, LARGEST_RESIDUAL = 1e-6, 1e-4
 UNCERTAINTY_FACTOR = 10.0
 """A distance from the completely positive matrices counts when it is so many times what is wrong with G itself."""
-UNENDING = -math.inf
-"""The gap that no bound reaches: the solver is to end by itself."""
+UNENDING = -math.inf  # The gap that no bound reaches: the solver is to end by itself.
 
 RELAXATION_SHARE = 0.4  # Part of the time left for the relaxation; the others likewise.
 SHARPENING_SHARE = 0.2  # For the ADMM after it.

@@ -12,8 +12,7 @@ from formulations.loss import Loss
 from formulations.losses import NUMBERS
 from formulations.program import Dual, Primal, Program
 
-MAXIMUM_ENTRIES = 200_000_000
-"""Coefficients of G in S that are written down; more would need some 10 GB."""
+MAXIMUM_ENTRIES = 200_000_000  # Coefficients of G in S that are written down; more would need some 10 GB.
 
 
 @dataclass(frozen=True, eq=False)
