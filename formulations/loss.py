@@ -136,11 +136,6 @@ class Loss:
             value -= float(np.sum(np.sum(W, axis=0) ** 2)) / (2.0 * self.bias_decay)
         return value
 
-    def dual_slope(self, W: FloatArray) -> FloatArray:
-        """The gradient of the dual value: the fitted values, without the bias, that W belongs to."""
-        f = self.kind.fitted(self.unit * W / self._omega, self.target) / self.unit
-        return f - np.sum(W, axis=0) / self.bias_decay if 0 < self.bias_decay < NO_BIAS else f
-
     def project(self, W: FloatArray) -> FloatArray:
         """W moved into the domain, in floating point; where the bias is free ``Wᵀ1 = 0`` holds up to rounding."""
         omega = self._omega / self.unit
@@ -176,8 +171,11 @@ class Loss:
             return linear / square if square > 0 else 0.0
 
         def rises(s: float) -> bool:
+            # The gradient of the dual value: the fitted values, without the bias, that sW belongs to.
+            f = self.kind.fitted(self.unit * (s * W) / self._omega, self.target) / self.unit
+            f = f - np.sum(s * W, axis=0) / self.bias_decay if 0 < self.bias_decay < NO_BIAS else f
             with np.errstate(invalid="ignore"):
-                return bool(np.nansum(np.where(W != 0, W * self.dual_slope(s * W), 0.0)) > 0)
+                return bool(np.nansum(np.where(W != 0, W * f, 0.0)) > 0)
 
         if not (limit > 0 and W.any() and np.isfinite(W).all() and rises(1e-9 * min(limit, 1.0))):
             return 0.0

@@ -42,11 +42,9 @@ class AuditResult(Pictured):
     """All inputs of an audit: certified ≤ true ≤ attacked accuracy, and certified ≤ clean accuracy.
 
     Attributes:
-        norm: "linf" or "l2".
-        radii: ascending.
+        norm, radii: "linf" or "l2", and ascending numbers.
         inputs: one record for each input, in the order of the rows.
-        interrupted: whether Ctrl-C ended it; inputs that were not reached are undecided.
-        seconds: wall time.
+        interrupted, seconds: whether Ctrl-C ended it, and wall time; inputs that were not reached are undecided.
         failure: why it ended before its time, in a sentence, if it did.
     """
 
@@ -141,17 +139,14 @@ def audit(
         semantics: as for ``verify``. Classes of undisturbed inputs are those of real numbers in either.
         time_limit: seconds for everything, or None. Inputs that are not reached are undecided.
         input_limit: seconds for the radii of one input, and as many again for its certified radius; or None.
-        random_state: seed of the attacks.
-        workers: processes on this machine.
-        scheduler: address of a Dask scheduler to use instead.
+        random_state, progress, provenance: as for ``verify``.
+        workers, scheduler: processes on this machine, or the address of a Dask scheduler to use instead.
         known: inputs by row that need not be verified again, as an earlier call with the same arguments gave them.
             Of those that are ``resumed``, as from a journal, only the certified radius and the counterexample are
             looked at, and confirmed: by the checker, and in exact arithmetic. What fails is verified again.
         recall: gives the proofs of such certified radii, None where there is none.
         finished: called in this process for every input that is verified to the end in this run, with its
             certificates by radius.
-        progress: called with a sign of life.
-        provenance: JSON object that travels with the certificates.
 
     Raises:
         InputError: arguments that make no sense or do not fit together, or no Dask cluster at the address.

@@ -26,7 +26,6 @@ from formulations.groups import GroupedDual
 from formulations.losses import name_of
 
 BYTES_PER_SECOND = 4e8  # At which a disk takes a checkpoint, at least.
-_HEADER = "header"
 _MATRICES = {"network": "UV", "dual": "NW", "iterate": "NSW"}
 """Names of the matrices in these parts of a file, in order; the others hold any arrays of numbers."""
 
@@ -109,7 +108,7 @@ def write_checkpoint(path: Path | str, checkpoint: Checkpoint) -> None:
     """
     one = checkpoint
     header = _Header(3, one.fingerprint, one.stage, one.seconds, one.solver, dict(one.about))
-    arrays = {_HEADER: np.frombuffer(msgspec.json.encode(header), dtype=np.uint8), **one.arrays()}
+    arrays = {"header": np.frombuffer(msgspec.json.encode(header), dtype=np.uint8), **one.arrays()}
     if any(array.dtype.kind not in "biuf" for array in arrays.values()):
         raise TypeError("the state of a search may hold only booleans, integers and floats")
 
@@ -140,7 +139,7 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
 
 def _checkpoint(arrays: dict[str, NDArray[Any]]) -> Checkpoint:
     """Raises ValueError where they are none of a checkpoint."""
-    header = msgspec.structs.asdict(msgspec.json.decode(arrays.pop(_HEADER, np.zeros(0)).tobytes(), type=_Header))
+    header = msgspec.structs.asdict(msgspec.json.decode(arrays.pop("header", np.zeros(0)).tobytes(), type=_Header))
     del header["version"]
     parts = {part: without_prefix(arrays, f"{part}/") for part in (*_MATRICES, "search", "groups")}
     network, dual, last, search, groups = parts.values()

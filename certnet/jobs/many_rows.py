@@ -78,7 +78,10 @@ def relax_in_groups(job: Job) -> None:
     # The head may take about as long as all groups together, and the checker's order has an end.
     reach = min((count ** (1 / 3) * (size + rest) - rest) / count, (MAX_ORDER - rest) / (2 * count))
     shared = int(np.clip(reach, 1, MOST_SHARED))
-    presolved, dual = job.presolved, _known_in_groups(job)
+    presolved, dual = job.presolved, job.resume and job.resume.dual
+    if job.resume is None and job.start is not None:
+        dual = from_certificate(presolved, job.start)[1]
+    dual = dual if isinstance(dual, GroupedDual) else None
     groups = grouping(presolved.program, size, shared) if dual is None else dual.groups
     reports, taken, repairing = 0, -1, 0.0
 
@@ -117,11 +120,3 @@ def relax_in_groups(job: Job) -> None:
     prove(job, "relaxation in groups")
     if not job.interrupted:
         job.saver.stage_ends("relaxation")
-
-
-def _known_in_groups(job: Job) -> GroupedDual | None:
-    """The dual of a checkpoint or a certificate, in the coordinates of the solvers, if its products are in groups."""
-    dual = job.resume and job.resume.dual
-    if job.resume is None and job.start is not None:
-        dual = from_certificate(job.presolved, job.start)[1]
-    return dual if isinstance(dual, GroupedDual) else None

@@ -47,8 +47,7 @@ class PathResult(Pictured):
     """Results of a path, in the order in which the γ were given.
 
     Attributes:
-        gammas: the weight decays.
-        results: one for each; None where an interruption came first.
+        gammas, results: the weight decays, and one result for each; None where an interruption came first.
         seconds: for the whole path.
         interrupted: True when Ctrl-C cut the path short; then nothing was exchanged between the γ afterwards.
     """

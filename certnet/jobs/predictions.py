@@ -141,8 +141,10 @@ def prediction_range(certificate: Certificate, report: Report, *, objective: flo
         lower, upper = means_of(*ends_within(excess(q, size), np.log(q), budget))
         own = means_of(*own)
     else:
-        quantity = OUTPUT
-        lower, upper = outputs_within(kind, w, statement.Y, budget)
+        # ℓ is the largest vr − ε/2 v² over l ≤ v ≤ h, with r = y − f and ε = 0 or 1.
+        quantity, (low, high), epsilon = OUTPUT, kind.limits(statement.Y), kind.sharpness(w, statement.Y)
+        lower = np.nextafter(statement.Y - _farthest(w, high, epsilon, budget), -np.inf)
+        upper = np.nextafter(statement.Y + _farthest(-w, -low, epsilon, budget), np.inf)
         decided = one_sign(lower, upper) if kind.targets == SIGNS else None
     worst = np.maximum(upper - own[0], own[1] - lower).max(axis=1)
     # A free hidden bias, the last row, is in no norm.
@@ -201,17 +203,8 @@ def _root_mean_square(
     return (mine + math.sqrt(share * gap)) / math.sqrt(total) * (1.0 + ERROR * len(square))
 
 
-def outputs_within(kind: Kind, w: FloatArray, y: FloatArray, budget: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The ends of {f : B(f) ≤ budget}, rounded outwards as all ends here; ℓ is the largest vr − ε/2 v² over l ≤ v ≤ h,
-    with r = y − f and ε = 0 or 1."""
-    (low, high), epsilon = kind.limits(y), kind.sharpness(w, y)
-    above = _farthest(w, high, epsilon, budget)
-    below = _farthest(-w, -low, epsilon, budget)
-    return np.nextafter(y - above, -np.inf), np.nextafter(y + below, np.inf)
-
-
 def _farthest(w: FloatArray, high: FloatArray, epsilon: FloatArray, budget: FloatArray) -> FloatArray:
-    """The largest r of it, rounded up: ``½(r − w)²`` until r = h where ε = 1, and slope h − w beyond."""
+    """The largest r with B ≤ budget, rounded up: ``½(r − w)²`` until r = h where ε = 1, and slope h − w beyond."""
     step = np.sqrt(2.0 * np.where(epsilon > 0, budget, 0.0))
     curved = w + step
     room = np.where(np.isfinite(high), high - w - 4e-16 * (np.abs(high) + np.abs(w)), np.inf)

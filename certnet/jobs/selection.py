@@ -73,8 +73,7 @@ class Selection(Pictured):
         gamma: the choice, the larger one in doubt.
         rows: how many rows judged, each counted once.
         folds: how many parts of the rows judged networks of the others; 1 where one part alone did.
-        complete: False where time or Ctrl-C ended the path.
-        interrupted: it was Ctrl-C.
+        complete, interrupted: False where time or Ctrl-C ended the path, and whether it was Ctrl-C.
         seconds: for all of it.
         network: U and V at the choice, of the first part; a start for training.
         judged: outputs of the networks at the choice for the rows that judged them, and their targets.
