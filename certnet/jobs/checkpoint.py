@@ -101,11 +101,7 @@ class _Header(msgspec.Struct, forbid_unknown_fields=True, tag_field="format", ta
 
 
 def write_checkpoint(path: Path | str, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint atomically: an interruption leaves the one before.
-
-    Raises:
-        OSError: the folder is missing or read-only, or the disk is full.
-    """
+    """Write a checkpoint atomically, or raise OSError: an interruption leaves the one before."""
     one = checkpoint
     header = _Header(3, one.fingerprint, one.stage, one.seconds, one.solver, dict(one.about))
     arrays = {"header": np.frombuffer(msgspec.json.encode(header), dtype=np.uint8), **one.arrays()}

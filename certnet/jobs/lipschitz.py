@@ -33,7 +33,6 @@ from formulations.signs import ACTIVE
 
 __all__ = ["LipschitzResult", "lipschitz_constant"]
 
-CHEAPER = "time or memory do not suffice for products of signs; the bound is LipSDP's, which is weaker"
 LARGEST, SMALLEST = 1e300, 1e-100
 """The smallest is proved for functions that are constant; its square does not underflow."""
 _Proof = tuple[Certificate, Report]
@@ -125,7 +124,8 @@ def lipschitz_constant(
     if products and len(theta):
         clock.tell("products of signs", known=f"proved {up(best[1].constant, 4)} · {met}")
         better = _left_behind(lambda: statement.with_products(theta, best, left(), random_state), left())
-        note = CHEAPER if better is None else None
+        if better is None:
+            note = "time or memory do not suffice for products of signs; the bound is LipSDP's, which is weaker"
         best = better or best
     certificate, report = best
     return LipschitzResult(

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from certificates.failure import Deadline
 from certnet.io.load_data import shuffled
-from certnet.jobs.folds import Fold, Rows, divided, unseen
+from certnet.jobs.folds import Rows, divided, unseen
 from certnet.jobs.results import Pictured
 from certnet.runtime.clock import Clock, Event, announce
 from certnet.runtime.numerics import computing
@@ -130,9 +130,10 @@ def select_gamma(
     if validation is None:
         folds = divided(rows, SETTINGS.folds, random_state)[: None if len(rows.X) <= few else 1]
     else:
-        folds = [Fold(rows, unseen(rows, *validation))]
+        folds = [(rows, unseen(rows, *validation))]
     kinds = {"loss": loss, "hidden_bias": hidden_bias, "output_bias": output_bias}
-    parts = [_Part(*fold, float(rows.weights.sum()), kinds) for fold in folds if (fold.held.weights > 0).any()]
+    total = float(rows.weights.sum())
+    parts = [_Part(fitted, held, total, kinds) for fitted, held in folds if (held.weights > 0).any()]
     if not parts:
         raise InputError("No row is left to choose the weight decay by; name one (--gamma) or give validation rows.")
 

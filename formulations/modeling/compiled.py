@@ -36,9 +36,7 @@ class Compiled:
         data, chain: what the problem became for this solver, and how.
         solution: CVXPY's, of the iterates kept last, or None.
 
-    Raises:
-        InputError: a program too large to be written down.
-        RuntimeError: CVXPY cannot find the solver.
+    RuntimeError where CVXPY cannot find the solver.
     """
 
     def __init__(self, program: Program, solver: str, model: Model = cvxpy_model) -> None:
