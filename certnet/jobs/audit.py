@@ -33,7 +33,6 @@ KILLED = (
     "A worker was killed, perhaps for lack of memory; give fewer --workers, and the same command goes on from here."
 )
 
-
 PREDICTED_TOGETHER = 1000  # Rows whose classes are decided together.
 
 

@@ -41,7 +41,6 @@ from formulations.signs import ACTIVE, FREE, INACTIVE
 
 __all__ = ["Monotonicity", "monotonicity"]
 
-
 SAMPLES = 1000  # Inputs whose slopes are looked at first.
 
 

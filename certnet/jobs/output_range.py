@@ -37,7 +37,6 @@ from formulations.rounding import above, exact_array
 
 __all__ = ["Extremum", "FunctionRange", "OutputRange", "output_range"]
 
-
 STEPS = 60  # Thresholds that are tried for one minimum at most.
 # Part of the time that is left which one threshold may take; what its search reached is proved by another one that
 # takes no longer.

@@ -29,7 +29,6 @@ from formulations.robustness import InputRegion, UnsafeCase
 
 __all__ = ["CertifiedRadius", "certified_radius"]
 
-
 STEPS = 60  # Radii that are tried at most.
 SHARE = 0.3  # Part of the time that is left which one radius may take, so that a hard one leaves time to go round it.
 SIDE = 1.0 / 32  # Part of the tolerance to which the search comes near undecided radii.

@@ -54,7 +54,6 @@ NEAR = 4.0
 LOOK_SHARE = 0.02  # Most of the time left that the steps between two looks may take for that.
 RELAXATION_GAP = 0.7  # Part of the gap to be closed at which the relaxation ends.
 
-
 # Share of the time left that the price of the network's own W gets before W is free. Measured: on wine with
 # cross-entropy and γ = 1 the solve with W free ends at a gap of 3.9 % when it begins there, and at 5.5 % when not.
 PRICE_SHARE = 0.3

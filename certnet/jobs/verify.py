@@ -37,7 +37,6 @@ from formulations.signs import FREE
 
 __all__ = ["VerificationResult", "verify"]
 
-
 ATTACK_WORK = 8_000_000  # Multiplications in one evaluation of all starts of an attack.
 STARTS = (6, 48)  # Least and largest number of an attack's starts.
 # An attack ends at a margin below minus this part of the margin's size; nearer to 0 exact arithmetic might object.
