@@ -42,6 +42,7 @@ one. Measured: 1.9, 1.4, 0.7 and 0.65 at orders of 262, 420, 620 and 1,100; the 
 ROUNDING_SHARE = 0.3  # Share of the time left after the first network that is kept for rounding and a tree.
 SHOR_SHARE = 0.2  # Share of the time left for the bound without products.
 LEAF_SECONDS = 0.05  # The least that repairing and checking a leaf takes. Measured: 0.07 at order 67.
+SAFETY = 1.3  # How much longer than expected rounds of a search and proofs may take.
 LAST_SHARE = 0.02  # Share of the limit that is kept for the last lines of a job.
 LAST_SECONDS = 0.2  # The least that is kept for them.
 MOST_LAST_SHARE = 0.25  # The most that is kept for them and for the last checkpoint.
@@ -122,6 +123,23 @@ class JobClock(Clock):
     def leaf(self, order: int) -> float:
         """Seconds that repairing and checking a leaf takes, whose slack has this order."""
         return self.proving_leaf or LEAF_SECONDS + LEAF * self.step(order)
+
+    def pace(self, order: int) -> Callable[[int], float | None]:
+        """A rule for searches: after a round with so many leaves, how many the next may lead to, so that it and their
+        proofs end in time; None where nothing is known. ``order`` is that of their slacks.
+
+        A leaf is expected to take as long as one of the round before did.
+        """
+        seen: list[tuple[float, int]] = []
+
+        def most(leaves: int) -> float | None:
+            left, now = self.available(), time.perf_counter()
+            seen.append((now, leaves))
+            if left is None or len(seen) < 2 or not leaves > seen[-2][1]:
+                return None
+            return left / (SAFETY * ((now - seen[-2][0]) / leaves + self.leaf(order)))
+
+        return most
 
     def can_branch(self) -> bool:
         """The same for branching on signs, which needs a round of the interior point and a repair for each leaf."""

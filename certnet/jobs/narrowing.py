@@ -57,7 +57,6 @@ TIME_SHARE = 0.85  # Part of the time left that searching may take; the rest is 
 # the last of them.
 PROOF_SHARE = 0.05
 GAIN = 0.2  # Part of the gap that has to be closed since the last proof.
-SAFETY = 1.3  # How much longer than expected rounds of a search and proofs may take.
 
 
 def search_seconds(job: Job) -> float | None:
@@ -69,8 +68,7 @@ def search_seconds(job: Job) -> float | None:
 def watching(
     job: Job, stage: str, presolved: Presolved, keep: Callable[[State], State] | None, *, proves: bool = True
 ) -> Callable[[SearchProgress], float | None]:
-    """What a search for the program of ``presolved`` calls after each round; it says to how many leaves the next may
-    lead, so that it and their proofs end in time, if a leaf takes as long as one of this round did.
+    """What a search for the program of ``presolved`` calls after each round; it says how many leaves fit into time.
 
     A proof that takes little of the time left is made at once. It is what stays if the search comes to no good end, and
     it tells what the proof of a leaf takes.
@@ -79,7 +77,8 @@ def watching(
         keep: what a checkpoint holds of the search's state; None where it cannot go on.
         proves: whether trees are proved on the way.
     """
-    order, before, leaves = presolved.program.space.face_order, 0.0, 0
+    order = presolved.program.space.face_order
+    most = job.clock.pace(order)
 
     def is_worth_a_proof(progress: SearchProgress) -> bool:
         left, proved = job.clock.available(), max(job.best.proved, 0.0)
@@ -90,7 +89,6 @@ def watching(
         return closes and progress.open * job.clock.leaf(order) <= PROOF_SHARE * left
 
     def watch(progress: SearchProgress) -> float | None:
-        nonlocal before, leaves
         job.tell(stage, bound=progress.lower_bound, iteration=progress.nodes)
         if progress.between:
             return None
@@ -99,11 +97,7 @@ def watching(
             begin, result = time.perf_counter(), progress.result()
             job.take_proof(stage, certify_search(presolved, result, *job.network, provenance=job.provenance))
             job.clock.proving_leaf = (time.perf_counter() - begin) / result.leaves
-        left, now, last = job.clock.available(), time.perf_counter(), (before, leaves)
-        before, leaves = now, progress.open
-        if left is None or not leaves > last[1] > 0:
-            return None
-        return left / (SAFETY * ((now - last[0]) / leaves + job.clock.leaf(order)))
+        return most(progress.open)
 
     return watch
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from certificates import Verdict
-from certnet.jobs import closing, narrowing
+from certnet.jobs import closing
 from certnet.jobs.clock import JobClock
 from certnet.jobs.job import begin, closing_of, run
 from certnet.search import joint
@@ -37,7 +37,7 @@ def test_a_search_that_is_left_behind_leaves_a_proof(program: TrainingProgram, m
 
     monkeypatch.setattr(joint, "solve_joint", slow)
     # A busy machine would end the search before, in good order.
-    monkeypatch.setattr(narrowing, "SAFETY", 1e-9)
+    monkeypatch.setattr(JobClock, "pace", lambda clock, order: lambda leaves: None)
     job = begin(JobClock(LIMIT, None), program, fit(program), closing=closing_of("global", 1e-6, None, 1, None))
     monkeypatch.setattr(type(job), "cuts_cones", False)
     run(job, "branching", closing.branch, share=0.3)
