@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from formulations.loss import Loss
     from formulations.part import Part, restrict
     from formulations.program import Dual, Primal, Program
-    from formulations.reduction import MergedRows, Presolved, merge_rows, presolve
-    from formulations.rows import RowReduction, reduce_rows
+    from formulations.reduction import MergedRows, Presolved, RowReduction, merge_rows, presolve, reduce_rows
     from formulations.scaling import Scaling, rescale
     from formulations.signs import ACTIVE, FREE, INACTIVE
     from formulations.training import TrainingProgram
@@ -52,8 +51,7 @@ __getattr__ = lazily(
         "formulations.loss": "Loss",
         "formulations.part": "Part restrict",
         "formulations.program": "Dual Primal Program",
-        "formulations.reduction": "MergedRows Presolved merge_rows presolve",
-        "formulations.rows": "RowReduction reduce_rows",
+        "formulations.reduction": "MergedRows Presolved RowReduction merge_rows presolve reduce_rows",
         "formulations.scaling": "Scaling rescale",
         "formulations.signs": "ACTIVE FREE INACTIVE",
         "formulations.training": "TrainingProgram",

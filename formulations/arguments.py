@@ -34,9 +34,6 @@ def accepts(**kinds: Kind) -> Callable[[Function], Function]:
     """Let a public function refuse arguments of a wrong type in one sentence that names the right call.
 
     An argument whose default is None may be None.
-
-    Raises:
-        InputError: when the decorated function is called with such an argument.
     """
 
     def decorate(function: Function) -> Function:
@@ -65,11 +62,8 @@ def require(name: str, value: Any, kind: Kind, call: str) -> None:
         kind(name, value)
     elif not isinstance(value, kind):
         wanted = [one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,))]
-        raise InputError(f"{name} must be {_article(wanted)}, not {shown(value)}; {_way(value, wanted)}call {call}.")
-
-
-def _article(wanted: list[str]) -> str:
-    return " or ".join(f"{'an' if name[0] in 'AEIOU' else 'a'} {name}" for name in wanted)
+        either = " or ".join(f"{'an' if one[0] in 'AEIOU' else 'a'} {one}" for one in wanted)
+        raise InputError(f"{name} must be {either}, not {shown(value)}; {_way(value, wanted)}call {call}.")
 
 
 def _way(value: Any, wanted: list[str]) -> str:
@@ -133,11 +127,7 @@ def matrices(name: str, value: Any) -> None:
 
 
 def distinct(name: str, values: Iterable[float]) -> tuple[float, ...]:
-    """Positive finite numbers as they come.
-
-    Raises:
-        InputError: there is none, one is not positive and finite, or one comes twice.
-    """
+    """Positive finite numbers as they come; InputError for none, another number, or one that comes twice."""
     numbers = tuple(as_positive(name, value) for value in values)
     if not numbers:
         raise InputError(f"{name} is empty; give at least one positive number.")

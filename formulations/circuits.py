@@ -18,14 +18,10 @@ import scipy
 from formulations._validation import FloatArray, IntArray
 from formulations.errors import InputError
 
-NEGLIGIBLE = 1e-9
-"""Coefficients below this part of the largest are taken for zero, and so are reduced costs."""
-INDEPENDENT = 1e-9
-"""Rows of unit length whose distance from the span of others is below this count as dependent."""
-_PIVOTS = 10
-"""Of a small linear program at most, times k."""
-_BATCH_ENTRIES = 1 << 22
-"""Numbers in the largest array of a batch of linear programs."""
+NEGLIGIBLE = 1e-9  # Coefficients below this part of the largest are taken for zero, and so are reduced costs.
+INDEPENDENT = 1e-9  # Rows of unit length whose distance from the span of others is below this count as dependent.
+_PIVOTS = 10  # Of a small linear program at most, times k.
+_BATCH_ENTRIES = 1 << 22  # Numbers in the largest array of a batch of linear programs.
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,9 +89,6 @@ def planar_circuits(generators: FloatArray) -> Supports:
     """All circuits that matter for N rows in the plane, no two of them parallel: consecutive triples of the 2N rays.
 
     Every other circuit is a nonnegative combination of these. Two rows have none.
-
-    Raises:
-        InputError: the rows have another dimension than 2.
     """
     if generators.shape[1] != 2:
         raise InputError(f"circuits in the plane need rows with 2 entries, not {generators.shape[1]}.")

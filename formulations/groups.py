@@ -105,8 +105,7 @@ class GroupedDual(Dual):
     ) -> "GroupedDual":
         """From ``Groups.labels``, products of φ (n, 2) with their multipliers (n,), and those of α_iβ_i (N,).
 
-        Raises:
-            InputError: groups share different numbers of generators, or a pair joins two groups.
+        Groups that share different numbers of generators and a pair that joins two groups are refused.
         """
         N, owner = len(labels), _owners(labels, pairs)
         names, number = np.unique(owner, return_inverse=True)
@@ -141,11 +140,7 @@ class GroupedDual(Dual):
 
     @classmethod
     def of_arrays(cls, given: Mapping[str, NDArray[Any]]) -> "GroupedDual":
-        """From the arrays of a file.
-
-        Raises:
-            InputError: they are none of a dual in groups.
-        """
+        """From the arrays of a file; InputError where they are none of a dual in groups."""
         try:
             rows, W, blocks, head = (given[name] for name in ("rows", "W", "blocks", "head"))
             shared, neurons = (int(number) for number in given["size"])

@@ -13,8 +13,7 @@ import numpy as np
 
 from formulations.arrays import FloatArray
 
-BITS = 22
-"""Of the centre's entries on their common grid, so that every entry of q is exact in float64."""
+BITS = 22  # Of the centre's entries on their common grid, so that every entry of q is exact in float64.
 
 
 def ball(rows: FloatArray) -> FloatArray:

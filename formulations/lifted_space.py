@@ -8,7 +8,7 @@ Training: A = X, z = u, v the output weights. Robustness: A = [U b], z = (x, t).
 Source: Prakhya, Birdal, Yurtsever, ICLR 2025 (arXiv 2410.22311), section 3; the face is our reduction.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -22,12 +22,25 @@ from formulations.errors import InputError
 class LiftedSpace:
     """Coordinates of the lifted cone of ``generators`` (N×k), with ``outputs`` = c further free coordinates.
 
-    ``λ`` has length ``order`` = 2N+k+c in the sequence α, β, z, v; the face coordinates ``s`` = (β, z, v) have length
-    ``face_order`` = N+k+c. ``φ`` = (α, β) are the first 2N entries of λ.
+    Attributes:
+        neurons: N, the number of generators (data points in training, neurons in verification).
+        dimension: k, of z.
+        order, face_order: 2N+k+c, the length of ``λ`` = (α, β, z, v), and N+k+c, that of the face coordinates
+            ``s`` = (β, z, v).
+        alpha, beta, phi, z, v: positions of these in λ, where φ = (α, β).
     """
 
     generators: FloatArray
     outputs: int = 0
+    neurons: int = field(init=False)
+    dimension: int = field(init=False)
+    order: int = field(init=False)
+    face_order: int = field(init=False)
+    alpha: slice = field(init=False)
+    beta: slice = field(init=False)
+    phi: slice = field(init=False)
+    z: slice = field(init=False)
+    v: slice = field(init=False)
 
     def __post_init__(self) -> None:
         generators = np.array(as_array("generators", self.generators), dtype=np.float64, order="C")
@@ -37,52 +50,18 @@ class LiftedSpace:
             raise InputError("generators must be finite.")
         count("outputs", self.outputs)
         frozen(generators)
-        object.__setattr__(self, "generators", generators)
-
-    @property
-    def neurons(self) -> int:
-        """N, the number of generators (data points in training, neurons in verification)."""
-        return int(self.generators.shape[0])
-
-    @property
-    def dimension(self) -> int:
-        """k, the dimension of z."""
-        return int(self.generators.shape[1])
-
-    @property
-    def order(self) -> int:
-        """2N+k+c, the length of λ."""
-        return 2 * self.neurons + self.dimension + self.outputs
-
-    @property
-    def face_order(self) -> int:
-        """N+k+c, the length of the face coordinates s."""
-        return self.neurons + self.dimension + self.outputs
-
-    @cached_property
-    def alpha(self) -> slice:
-        """Positions of α in λ."""
-        return slice(0, self.neurons)
-
-    @cached_property
-    def beta(self) -> slice:
-        """Positions of β in λ."""
-        return slice(self.neurons, 2 * self.neurons)
-
-    @cached_property
-    def phi(self) -> slice:
-        """Positions of φ = (α, β) in λ."""
-        return slice(0, 2 * self.neurons)
-
-    @cached_property
-    def z(self) -> slice:
-        """Positions of z in λ."""
-        return slice(2 * self.neurons, 2 * self.neurons + self.dimension)
-
-    @cached_property
-    def v(self) -> slice:
-        """Positions of the output block in λ."""
-        return slice(2 * self.neurons + self.dimension, self.order)
+        N, k = generators.shape
+        order = 2 * N + k + self.outputs
+        sizes = {"generators": generators, "neurons": N, "dimension": k, "order": order, "face_order": order - N}
+        blocks = {
+            "alpha": (0, N),
+            "beta": (N, 2 * N),
+            "phi": (0, 2 * N),
+            "z": (2 * N, 2 * N + k),
+            "v": (2 * N + k, order),
+        }
+        for name, value in {**sizes, **{name: slice(*ends) for name, ends in blocks.items()}}.items():
+            object.__setattr__(self, name, value)
 
     def with_outputs(self, outputs: int) -> "LiftedSpace":
         """The same generators with another output block."""

@@ -15,14 +15,21 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from formulations._validation import FloatArray, IntArray
-from formulations.kind import Kind, project
-from formulations.losses import Squared
+from formulations.losses import Kind, Squared
 from formulations.prox import Prox, best_bias
 
-FREE_BIAS, NO_BIAS = 0.0, float("inf")
-"""Decay of an output bias that costs nothing, and of one that is not there."""
-_TURNS = 60
-"""Most of a projection into the domain and onto ``Wᵀ1 = 0``."""
+FREE_BIAS, NO_BIAS = 0.0, float("inf")  # Decay of an output bias that costs nothing, and of one that is not there.
+_TURNS = 60  # Most of a projection into the domain and onto ``Wᵀ1 = 0``.
+
+
+def project(kind: Kind, w: FloatArray, y: FloatArray) -> FloatArray:
+    """w moved into the domain of D, in floating point: the nearest point, of rows of cross-entropy nearly so."""
+    w = np.clip(w, *kind.limits(y))
+    if kind.couples:
+        p = np.maximum(y - w, 0.0)
+        p = np.where(p.any(axis=1, keepdims=True), p, 1.0)
+        w = y - p / p.sum(axis=1, keepdims=True)
+    return w
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +37,7 @@ class Loss:
     """See the module's text. In units: ``L(unit·R)/unit²``, whose W and a are those of L divided by ``unit``.
 
     Attributes:
-        target: (n, c) y, which ``formulations.losses.require_targets`` has seen.
+        target: (n, c) y, which ``formulations.training.require_targets`` has seen.
         kind: ℓ.
         sample_weight: (n,) ω > 0; ones by default.
         bias_decay: of the output bias; ``NO_BIAS`` where there is none, ``FREE_BIAS`` where it costs nothing.
@@ -57,10 +64,6 @@ class Loss:
         """Whether there is an output bias."""
         return self.bias_decay < NO_BIAS
 
-    def rescaled(self, unit: float) -> "Loss":
-        """The same loss in another unit besides its own."""
-        return replace(self, unit=self.unit * unit)
-
     def take(self, rows: IntArray) -> "Loss":
         """The loss of these rows."""
         return replace(self, target=self.target[rows], sample_weight=self.sample_weight[rows])
@@ -71,7 +74,7 @@ class Loss:
 
     @property
     def limits(self) -> tuple[FloatArray, FloatArray]:
-        """(lower, upper), n×c each: the domain of W as a box; see ``Kind.limits``."""
+        """(lower, upper), n×c each: the domain of W as a box; see ``Quadratic.limits``."""
         lower, upper = self.kind.limits(self.target)
         return self._omega / self.unit * lower, self._omega / self.unit * upper
 
@@ -98,11 +101,6 @@ class Loss:
         """(d, l) with the Hessian ``diag(d) − l lᵀ`` of a row of ``Σ ω_i ℓ(f_i)``; f has the bias in it."""
         diagonal, row = self.kind.curvature(self.unit * f, self.target)
         return self._omega * diagonal, np.sqrt(self._omega) * row
-
-    def hessian(self, f: FloatArray) -> FloatArray:
-        """The same as matrices (n, c, c)."""
-        diagonal, row = self.curvature(f)
-        return np.asarray(diagonal[:, :, None] * np.eye(self.shape[1]) - row[:, :, None] * row[:, None, :])
 
     def bias(self, R: FloatArray) -> FloatArray:
         """The best output bias (c,) for fitted values R; zeros where there is none."""
@@ -138,11 +136,6 @@ class Loss:
             value -= float(np.sum(np.sum(W, axis=0) ** 2)) / (2.0 * self.bias_decay)
         return value
 
-    def dual_slope(self, W: FloatArray) -> FloatArray:
-        """The gradient of the dual value: the fitted values, without the bias, that W belongs to."""
-        f = self.kind.fitted(self.unit * W / self._omega, self.target) / self.unit
-        return f - np.sum(W, axis=0) / self.bias_decay if 0 < self.bias_decay < NO_BIAS else f
-
     def project(self, W: FloatArray) -> FloatArray:
         """W moved into the domain, in floating point; where the bias is free ``Wᵀ1 = 0`` holds up to rounding."""
         omega = self._omega / self.unit
@@ -153,7 +146,11 @@ class Loss:
             total = W.sum(axis=0)
             if not np.abs(total).max(initial=0.0) > 1e-13 * np.abs(W).sum():
                 return W
-            W = W - _shares(total, W, *self.limits)
+            # What each row gives of a column's total, in proportion to its room.
+            lower, upper = self.limits
+            room = np.where(total > 0, W - lower, upper - W)
+            room = np.where(np.isfinite(room), room, 1.0 + np.abs(W))
+            W = W - room * (total / np.maximum(room.sum(axis=0), 1e-300))
         return omega * project(self.kind, W / omega, self.target)
 
     def largest_scale(self, W: FloatArray) -> float:
@@ -174,8 +171,11 @@ class Loss:
             return linear / square if square > 0 else 0.0
 
         def rises(s: float) -> bool:
+            # The gradient of the dual value: the fitted values, without the bias, that sW belongs to.
+            f = self.kind.fitted(self.unit * (s * W) / self._omega, self.target) / self.unit
+            f = f - np.sum(s * W, axis=0) / self.bias_decay if 0 < self.bias_decay < NO_BIAS else f
             with np.errstate(invalid="ignore"):
-                return bool(np.nansum(np.where(W != 0, W * self.dual_slope(s * W), 0.0)) > 0)
+                return bool(np.nansum(np.where(W != 0, W * f, 0.0)) > 0)
 
         if not (limit > 0 and W.any() and np.isfinite(W).all() and rises(1e-9 * min(limit, 1.0))):
             return 0.0
@@ -202,11 +202,3 @@ class Loss:
                 break
             low, high = (low, middle) if self.dual_value(middle * W) >= goal else (middle, high)
         return high
-
-
-def _shares(total: FloatArray, W: FloatArray, lower: FloatArray, upper: FloatArray) -> FloatArray:
-    """What each row gives of a column's total, in proportion to its room."""
-    room = np.where(total > 0, W - lower, upper - W)
-    room = np.where(np.isfinite(room), room, 1.0 + np.abs(W))
-    sums = np.maximum(room.sum(axis=0), 1e-300)
-    return np.asarray(room * (total / sums))

@@ -23,19 +23,33 @@ Sources: Boyd, Vandenberghe, *Convex Optimization*, 3.3 and 5.7; math of each li
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import scipy
 
 from formulations._validation import FloatArray, shown
 from formulations.errors import InputError
-from formulations.kind import Kind
 
 ONE_HOT, SIGNS, NUMBERS, COUNTS = "one-hot rows", "-1 or 1", "numbers", "numbers that are not negative"
 """What targets a loss takes."""
 
 
-class Quadratic(Kind):
+class _Loss:
+    """Methods take arrays (n×c) and are vectorised over rows; they are told of at ``Quadratic``.
+
+    ``couples`` tells whether the columns of a row depend on one another, ``has_kinks`` whether there are kinks where
+    ``smoothing``, ε, is 0; of other losses it is None.
+    """
+
+    name: ClassVar[str]
+    targets: ClassVar[str]
+    couples: ClassVar[bool] = False
+    has_kinks: ClassVar[bool] = False
+    smoothing: float | None = None
+
+
+class Quadratic(_Loss):
     """D(w) = wy − bend/2 w² between two limits of w, or for y = ±1 of yw; ℓ is the largest ``w(y − f) − bend/2 w²``."""
 
     targets = NUMBERS
@@ -50,17 +64,20 @@ class Quadratic(Kind):
         return (np.where(y > 0, low, -high), np.where(y > 0, high, -low)) if self.targets == SIGNS else self.ends
 
     def value(self, f: FloatArray, y: FloatArray) -> FloatArray:
+        """(n,) losses of the rows."""
         w = self.dual(f, y)
         # As one product, so that what overflows is infinite and no difference of infinities.
         return _rows(w * (y - f - 0.5 * self.bend * w))
 
     def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
+        """W = −∇ℓ(f), in the domain of D."""
         r, (low, high) = y - f, self._ends(y)
         if self.bend > 0:
             return np.clip(r / self.bend, low, high)
         return np.where(r > 0, high, np.where(r < 0, low, 0.0))
 
     def curvature(self, f: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """(d, l), n×c each, with the Hessian ``diag(d) − l lᵀ`` of a row; l is zero where columns are apart."""
         flat = np.zeros_like(y)
         if not self.bend > 0:
             return flat, flat
@@ -68,23 +85,25 @@ class Quadratic(Kind):
         return ((r > self.bend * low) & (r < self.bend * high)) / self.bend, flat
 
     def earned(self, w: FloatArray, y: FloatArray) -> FloatArray:
+        """(n,) D of the rows; w is taken to be in the domain, up to rounding."""
         return _rows(w * y - 0.5 * self.bend * w**2)
 
     def fitted(self, w: FloatArray, y: FloatArray) -> FloatArray:
+        """∇D(w), the f whose dual is w; infinite at the boundary of some domains."""
         return y - self.bend * w
 
     def sharpness(self, w: FloatArray, y: FloatArray) -> FloatArray:
+        """The diagonal of −∇²D(w), which is diagonal: for cross-entropy on the vectors whose sum is 0."""
         return np.full_like(y, self.bend)
 
     def limits(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """(lower, upper), n×c each: the domain of D as a box; of cross-entropy together with ``Σ_k w_k = 0``."""
         low, high = self._ends(y)
         return np.full_like(y, low), np.full_like(y, high)
 
 
 @dataclass(frozen=True)
 class Squared(Quadratic):
-    """½(f − y)²."""
-
     name, ends = "squared", (-np.inf, np.inf)
 
     def dual(self, f: FloatArray, y: FloatArray) -> FloatArray:
@@ -113,7 +132,7 @@ class Quantile(Quadratic):
 
     tau: float = 0.5
     smoothing: float = 0.0
-    name = "quantile"
+    name, has_kinks = "quantile", True
 
     def __post_init__(self) -> None:
         if not 0 < self.tau < 1:
@@ -126,8 +145,6 @@ class Quantile(Quadratic):
 
 @dataclass(frozen=True)
 class Absolute(Quantile):
-    """|f − y|."""
-
     name, ends = "absolute", (-1.0, 1.0)
 
 
@@ -136,17 +153,15 @@ class Hinge(Quadratic):
     """(1 − yf)₊ for y = ±1; smoothed ``(1 − yf)²/2ε`` up to ``1 − yf = ε``."""
 
     smoothing: float = 0.0
-    name, targets, ends = "hinge", SIGNS, (0.0, 1.0)
+    name, targets, ends, has_kinks = "hinge", SIGNS, (0.0, 1.0), True
 
 
 @dataclass(frozen=True)
 class SquaredHinge(Quadratic):
-    """½(1 − yf)₊² for y = ±1."""
-
     name, targets, ends = "squared-hinge", SIGNS, (0.0, np.inf)
 
 
-class _Logarithmic(Kind):
+class _Logarithmic(_Loss):
     """D(w) has the entropy of y − w."""
 
     def fitted(self, w: FloatArray, y: FloatArray) -> FloatArray:
@@ -187,7 +202,7 @@ class CrossEntropy(_Logarithmic):
 
 
 @dataclass(frozen=True)
-class Logistic(Kind):
+class Logistic(_Loss):
     """log(1 + exp(−yf)) for y = ±1."""
 
     name, targets = "logistic", SIGNS
@@ -248,16 +263,14 @@ def _rows(terms: FloatArray) -> FloatArray:
 
 
 _ALL = (Squared, CrossEntropy, Logistic, Hinge, SquaredHinge, Huber, Absolute, Quantile, Poisson)
+Kind = Quadratic | CrossEntropy | Logistic | Poisson
+"""What everything that trains, solves or searches asks a loss, row by row."""
 KINDS: dict[str, Callable[..., Kind]] = {kind.name: kind for kind in _ALL}
 _PARAMETER = {"huber": "delta", "quantile": "tau"}
 
 
 def kind_named(loss: str | Kind) -> Kind:
-    """The loss of this name, or itself; a parameter follows a colon, as in ``huber:1.5`` and ``quantile:0.9``.
-
-    Raises:
-        InputError: an unknown name, or a parameter that is missing its place or its domain.
-    """
+    """The loss of this name, or itself; a parameter follows a colon, as in ``huber:1.5`` and ``quantile:0.9``."""
     if isinstance(loss, _ALL):
         return loss
     name, colon, parameter = loss.partition(":") if isinstance(loss, str) else ("", "", "")
@@ -282,18 +295,3 @@ def name_of(kind: Kind) -> str:
 def smoothed(kind: Kind, smoothing: float) -> Kind:
     """The loss without kinks; a loss that has none stays."""
     return replace(kind, smoothing=smoothing) if kind.has_kinks else kind  # type: ignore[type-var]
-
-
-def require_targets(kind: Kind, Y: FloatArray) -> None:
-    """Raise InputError where a target lies outside what the loss takes, naming the first such row."""
-    sound = {
-        NUMBERS: lambda: np.ones(len(Y), dtype=bool),
-        SIGNS: lambda: (np.abs(Y) == 1.0).all(axis=1),
-        COUNTS: lambda: (Y >= 0).all(axis=1),
-        ONE_HOT: lambda: ((Y == 0) | (Y == 1)).all(axis=1) & (Y.sum(axis=1) == 1),
-    }[kind.targets]()  # type: ignore[no-untyped-call]
-    if not sound.all():
-        row = int(np.argmin(sound))
-        raise InputError(f"The loss {kind.name} takes targets that are {kind.targets}; row {row + 1} holds others.")
-    if kind.couples and Y.shape[1] < 2:
-        raise InputError("cross-entropy needs at least two columns of targets, one for each class.")

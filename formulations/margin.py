@@ -11,11 +11,10 @@ import numpy as np
 
 from formulations._validation import FloatArray, IntArray
 from formulations.network import ReluNetwork
-from formulations.robustness import BOX_ROWS, UnsafeCase
+from formulations.robustness import UnsafeCase
 from formulations.signs import ACTIVE, FREE, INACTIVE
 
-FIXED_INPUT = 1e7
-"""Weight of ``−(x_j − lower_j t)²`` for inputs that do not vary, in units of the form."""
+FIXED_INPUT = 1e7  # Weight of ``−(x_j − lower_j t)²`` for inputs that do not vary, in units of the form.
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,11 +58,6 @@ class MarginProblem:
     def size(self) -> FloatArray:
         """(N,) largest absolute value of each pre-activation."""
         return np.maximum(-self.bounds[:, 0], self.bounds[:, 1])
-
-    @property
-    def triangle_start(self) -> int:
-        """Position of the first triangle among the inequalities: signs, t, box sides, triangles."""
-        return 2 * self.neurons + BOX_ROWS + 2 * self.case.region.inputs
 
 
 def stable_signs(lower: FloatArray, upper: FloatArray) -> IntArray:

@@ -87,11 +87,8 @@ class ReluNetwork:
         return cls(hidden[: len(hidden) - hidden_bias].T, bias, output, last)
 
     def program_weights(self, *, hidden_bias: bool) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """U (d×m), V (c×m) and output bias (c,) of a training program; with ``hidden_bias`` U's last row is b.
-
-        Raises:
-            InputError: the network has hidden biases, and the program none.
-        """
+        """U (d×m), V (c×m) and output bias (c,) of a training program; with ``hidden_bias`` U's last row is b, and
+        without it a network that has hidden biases is refused."""
         if not hidden_bias and self.hidden_bias.any():
             raise InputError(
                 "The network has hidden biases, but the training problem has none; choose hidden_bias (--hidden-bias) "

@@ -6,8 +6,7 @@ import numpy as np
 
 from formulations.arrays import FloatArray
 
-ZERO_ROW = -1
-"""In place of the generator of a row that is zero, or whose dual is."""
+ZERO_ROW = -1  # In place of the generator of a row that is zero, or whose dual is.
 
 
 def are_parallel(x: FloatArray, y: FloatArray) -> bool:

@@ -20,8 +20,7 @@ from formulations.lifted_space import LiftedSpace
 from formulations.program import Program
 from formulations.signs import ACTIVE, FREE, INACTIVE
 
-PARALLEL = 1e-12
-"""Squared sine of the angle below which two inequalities count as one."""
+PARALLEL = 1e-12  # Squared sine of the angle below which two inequalities count as one.
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +71,7 @@ class Part:
         return out
 
     def restrict(self, N: FloatArray) -> FloatArray:
-        """The part of an N over the positions of the whole, and its output where that is fixed, that matters here."""
+        """The part of such an N that matters here."""
         return N[np.ix_(self._all, self._all)]
 
     @property
@@ -98,8 +97,7 @@ class Part:
             form = -factor.T @ factor
             if self.output != FREE:
                 inequalities = np.concatenate([inequalities, self.output * factor / largest_entry(W)])
-        priced = Program.of_form(space, form, whole.metric, inequalities)
-        return replace(priced, region=whole.region, share=whole.share)
+        return Program.of_form(space, form, whole.metric, inequalities, region=whole.region, share=whole.share)
 
 
 def largest_entry(W: FloatArray) -> float:
@@ -111,9 +109,6 @@ def restrict(program: Program, signs: IntArray, kept: IntArray | None = None) ->
     """A program where generators have these signs (N,): FREE, ACTIVE or INACTIVE; that of its only output may follow.
 
     ``kept`` are the inequalities of the program that are taken over; without it, those that say something new.
-
-    Raises:
-        InputError: signs that do not fit.
     """
     A = program.space.generators
     m, k = A.shape

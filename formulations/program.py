@@ -1,6 +1,7 @@
 """Programs over the lifted cone, as every solver sees them."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -89,9 +90,10 @@ class Program:
         form: FloatArray,
         metric: FloatArray,
         inequalities: FloatArray = NO_PRODUCTS,
+        **more: Any,
     ) -> "Program":
         """How small a quadratic form gets. Its own value is half the form, so that N means the same as in training."""
-        return cls(space, metric, form=form, inequalities=inequalities, scale=2.0)
+        return cls(space, metric, form=form, inequalities=inequalities, scale=2.0, **more)
 
     def cost(self, share: float = 0.0) -> FloatArray:
         """The cost of z less this share of the region's form; positive definite for shares between 0 and 1."""
@@ -203,8 +205,7 @@ class Program:
         space = self.space.with_outputs(0)
         form, phi = np.zeros((space.order, space.order)), self.features_of(W)
         form[space.phi, space.phi] = -phi @ phi.T
-        priced = Program.of_form(space, form, self.metric, self.inequalities)
-        return replace(priced, region=self.region, share=self.share)
+        return Program.of_form(space, form, self.metric, self.inequalities, region=self.region, share=self.share)
 
     def slack(self, point: FloatArray | float, N: FloatArray) -> FloatArray:
         """The dual slack in the face coordinates (β, z), of order N+k: of a W in training, of a δ in pricing."""

@@ -44,18 +44,16 @@ def keeps_class(network: ReluNetwork, region: InputRegion, label: int | Sequence
 def around(x: FloatArray, radius: float, norm: str, moving: Sequence[int] | None = None) -> InputRegion:
     """The inputs within a radius of x in a norm, "linf" or "l2"; of ``moving`` inputs alone, if they are given.
 
-    Raises:
-        InputError: another norm, or an input that does not exist.
+    InputError where there is no such norm or input.
     """
     region = region_maker(norm)(x, radius)
     if moving is None:
         return region
-    still = np.ones(region.inputs, dtype=bool)
     if not all(0 <= j < region.inputs for j in moving):
         raise InputError(
             f"there are inputs 0 to {region.inputs - 1}, and not all of {', '.join(map(str, moving))[:40]}."
         )
-    still[list(moving)] = False
+    still = ~np.isin(np.arange(region.inputs), list(moving))
     lower, upper = (np.where(still, x, side) for side in (region.lower, region.upper))
     inner = region.inner and (np.where(still, x, region.inner[0]), np.where(still, x, region.inner[1]))
     return replace(region, lower=lower, upper=upper, inner=inner)

@@ -102,8 +102,9 @@ class Prox:
         last = max(self.loss.kind.smoothing or 0.0, LEAST_SMOOTHING * size)
         P, a, found = self._smoothed(last)._minimise(G, penalty, offset, P, a)
         if not found:
-            P, a = G, zero
-            for smoothing in _path(size, last):
+            # Smoothings from that of a loss without visible kinks down to the last.
+            count, P, a = max(int(np.ceil(np.log(size / last) / -np.log(SMOOTHING_RATIO))), 1), G, zero
+            for smoothing in np.geomspace(max(size, last), last, count + 1):
                 P, a, _ = self._smoothed(smoothing)._minimise(G, penalty, offset, P, a)
         return P, a
 
@@ -186,7 +187,8 @@ class Prox:
             head = total + (loss.bias_decay if loss.has_bias else 0.0) - np.sum(cross**2 / own, axis=0)
             head = np.maximum(head, LEAST_CURVATURE * np.maximum(total, 1.0))
             return _Arrow(1.0 / own, cross, head, False, self._reach)
-        H = loss.hessian(f)
+        diagonal, row = loss.curvature(f)
+        H = diagonal[:, :, None] * np.eye(c) - row[:, :, None] * row[:, None, :]
         flat = H.reshape(len(H), c * c)
         inverse = np.linalg.inv(
             np.reshape(penalty, (-1, 1, 1)) * np.eye(c) + (self._sum_of_squares @ flat).reshape(m, c, c)
@@ -224,9 +226,3 @@ def best_bias(loss: "Loss", R: FloatArray) -> FloatArray:
             return a
         a, here = a + length * step, there
     return a
-
-
-def _path(first: float, last: float) -> FloatArray:
-    """Smoothings from that of a loss without visible kinks down to the last."""
-    count = max(int(np.ceil(np.log(first / last) / -np.log(SMOOTHING_RATIO))), 1)
-    return np.geomspace(max(first, last), last, count + 1)

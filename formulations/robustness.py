@@ -23,8 +23,7 @@ from formulations.errors import InputError
 from formulations.network import ReluNetwork
 from formulations.rounding import above, added, below, exact_array, whole
 
-BOX_ROWS = 1
-"""Row 0 of a region is t ≥ 0; the sides of the box follow, two for each input."""
+BOX_ROWS = 1  # Row 0 of a region is t ≥ 0; the sides of the box follow, two for each input.
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,11 +85,7 @@ class InputRegion:
 
     @classmethod
     def between(cls, lower: Sequence[Fraction], upper: Sequence[Fraction]) -> "InputRegion":
-        """The box of these exact sides, rounded outwards.
-
-        Raises:
-            InputError: a side beyond the range of float64, or lower > upper.
-        """
+        """The box of these exact sides, rounded outwards; InputError where one is beyond the range of float64."""
         low, high = (np.array([below(value) for value in side]) for side in (lower, upper))
         least, largest = (np.array([above(value) for value in side]) for side in (lower, upper))
         if np.array_equal(low, least) and np.array_equal(high, largest):
@@ -119,11 +114,7 @@ class InputRegion:
 
 
 def region_maker(norm: str) -> Callable[[ArrayLike, float], InputRegion]:
-    """Makes the inputs within a radius of a point in this norm, "linf" or "l2".
-
-    Raises:
-        InputError: another norm.
-    """
+    """Makes the inputs within a radius of a point in this norm, "linf" or "l2"; InputError for another."""
     makers = {"linf": InputRegion.linf, "l2": InputRegion.l2}
     if not isinstance(norm, str) or norm not in makers:
         raise InputError(f"the norm must be linf or l2, not {shown(norm)}.")

@@ -12,11 +12,7 @@ from formulations.errors import InputError
 
 
 def below(value: Fraction) -> float:
-    """The largest float64 number that is at most this one.
-
-    Raises:
-        InputError: it is beyond the range of float64.
-    """
+    """The largest float64 number that is at most this one; InputError beyond the range of float64."""
     try:
         nearest = float(value)
     except OverflowError:

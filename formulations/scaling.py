@@ -157,7 +157,7 @@ def rescale(given: Program, *, whiten: bool = True) -> Scaling:
         metric=metric / mean,
         region=T.T @ given.region @ T / mean if given.region.size else given.region,
         share=given.share,
-        loss=given.loss.rescaled(unit),
+        loss=replace(given.loss, unit=given.loss.unit * unit),
         feature=given.feature,
         weight=given.weight * phi[f] * v / unit,
         gamma=given.gamma * mean * t / unit**2,

@@ -9,9 +9,8 @@ from numpy.typing import ArrayLike
 from formulations._validation import FloatArray, as_matrix, as_positive, frozen, shown
 from formulations.errors import InputError
 from formulations.hidden_bias import ball, region_form
-from formulations.kind import Kind
 from formulations.loss import FREE_BIAS, NO_BIAS, Loss
-from formulations.losses import kind_named, require_targets
+from formulations.losses import COUNTS, NUMBERS, ONE_HOT, SIGNS, Kind, kind_named
 
 LARGEST = 1e50
 """Largest entry of X, Y and γ, and 1/LARGEST the smallest γ: fourth powers of such numbers stay within float64."""
@@ -162,3 +161,18 @@ def _weights(sample_weight: ArrayLike | None, n: int) -> FloatArray:
     if not omega.max() <= LARGEST:
         raise InputError(f"sample_weight has an entry of size {omega.max():.1e}; rescale it to below {LARGEST:.0e}.")
     return omega
+
+
+def require_targets(kind: Kind, Y: FloatArray) -> None:
+    """Raise InputError where a target lies outside what the loss takes, naming the first such row."""
+    sound = {
+        NUMBERS: lambda: np.ones(len(Y), dtype=bool),
+        SIGNS: lambda: (np.abs(Y) == 1.0).all(axis=1),
+        COUNTS: lambda: (Y >= 0).all(axis=1),
+        ONE_HOT: lambda: ((Y == 0) | (Y == 1)).all(axis=1) & (Y.sum(axis=1) == 1),
+    }[kind.targets]()  # type: ignore[no-untyped-call]
+    if not sound.all():
+        row = int(np.argmin(sound))
+        raise InputError(f"The loss {kind.name} takes targets that are {kind.targets}; row {row + 1} holds others.")
+    if kind.couples and Y.shape[1] < 2:
+        raise InputError("cross-entropy needs at least two columns of targets, one for each class.")

@@ -194,7 +194,7 @@ def test_few_dimensions_are_cut_before_anything_is_relaxed(monkeypatch: pytest.M
 def test_seconds_do_not_count_where_there_is_no_limit() -> None:
     plan = JobClock(None, None, LiftedSpace(rng(0).standard_normal((30, 3)), 1))
     nothing = FitResult(np.zeros((3, 0)), np.zeros((1, 0)), 1.0, seconds=3.0)
-    assert plan.share(0.5) is plan.relaxation(nothing) is plan.rounding(relaxed=True) is plan.shor() is None
+    assert plan.share(0.5) is plan.relaxation(nothing, 0.3) is plan.rounding(relaxed=True) is plan.shor() is None
     assert plan.eigenvalues == 0.0
     assert plan.can_relax()
     assert plan.can_branch()

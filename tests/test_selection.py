@@ -63,11 +63,11 @@ def test_a_class_of_one_row_judges_nothing_and_rows_of_weight_0_take_no_part() -
     Y = np.eye(3)[[0] * 7 + [1] * 5 + [2]]
     rows = Rows(rng(0).standard_normal((13, 2)), Y, np.r_[0.0, 0.0, np.ones(11)])
     folds = divided(rows, 5, 0)
-    assert [len(fold.held.X) for fold in folds] == [2] * 5
-    for fold in folds:
-        assert len(fold.fitted.X) == 9
-        assert (fold.fitted.Y.sum(axis=0) > 0).all()
-        assert not fold.held.Y[:, 2].any()
+    assert [len(held.X) for _, held in folds] == [2] * 5
+    for fitted, held in folds:
+        assert len(fitted.X) == 9
+        assert (fitted.Y.sum(axis=0) > 0).all()
+        assert not held.Y[:, 2].any()
 
 
 def test_few_rows_scout_for_many(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,7 +67,7 @@ def audit(
 ) -> int:
     """Certified and attacked accuracy of NETWORK on DATA; goes on where the same audit was cut short."""
     from certnet.jobs import audit as work
-    from certnet.jobs.audit_journal import AuditJournal, audit_fingerprint
+    from certnet.jobs.audit_input import AuditJournal, audit_fingerprint
 
     started = began()
     sizes = tuple(sorted(positive_numbers(radii, "--radii", "0.01,0.03,0.1")))

@@ -14,7 +14,7 @@ from certnet.io.endings import class_numbers, means, probabilities
 from certnet.runtime.wording import OF_CLASSES, OF_NUMBERS
 from formulations import TrainingProgram
 from formulations._validation import FloatArray
-from formulations.kind import Kind
+from formulations.losses import Kind
 
 WORST, SHOWN, MOST_CLASSES = 10, 300, 50
 """Rows named as the worst, pairs of target and prediction that are kept, and most classes of a confusion matrix."""

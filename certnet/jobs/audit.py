@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ from numpy.typing import ArrayLike
 
 from certificates import Certificate
 from certificates.certificate import REAL, CaseProof
-from certnet.jobs.audit_input import InputWork, audited, predictions
-from certnet.jobs.audit_result import AuditResult, InputAudit
+from certificates.findings import finite
+from certnet.jobs.audit_input import CERTIFIED, UNDECIDED, InputAudit, InputWork, audited, class_name, predictions
 from certnet.jobs.radius import Bracket
+from certnet.jobs.results import Pictured
 from certnet.jobs.verify import misclassified
 from certnet.runtime.clock import Clock, Event
 from certnet.runtime.public import public
@@ -31,8 +33,76 @@ KILLED = (
     "A worker was killed, perhaps for lack of memory; give fewer --workers, and the same command goes on from here."
 )
 
-
 PREDICTED_TOGETHER = 1000  # Rows whose classes are decided together.
+
+
+@dataclass(frozen=True, repr=False)
+class AuditResult(Pictured):
+    """All inputs of an audit: certified ≤ true ≤ attacked accuracy, and certified ≤ clean accuracy.
+
+    Attributes:
+        norm, radii: "linf" or "l2", and ascending numbers.
+        inputs: one record for each input, in the order of the rows.
+        interrupted, seconds: whether Ctrl-C ended it, and wall time; inputs that were not reached are undecided.
+        failure: why it ended before its time, in a sentence, if it did.
+    """
+
+    COMMAND, PICTURE = "audit", "accuracy"
+
+    norm: str
+    radii: tuple[float, ...]
+    inputs: tuple[InputAudit, ...]
+    interrupted: bool
+    seconds: float
+    failure: str | None = None
+
+    @property
+    def clean_accuracy(self) -> float:
+        """Share of the undisturbed inputs that are classified correctly."""
+        return float(np.mean([entry.correct for entry in self.inputs]))
+
+    def share(self, *statuses: str) -> tuple[float, ...]:
+        """Share of the inputs with one of these, for each radius."""
+        return tuple(np.mean([[one in statuses for one in entry.status] for entry in self.inputs], axis=0).tolist())
+
+    @property
+    def certified_accuracy(self) -> tuple[float, ...]:
+        """Share proved to keep the right class, for each radius; the checker has accepted every proof in this run."""
+        return self.share(CERTIFIED)
+
+    @property
+    def attacked_accuracy(self) -> tuple[float, ...]:
+        """Share for which no input of another class was found, for each radius."""
+        return self.share(CERTIFIED, UNDECIDED)
+
+    @property
+    def undecided(self) -> tuple[float, ...]:
+        """Share that is neither, for each radius: the distance of the two accuracies."""
+        return self.share(UNDECIDED)
+
+    def to_dict(self, classes: Sequence[str] | None = None) -> dict[str, Any]:
+        """The figures as JSON has them, of all inputs and of those of each class that has any.
+
+        ``inputs`` has the two radii of each row, in their order; an attacked radius that is not known is None.
+        """
+        labels = sorted({entry.label for entry in self.inputs})
+        parts = [[entry for entry in self.inputs if entry.label == label] for label in labels]
+        return {"norm": self.norm, "interrupted": self.interrupted, **self._figures()} | {
+            "inputs": {
+                "certified_radius": [entry.certified_radius for entry in self.inputs],
+                "attacked_radius": [finite(entry.attacked_radius) for entry in self.inputs],
+            },
+            "classes": [
+                {"class": class_name(label, classes), "n": len(part), **replace(self, inputs=tuple(part))._figures()}
+                for label, part in zip(labels, parts, strict=True)
+            ],
+        }
+
+    def _figures(self) -> dict[str, Any]:
+        names = ("certified_accuracy", "attacked_accuracy", "undecided")
+        rows = zip(self.radii, *(getattr(self, name) for name in names), strict=True)
+        table = [dict(zip(("radius", *names), row, strict=True)) for row in rows]
+        return {"clean_accuracy": self.clean_accuracy, "radii": table}
 
 
 @public(X=array, labels=array, radii=reals, input_limit=seconds, workers=positive_count, known=Mapping)
@@ -68,17 +138,14 @@ def audit(
         semantics: as for ``verify``. Classes of undisturbed inputs are those of real numbers in either.
         time_limit: seconds for everything, or None. Inputs that are not reached are undecided.
         input_limit: seconds for the radii of one input, and as many again for its certified radius; or None.
-        random_state: seed of the attacks.
-        workers: processes on this machine.
-        scheduler: address of a Dask scheduler to use instead.
+        random_state, progress, provenance: as for ``verify``.
+        workers, scheduler: processes on this machine, or the address of a Dask scheduler to use instead.
         known: inputs by row that need not be verified again, as an earlier call with the same arguments gave them.
             Of those that are ``resumed``, as from a journal, only the certified radius and the counterexample are
             looked at, and confirmed: by the checker, and in exact arithmetic. What fails is verified again.
         recall: gives the proofs of such certified radii, None where there is none.
         finished: called in this process for every input that is verified to the end in this run, with its
             certificates by radius.
-        progress: called with a sign of life.
-        provenance: JSON object that travels with the certificates.
 
     Raises:
         InputError: arguments that make no sense or do not fit together, or no Dask cluster at the address.

@@ -1,18 +1,21 @@
-"""One input of an audit: its class, its radii, and what an earlier run claims of it."""
+"""One input of an audit: its class, its radii, what an earlier run claims of it, and the journal that says so."""
 
+import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
-from certificates import Certificate, Robustness, Verdict
+from certificates import Certificate, Robustness, Verdict, fingerprint
 from certificates.certificate import REAL, CaseProof
 from certificates.failure import Deadline
-from certnet.jobs.audit_result import ATTACKED, CERTIFIED, UNDECIDED, InputAudit
-from certnet.jobs.journal import is_proved
+from certificates.findings import strict
+from certnet.jobs.journal import Journal, digest_of, is_proved, pack, recalled
 from certnet.jobs.radius import Bracket
 from certnet.jobs.verify import misclassified
 from certnet.runtime.numerics import computing
@@ -20,8 +23,56 @@ from certnet.search.counterexample import decided_classes
 from formulations._validation import FloatArray, IntArray
 from formulations.network import ReluNetwork
 
+CERTIFIED, ATTACKED, UNDECIDED = "certified", "attacked", "undecided"
+FORMAT = "certnet-audit-journal 3"
 LARGEST_SHARE, TOLERANCE = 4.0, 1e-3
 """Certified radii are searched up to so many times the largest radius of the audit, and up to this relative error."""
+
+
+@dataclass(frozen=True)
+class InputAudit:
+    """What is known of one input.
+
+    Attributes:
+        row: its number in the data.
+        label, predicted: its class, and the network's, as numbers of outputs; decided in exact arithmetic.
+        margin: the label's output less the largest other one, in floating point; infinite with one class.
+        status: "certified", "attacked" or "undecided" for each radius, ascending; a misclassified input is attacked.
+        certified_radius: a proved radius; 0 if there is none. All radii of the audit up to it are certified.
+        attacked_radius: a radius within which the class is lost, up to rounding; infinite if none was found.
+        reached: whether it was verified to the end before the audit's own time limit.
+        seconds: time it took, in the run that found it.
+        counterexample: (d,) an input of another class within ``attacked_radius``, where one is known in float64.
+        resumed: whether an earlier run found it, and this one has only confirmed it.
+    """
+
+    row: int
+    label: int
+    predicted: int
+    margin: float
+    status: tuple[str, ...]
+    certified_radius: float
+    attacked_radius: float
+    reached: bool
+    seconds: float
+    counterexample: tuple[float, ...] | None = None
+    resumed: bool = False
+
+    @property
+    def correct(self) -> bool:
+        """Whether the undisturbed input is classified correctly."""
+        return self.predicted == self.label
+
+    def to_dict(self, classes: Sequence[str] | None = None) -> dict[str, Any]:
+        """What JSON says of it, with the names of classes where they have any."""
+        left_out = ("status", "counterexample", "resumed")
+        entry: dict[str, Any] = strict({name: value for name, value in vars(self).items() if name not in left_out})
+        return entry | {name: class_name(entry[name], classes) for name in ("label", "predicted")}
+
+
+def class_name(label: int, classes: Sequence[str] | None) -> str:
+    """The name of an output, or its number."""
+    return str(label) if classes is None else classes[label]
 
 
 def predictions(network: ReluNetwork, X: FloatArray, labels: IntArray) -> tuple[IntArray, FloatArray]:
@@ -135,3 +186,58 @@ def audited(one: InputWork, until: float) -> tuple[InputAudit, dict[float, Certi
         best = (*one.radii, bracket.low)
         certificates = {radius: found for radius, found in bracket.certificates.items() if radius in best}
         return one.entry(int(predicted), lead, reached=not cut, seconds=seconds, **more), certificates
+
+
+def audit_fingerprint(network: ReluNetwork, X: FloatArray, Y: FloatArray, options: Mapping[str, Any]) -> str:
+    """SHA-256 of the network, the inputs X (n×d) with targets Y (n×c), and options that change results."""
+    return digest_of(fingerprint(X, Y).encode(), network, json.dumps(options, sort_keys=True).encode())
+
+
+class Finished(msgspec.Struct, forbid_unknown_fields=True):
+    """What a line says of an input: its certified radius with the proof, and a counterexample where one is known."""
+
+    row: int
+    certified_radius: float
+    counterexample: tuple[float, ...] | None
+    seconds: float
+    proof: Any
+
+
+class AuditJournal(Journal[Finished]):
+    """Keeps finished inputs, and their certificates in a folder if there is one."""
+
+    def __init__(self, path: Path, identity: str, certificates: Path | None) -> None:
+        about = "another network, other data or other options"
+        super().__init__(path, {"format": FORMAT, "audit": identity}, Finished, "an audit", about)
+        self._folder, self._proofs = certificates, dict[int, Any]()
+
+    def known(self, rows: int, inputs: int, largest: float) -> dict[int, InputAudit]:
+        """What it says of finished inputs, by row; of so many rows and inputs, and of radii up to the largest.
+
+        Only certified radius, counterexample and seconds are of use in the records; the other fields are empty.
+        """
+
+        def fits(one: Finished) -> bool:
+            size = inputs if one.counterexample is None else len(one.counterexample)
+            radius = 0 <= one.certified_radius <= LARGEST_SHARE * largest
+            return 0 <= one.row < rows and radius and one.seconds >= 0 and size == inputs
+
+        found = {one.row: one for one in self.read(fits)}
+        self._proofs = {row: one.proof for row, one in found.items()}
+        empty = InputAudit(0, 0, 0, 0.0, (), 0.0, math.inf, reached=True, seconds=0.0, resumed=True)
+        names = ("row", "certified_radius", "counterexample", "seconds")
+        return {row: replace(empty, **{name: getattr(one, name) for name in names}) for row, one in found.items()}
+
+    def recall(self, entry: InputAudit) -> Sequence[CaseProof] | None:
+        """The stored proof of the certified radius."""
+        return recalled(self._place(entry.row, entry.certified_radius), self._proofs.get(entry.row))
+
+    def add(self, entry: InputAudit, certificates: Mapping[float, Certificate]) -> None:
+        """Keep one input."""
+        radius = entry.certified_radius
+        line = Finished(entry.row, radius, entry.counterexample, entry.seconds, pack(certificates.get(radius)))
+        places = {self._place(entry.row, radius): one for radius, one in certificates.items()}
+        self.keep(line, {place: one for place, one in places.items() if place is not None})
+
+    def _place(self, row: int, radius: float) -> Path | None:
+        return None if self._folder is None else self._folder / f"row-{row}-radius-{radius!r}.cert"

@@ -47,6 +47,7 @@ class Answer:
         digest: of network and property.
         limit: seconds that there were for it, None without end.
         resumed: whether it is an earlier run's, confirmed now.
+        proof: what a journal holds of one; nothing of it is believed.
     """
 
     result: str
@@ -59,31 +60,12 @@ class Answer:
     digest: str = ""
     limit: float | None = None
     resumed: bool = False
+    proof: Any = None
 
     def to_dict(self) -> dict[str, Any]:
         """What JSON says of it."""
         shown = ("result", "reason", "prepared", "seconds", "counterexample", "resumed")
         return {name: getattr(self, name) for name in shown}
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What a journal says of an instance: nothing of it is believed."""
-
-    answer: Answer
-    proof: Any
-
-
-@dataclass(frozen=True)
-class Work:
-    """One instance, for whichever process decides it."""
-
-    number: int
-    instance: Instance
-    limit: float | None
-    how: Mapping[str, Any]
-    claim: Claim | None = None
-    certificate: Path | None = None
 
 
 def decide_all(
@@ -93,7 +75,7 @@ def decide_all(
     input_limit: float | None,
     workers: int,
     how: Mapping[str, Any],
-    claims: Mapping[Instance, Claim],
+    claims: Mapping[Instance, Answer],
     certificates: Sequence[Path | None],
     finished: Callable[[int, Answer, Certificate | None], None],
     progress: Callable[[Event], None],
@@ -110,72 +92,77 @@ def decide_all(
     clock = Clock(time_limit, progress)
     answers: dict[int, Answer] = {}
     until = math.inf if time_limit is None else time.time() + time_limit
-    works = [
-        Work(number, one, one.seconds or input_limit, how, claims.get(one), certificates[number])
-        for number, one in enumerate(instances)
-    ]
 
     def take(found: tuple[int, Answer, Certificate | None]) -> None:
         answers[found[0]] = found[1]
         finished(*found)
-        clock.tell(f"{len(answers)} of {len(works)} instances", known=in_words(counts(answers.values())))
+        clock.tell(f"{len(answers)} of {len(instances)} instances", known=in_words(counts(answers.values())))
 
-    clock.tell(f"0 of {len(works)} instances")
-    interrupted, failure = in_pool((delayed(settled)(work, until) for work in works), take, workers)
+    clock.tell(f"0 of {len(instances)} instances")
+    tasks = (
+        delayed(settled)(number, one, one.seconds or input_limit, how, until, claims.get(one), certificates[number])
+        for number, one in enumerate(instances)
+    )
+    interrupted, failure = in_pool(tasks, take, workers)
     missing = Answer("timeout", "the run ended before this instance" if interrupted or failure else UNREACHED)
-    return [answers.get(number, missing) for number in range(len(works))], interrupted, failure
+    return [answers.get(number, missing) for number in range(len(instances))], interrupted, failure
 
 
-def settled(work: Work, until: float) -> tuple[int, Answer, Certificate | None]:
+def settled(
+    number: int,
+    instance: Instance,
+    allowed: float | None,
+    how: Mapping[str, Any],
+    until: float,
+    claim: Answer | None = None,
+    place: Path | None = None,
+) -> tuple[int, Answer, Certificate | None]:
     """One instance, until ``time.time()`` is ``until``; a file that cannot be read is the answer "error".
 
     So is what certnet fails at: one of many instances is not to end the others, in this run and whenever it goes on.
     """
-    network, path = work.instance.files
+    network, path = instance.files
     left = until - time.time()
     if left <= 0:
-        return work.number, Answer("timeout", UNREACHED), None
+        return number, Answer("timeout", UNREACHED), None
     with computing(), np.errstate(all="ignore"):
         begin = time.perf_counter()
         try:
-            most = min(left, math.inf if work.limit is None else work.limit)
-            query = read_query(path, network, semantics=work.how["semantics"], seconds=most)
+            most = min(left, math.inf if allowed is None else allowed)
+            query = read_query(path, network, semantics=how["semantics"], seconds=most)
             digest = digest_of(Path(path).read_bytes(), query.network)
             prepared = time.perf_counter() - begin
-            most = min(left - prepared, math.inf if work.limit is None else work.limit)
+            most = min(left - prepared, math.inf if allowed is None else allowed)
             limit = None if most == math.inf else most
             deadline = Deadline.after(limit)
-            held = None if work.claim is None else _confirmed(query, work, digest, deadline)
-            if held is not None:
-                return work.number, held, None
-            provenance = {"network": Path(network).name, "property": Path(path).name}
-            how = {**work.how, "semantics": query.semantics, "provenance": provenance}
+            if claim is not None and claim.digest == digest:
+                # More time may decide what is open.
+                longer = claim.limit is not None and (allowed is None or allowed > claim.limit)
+                held = _confirmed(query, claim, place, deadline) if claim.result in DECIDED or not longer else None
+                if held is not None:
+                    return number, held, None
+            how = {**how, "provenance": {"network": Path(network).name, "property": Path(path).name}}
+            how["semantics"] = query.semantics
             found = verify(query.network, query.cases, time_limit=deadline.limit, **how)
         except OutOfTimeError:
-            return work.number, Answer("timeout", "reading its files took all of its time", limit=most), None
+            return number, Answer("timeout", "reading its files took all of its time", limit=most), None
         except (InputError, OSError) as error:
-            return work.number, Answer(ERROR, str(error)), None
+            return number, Answer(ERROR, str(error)), None
         except Exception as error:  # noqa: BLE001 - it becomes a sentence, and decides nothing
             why = f"unexpected {type(error).__name__}; verify this instance alone with --debug"
-            return work.number, Answer(ERROR, f"{why} for the traceback."), None
+            return number, Answer(ERROR, f"{why} for the traceback."), None
     known: dict[str, Any] = {"prepared": prepared, "seconds": found.seconds, "digest": digest, "limit": limit}
     unsafe = found.counterexample
     if unsafe is not None:
         shown = unsafe.as_declared(query).to_dict()
         known |= {"counterexample": shown, "x": tuple(unsafe.x.tolist()), "case": unsafe.case}
-    return work.number, Answer(found.status, found.reason, **known), found.certificate
+    return number, Answer(found.status, found.reason, **known), found.certificate
 
 
-def _confirmed(query: Query, work: Work, digest: str, deadline: Deadline) -> Answer | None:
-    """What an earlier run claims, if it is about the same question and holds now."""
-    assert work.claim is not None
-    answer = work.claim.answer
-    if answer.digest != digest:
-        return None
+def _confirmed(query: Query, answer: Answer, place: Path | None, deadline: Deadline) -> Answer | None:
+    """What an earlier run claims of the same question, if it holds now."""
     if answer.result in OPEN:
-        # More time may decide it.
-        longer = answer.limit is not None and (work.limit is None or work.limit > answer.limit)
-        return None if longer else answer
+        return answer
     if answer.result == "sat":
         if answer.x is None or len(answer.x) != query.network.inputs or not 0 <= answer.case < len(query.cases):
             return None
@@ -184,9 +171,8 @@ def _confirmed(query: Query, work: Work, digest: str, deadline: Deadline) -> Ans
         if unsafe is None:
             return None
         return replace(answer, counterexample=unsafe.as_declared(query).to_dict())
-    proofs = recalled(work.certificate, work.claim.proof)
     statement = Robustness(query.network, query.cases, query.semantics)
-    return answer if is_proved(statement, proofs, deadline.limit) else None
+    return answer if is_proved(statement, recalled(place, answer.proof), deadline.limit) else None
 
 
 def counts(answers: Iterable[Answer]) -> dict[str, int]:
@@ -221,20 +207,17 @@ class BatchJournal(Journal[Said]):
     def __init__(self, path: Path, options: Mapping[str, Any]) -> None:
         super().__init__(path, {"format": FORMAT, **options}, Said, "a batch", "other options")
 
-    def claims(self, instances: Sequence[Instance]) -> dict[Instance, Claim]:
+    def claims(self, instances: Sequence[Instance]) -> dict[Instance, Answer]:
         """What it says of these instances, the last word of each."""
-        found = dict[tuple[str, str], Claim]()
-        for said in self.read(lambda _: True):
-            fields = msgspec.structs.asdict(said)
-            files, proof = fields.pop("files"), fields.pop("proof")
-            found[files] = Claim(Answer(**fields, resumed=True), proof)
-        return {one: found[one.files] for one in instances if one.files in found}
+        found = {said.files: msgspec.structs.asdict(said) for said in self.read(lambda _: True)}
+        for fields in found.values():
+            del fields["files"]
+        return {one: Answer(**found[one.files], resumed=True) for one in instances if one.files in found}
 
     def add(self, instance: Instance, answer: Answer, certificate: Certificate | None, place: Path | None) -> None:
         """Keep one, and its certificate where it has a place."""
         if answer.resumed or answer.result == ERROR or not answer.digest:
             return
         said = {name: getattr(answer, name) for name in Said.__struct_fields__ if name not in ("files", "proof")}
-        proof = pack(None if certificate is None else certificate.proofs)
         kept = {} if place is None or certificate is None else {place: certificate}
-        self.keep(Said(files=instance.files, proof=proof, **said), kept)
+        self.keep(Said(files=instance.files, proof=pack(certificate), **said), kept)

@@ -23,10 +23,8 @@ from formulations import Dual, MergedRows, Presolved, TrainingProgram
 
 Proof = tuple[Certificate, Report]
 
-EQUAL = 1e-12
-"""Relative difference of objectives that rounding explains."""
-NOTABLE = 1e-3
-"""Relative decrease of the objective after which a network's residual is worth another bound."""
+EQUAL = 1e-12  # Relative difference of objectives that rounding explains.
+NOTABLE = 1e-3  # Relative decrease of the objective after which a network's residual is worth another bound.
 
 
 class Best:

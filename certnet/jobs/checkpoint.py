@@ -25,9 +25,7 @@ from formulations._validation import FloatArray
 from formulations.groups import GroupedDual
 from formulations.losses import name_of
 
-BYTES_PER_SECOND = 4e8
-"""At which a disk takes a checkpoint, at least."""
-_HEADER = "header"
+BYTES_PER_SECOND = 4e8  # At which a disk takes a checkpoint, at least.
 _MATRICES = {"network": "UV", "dual": "NW", "iterate": "NSW"}
 """Names of the matrices in these parts of a file, in order; the others hold any arrays of numbers."""
 
@@ -103,14 +101,10 @@ class _Header(msgspec.Struct, forbid_unknown_fields=True, tag_field="format", ta
 
 
 def write_checkpoint(path: Path | str, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint atomically: an interruption leaves the one before.
-
-    Raises:
-        OSError: the folder is missing or read-only, or the disk is full.
-    """
+    """Write a checkpoint atomically, or raise OSError: an interruption leaves the one before."""
     one = checkpoint
     header = _Header(3, one.fingerprint, one.stage, one.seconds, one.solver, dict(one.about))
-    arrays = {_HEADER: np.frombuffer(msgspec.json.encode(header), dtype=np.uint8), **one.arrays()}
+    arrays = {"header": np.frombuffer(msgspec.json.encode(header), dtype=np.uint8), **one.arrays()}
     if any(array.dtype.kind not in "biuf" for array in arrays.values()):
         raise TypeError("the state of a search may hold only booleans, integers and floats")
 
@@ -141,7 +135,7 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
 
 def _checkpoint(arrays: dict[str, NDArray[Any]]) -> Checkpoint:
     """Raises ValueError where they are none of a checkpoint."""
-    header = msgspec.structs.asdict(msgspec.json.decode(arrays.pop(_HEADER, np.zeros(0)).tobytes(), type=_Header))
+    header = msgspec.structs.asdict(msgspec.json.decode(arrays.pop("header", np.zeros(0)).tobytes(), type=_Header))
     del header["version"]
     parts = {part: without_prefix(arrays, f"{part}/") for part in (*_MATRICES, "search", "groups")}
     network, dual, last, search, groups = parts.values()

@@ -81,19 +81,12 @@ class JobClock(Clock):
         left = self.available()
         return None if left is None else part * left
 
-    def part_left(self) -> float:
-        """Part of the time limit that is available, 1 without one."""
-        left = self.available()
-        return 1.0 if left is None or not self.time_limit else left / self.time_limit
-
     def shor(self) -> float | None:
         """Seconds for the bound without products, 0 where a proof would hardly fit in after it."""
-        left, share = self.available(), SHOR_SHARE
-        if left is None:
-            return None
-        return share * left if (1.0 - share) * left > 2.0 * self.proving else 0.0
+        rest = self.share(1.0 - SHOR_SHARE)
+        return self.share(SHOR_SHARE if rest is None or rest > 2.0 * self.proving else 0.0)
 
-    def relaxation(self, first: FitResult | None, share: float = ROUNDING_SHARE) -> float | None:
+    def relaxation(self, first: FitResult | None, share: float) -> float | None:
         """What is available, without this share for what follows, which has to do for a proof of the last dual.
 
         Where the fit ``first`` has converged, rounding will take no longer than that, and leaves more.
@@ -182,11 +175,7 @@ class JobClock(Clock):
 
 
 def require_memory(merged: MergedRows) -> None:
-    """Refuse what cannot even be trained on here, or not be proved anywhere, before anything is lost.
-
-    Raises:
-        InputError: naming what is needed and what there is, or an X whose squares vanish.
-    """
+    """Refuse what cannot even be trained on here, or not be proved anywhere, before anything is lost."""
     merged.original.require_size()
     (n, d, c), available = merged.original.shape, available_bytes()
     if not d + c <= MAX_ORDER:

@@ -3,16 +3,16 @@
 In few dimensions the weight space is cut into cones, else the signs of the data points are split.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import numpy as np
 
 from certificates import Verdict
-from certnet.jobs import watching
 from certnet.jobs.best import Proof
 from certnet.jobs.job import Job, run
-from certnet.jobs.narrowing import without_costly
+from certnet.jobs.narrowing import GAP_SHARE, search_seconds, watching, without_costly
 from certnet.jobs.stages import train_network
 from certnet.search.certificate import certify_search
 from certnet.search.circuits import solve_with_circuits
@@ -20,16 +20,14 @@ from certnet.search.cone_closing import SubdivisionSearch
 from certnet.search.merged import merged_search
 from certnet.search.price import SearchSummary, bound_from_price
 from certnet.training.polish import offered_dual
-from certnet.training.trainer import FitResult, fit
+from certnet.training.trainer import fit
 
-PAYS = 1e-7
-"""Relative excess of a price over γ from which a point is a neuron that lowers the objective."""
-IMPROVEMENT = 1e-9
-"""Relative decrease of the objective for which a search is begun anew."""
+PAYS = 1e-7  # Relative excess of a price over γ from which a point is a neuron that lowers the objective.
+IMPROVEMENT = 1e-9  # Relative decrease of the objective for which a search is begun anew.
 UNAFFORDABLE = "Branching on signs was left out: memory or time do not suffice for its relaxations."
 REJECTED = "Branching led to no proof that the check accepts; the bound comes from elsewhere."
-Closed = tuple[FitResult, Proof | None, SearchSummary | None]
-"""The best network, a proof if there is one, and what there is to say of the search."""
+Closed = tuple[Proof | None, SearchSummary | None]
+"""A proof if there is one, and what there is to say of the search."""
 
 # Part of the time left that cutting cones may take while a relaxation waits. Compiling it alone may take longer.
 # Measured: iris with free biases, γ = 0.3, 60 s, a cold cache on a busy machine; at 0.75 the relaxation took a quarter
@@ -52,8 +50,8 @@ def bound(job: Job, stages: Iterable[tuple[str, Callable[[Job], None]]]) -> None
             run(job, name, work, share=CONES_SHARE if waits and job.clock.can_relax() else 1.0)
     if job.closing is None or job.closing.max_nodes is not None or not job.closing.train:
         return
-    idle = number = 0
-    while idle < PATIENCE and job.is_open and job.clock.part_left() >= AGAIN_SHARE:
+    idle, number, least = 0, 0, AGAIN_SHARE * (job.clock.time_limit or 0.0)
+    while idle < PATIENCE and job.is_open and (job.clock.available() or math.inf) >= least:
         before, number = job.best.gap, number + 1
         run(job, "training", lambda job, number=number: train_network(job, number))  # type: ignore[misc]
         if not job.interrupted:
@@ -66,8 +64,7 @@ def branch(job: Job) -> None:
     if not (job.cuts_cones or job.clock.can_branch()):
         job.clock.note("branching", UNAFFORDABLE)
         return
-    network, proof, search = close_gap(job)
-    job.keep(network)
+    proof, search = close_gap(job)
     if job.closing is not None and job.closing.train:
         job.trained = job.best.network
     if search is not None:
@@ -81,11 +78,7 @@ def branch(job: Job) -> None:
 
 
 def close_gap(job: Job) -> Closed:
-    """Search until the gap is closed; a point of too large a price becomes a neuron, and the search begins anew.
-
-    Raises:
-        InputError: the state to resume is damaged.
-    """
+    """Search until the gap is closed; a point of too large a price becomes a neuron, and the search begins anew."""
     return _cut_cones(job) if job.cuts_cones else _split_signs(job)
 
 
@@ -113,8 +106,8 @@ def _cut_cones(job: Job) -> Closed:
     )
     cut.run()
     if cut.objective < network.objective:
-        network = replace(network, U=cut.network[0], V=cut.network[1], objective=cut.objective)
-    return network, cut.certify(*(job.given or (network.U, network.V))), cut.summary()
+        job.keep(replace(network, U=cut.network[0], V=cut.network[1], objective=cut.objective))
+    return cut.certify(*job.network), cut.summary()
 
 
 def _split_signs(job: Job) -> Closed:
@@ -131,17 +124,17 @@ def _split_signs(job: Job) -> Closed:
         root = solve_with_circuits(presolved, W, rounds=1, tolerance=1e-3, time_limit=limit)
         presolved, named, resume = root.presolved, root.circuits, None
     relaxed = None if named or job.relaxation is None else (job.relaxation.primal, job.relaxation.dual)
-    program, gap = presolved.program, watching.GAP_SHARE * closing.gap
+    program, gap = presolved.program, GAP_SHARE * closing.gap
     too_large = program.gamma * (1.0 + PAYS) if closing.train else np.inf
 
     keep = None if named else lambda state: {**state, **job.narrowed}
-    watch = watching.Watch(job, "branching", presolved, keep, proves=not named)
+    watch = watching(job, "branching", presolved, keep, proves=not named)
 
     while True:
         W = presolved.apply_dual(offered_dual(presolved.rows, (network.U, network.V))).W
         if not closing.train:
             if not program.best_scale(W) > 0:
-                return network, None, None
+                return None, None
             # No search can show a price below that of a direction that is known.
             known = (job.price_ratio or 0.0) * program.gamma * (1.0 + gap)
             gap = max(gap, 1.0 - bound_from_price(program, W, known) / network.objective)
@@ -153,7 +146,7 @@ def _split_signs(job: Job) -> Closed:
             gap=gap,
             free=free,
             max_nodes=closing.max_nodes,
-            time_limit=watching.search_seconds(job),
+            time_limit=search_seconds(job),
             workers=closing.workers,
             scheduler=closing.scheduler,
             callback=watch,
@@ -175,10 +168,9 @@ def _split_signs(job: Job) -> Closed:
         if other.objective < network.objective * (1.0 - IMPROVEMENT):
             network = other
             job.see((network.U, network.V), network.objective)
+            job.keep(network)
         else:
             # Rounding keeps the network from using the direction, which then only loosens the bound a little.
             too_large = np.inf
-    about = job.given or (network.U, network.V)
     summary = replace(found.summary, state=None if closing.circuits else found.state)
-    proof = certify_search(presolved, found, *about, provenance=job.provenance, circuits=named)
-    return network, proof, summary
+    return certify_search(presolved, found, *job.network, provenance=job.provenance, circuits=named), summary

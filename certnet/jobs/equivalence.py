@@ -45,11 +45,8 @@ def difference_range(first: ReluNetwork, second: ReluNetwork, region: InputRegio
     """Bound ``first(x) − second(x)`` over a region, each output from both sides.
 
     Args:
-        first, second, region: as for ``equivalence``.
+        first, second, region: as for ``equivalence``, with its errors.
         options: as for ``output_range``.
-
-    Raises:
-        InputError: as for ``equivalence``.
     """
     both, rows = _stacked(first, second)
     return output_range(both, region, rows, **options)

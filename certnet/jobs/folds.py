@@ -36,21 +36,14 @@ class Rows(NamedTuple):
         return Rows(self.X[which], self.Y[which], self.weights[which])  # type: ignore[index]
 
 
-class Fold(NamedTuple):
-    """Rows that networks are fitted to, and rows that judge them."""
-
-    fitted: Rows
-    held: Rows
-
-
-def divided(rows: Rows, folds: int, random_state: int) -> list[Fold]:
-    """The rows in so many folds, or as many as there can be: every row judges once and is fitted to otherwise.
+def divided(rows: Rows, folds: int, random_state: int) -> list[tuple[Rows, Rows]]:
+    """Rows to fit to and rows to judge by, in so many folds, or as many as there can be; every row judges once.
 
     Rows of weight 0 take no part. A class of one row judges nothing where others can.
     """
     rows = rows.chosen(rows.weights != 0)
     number = fold_numbers(rows.X, rows.Y, folds, random_state)
-    return [Fold(rows.chosen(number != k), rows.chosen(number == k)) for k in range(number.max(initial=-1) + 1)]
+    return [(rows.chosen(number != k), rows.chosen(number == k)) for k in range(number.max(initial=-1) + 1)]
 
 
 def fold_numbers(X: FloatArray, Y: FloatArray, folds: int, random_state: int) -> IntArray:
@@ -62,7 +55,10 @@ def fold_numbers(X: FloatArray, Y: FloatArray, folds: int, random_state: int) ->
     groups = len(first)
     if groups < 2:
         raise InputError("All rows have the same features, so none can judge a weight decay; name one (--gamma).")
-    label, order = _labels(Y)[first], shuffled(groups, random_state)
+    classes, label = np.unique(Y, axis=0, return_inverse=True)
+    # The same for all rows where the targets are no classes.
+    label = label.ravel() if np.isin(classes, (-1.0, 0.0, 1.0)).all() else np.zeros(len(Y), dtype=np.int64)
+    label, order = label[first], shuffled(groups, random_state)
     order = order[np.argsort(label[order], kind="stable")]
     single = np.bincount(label)[label[order]] == 1
     order = order if single.all() else order[~single]
@@ -72,13 +68,6 @@ def fold_numbers(X: FloatArray, Y: FloatArray, folds: int, random_state: int) ->
     kept = found >= 0
     found[kept] = np.unique(found[kept], return_inverse=True)[1]
     return np.asarray(found[group.reshape(-1)], dtype=np.int64)
-
-
-def _labels(Y: FloatArray) -> IntArray:
-    """A number for each class, and the same for all rows where the targets are no classes."""
-    rows, label = np.unique(Y, axis=0, return_inverse=True)
-    few = np.isin(rows, (-1.0, 0.0, 1.0)).all()
-    return np.asarray(label.reshape(-1) if few else np.zeros(len(Y)), dtype=np.int64)
 
 
 def unseen(rows: Rows, X: ArrayLike, Y: ArrayLike, weights: ArrayLike | None) -> Rows:

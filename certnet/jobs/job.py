@@ -36,8 +36,7 @@ from formulations.training import LARGEST
 T = TypeVar("T")
 SDP, GLOBAL = METHODS = ("sdp", "global")
 DEFAULT_GAP = 1e-3
-EXACT = 1e-8
-"""Relative gap at which a job ends that was not asked for one."""
+EXACT = 1e-8  # Relative gap at which a job ends that was not asked for one.
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ class Job:
 
     Attributes:
         executor: takes blocks of groups of rows; None for threads.
-        given: the network that proofs are about, with its output bias; None for the best one.
+        given: the network that proofs are about, with its output bias and objective; None for the best one.
         start: a certificate of the same data, perhaps for another γ.
         resume: where an earlier job was cut short.
         interrupted: Ctrl-C ended a stage.
@@ -101,6 +100,7 @@ class Job:
     saver: Saver
     given: Network | None = None
     given_output: FloatArray = field(default_factory=lambda: np.zeros(0))
+    given_objective: float = math.inf
     method: str = GLOBAL
     closing: Closing | None = None
     solver: str = AUTO
@@ -147,11 +147,7 @@ class Job:
     @property
     def objective(self) -> float:
         """Of that network."""
-        return self.best.network.objective if self.given is None else self._given_objective
-
-    @cached_property
-    def _given_objective(self) -> float:
-        return self.program.objective(*self.network, self.given_output)
+        return self.best.network.objective if self.given is None else self.given_objective
 
     @property
     def solution(self) -> Primal | None:
@@ -203,6 +199,12 @@ class Job:
         """Show the best bound and objective, together with those of a running stage."""
         bound, objective = max(self.best.lower_bound, bound), self.objective if objective is None else objective
         self.clock.tell(stage, objective=objective, lower_bound=bound if np.isfinite(bound) else None, **figures)
+
+    def tell_progress(self, stage: str, progress: Progress, bound: float | None = None) -> None:
+        """The same of a solver's progress, whose bound may need to be made one on the objective."""
+        residual = max(progress.primal_residual, progress.dual_residual)
+        bound = progress.lower_bound if bound is None else bound
+        self.tell(stage, bound=bound, iteration=progress.iteration, rank=progress.rank or None, residual=residual)
 
     def take_proof(self, source: str, proof: Proof) -> None:
         """Keep a certificate if it is the best."""

@@ -27,8 +27,7 @@ from formulations.network import ReluNetwork
 
 _PROOFS = Each(CASE_PROOF)
 LARGEST_BYTES = 1 << 30
-LARGEST_PROOF, LARGEST_TEXT = 1 << 25, 1 << 20
-"""Bytes of a proof's arrays together, and of their text."""
+LARGEST_PROOF, LARGEST_TEXT = 1 << 25, 1 << 20  # Bytes of a proof's arrays together, and of their text.
 T = TypeVar("T")
 
 
@@ -154,13 +153,13 @@ def is_proved(statement: Robustness, proofs: Sequence[CaseProof] | None, time_li
     return check(Certificate(statement, tuple(proofs)), time_limit=time_limit).verdict is Verdict.PROVED
 
 
-def pack(proofs: Sequence[CaseProof] | None) -> dict[str, Any] | None:
-    """A JSON object of shapes by name and of bytes, or None without proofs, or where it would be too large."""
-    found = members(_PROOFS, proofs or (), "")
-    arrays = {name: np.asarray(value, dtype) for name, (dtype, _), value in found}
+def pack(certificate: Certificate | None) -> dict[str, Any] | None:
+    """The proofs as a JSON object of shapes by name and of bytes; None without any, or where it would be too large."""
+    proofs = () if certificate is None else certificate.proofs
+    arrays = {name: np.asarray(value, dtype) for name, (dtype, _), value in members(_PROOFS, proofs, "")}
     raw = b"".join(array.tobytes() for array in arrays.values())
     text = base64.b64encode(zlib.compress(raw)).decode()
-    if proofs is None or len(raw) > LARGEST_PROOF or len(text) > LARGEST_TEXT or len(proofs) > MAX_CASES:
+    if certificate is None or len(raw) > LARGEST_PROOF or len(text) > LARGEST_TEXT or len(proofs) > MAX_CASES:
         return None
     return {"cases": len(proofs), "shapes": {name: list(array.shape) for name, array in arrays.items()}, "data": text}
 

@@ -33,7 +33,6 @@ from formulations.signs import ACTIVE
 
 __all__ = ["LipschitzResult", "lipschitz_constant"]
 
-CHEAPER = "time or memory do not suffice for products of signs; the bound is LipSDP's, which is weaker"
 LARGEST, SMALLEST = 1e300, 1e-100
 """The smallest is proved for functions that are constant; its square does not underflow."""
 _Proof = tuple[Certificate, Report]
@@ -98,8 +97,7 @@ def lipschitz_constant(
         time_limit: seconds, or None. LipSDP takes about a quarter. Where products of signs do not end in time the bound
             is LipSDP's; where even its check does not the verdict is UNKNOWN.
         random_state: seed of the sampled gradients.
-        provenance: JSON object for the certificate.
-        progress: called with an ``Event`` at each stage.
+        provenance, progress: as for ``verify``.
 
     Raises:
         InputError: C or the region has another length, or C is not finite.
@@ -126,7 +124,8 @@ def lipschitz_constant(
     if products and len(theta):
         clock.tell("products of signs", known=f"proved {up(best[1].constant, 4)} · {met}")
         better = _left_behind(lambda: statement.with_products(theta, best, left(), random_state), left())
-        note = CHEAPER if better is None else None
+        if better is None:
+            note = "time or memory do not suffice for products of signs; the bound is LipSDP's, which is weaker"
         best = better or best
     certificate, report = best
     return LipschitzResult(
@@ -156,6 +155,7 @@ def _weights(gradients: Gradients, seconds: float | None) -> FloatArray:
     return found[-1]
 
 
+@dataclass(eq=False)
 class _Statement:
     """What is to be proved, and the certificates that may.
 
@@ -163,18 +163,16 @@ class _Statement:
     generators, the rows of ``gradients``.
     """
 
-    def __init__(
-        self,
-        network: ReluNetwork,
-        C: FloatArray,
-        region: InputRegion | None,
-        provenance: Mapping[str, Any],
-        deadline: Deadline,
-    ) -> None:
-        self.network, self.C, self.region, self.provenance = network, C, region, provenance
-        self.stable = np.zeros(network.width, dtype=np.int64)
-        if region is not None:
-            self.stable = stable_signs(*preactivation_bounds(network, region, deadline))
+    network: ReluNetwork
+    C: FloatArray
+    region: InputRegion | None
+    provenance: Mapping[str, Any]
+    deadline: Deadline
+
+    def __post_init__(self) -> None:
+        network, C, self.stable = self.network, self.C, np.zeros(self.network.width, dtype=np.int64)
+        if self.region is not None:
+            self.stable = stable_signs(*preactivation_bounds(network, self.region, self.deadline))
         try:
             self.kept, self.B, self.lost = open_neurons(network, C, np.flatnonzero(self.stable == 0))
         except OverflowError:

@@ -21,8 +21,7 @@ from certnet.solvers.warm_start import from_certificate
 from formulations import Dual
 from formulations.groups import GroupedDual
 
-LAST_REPAIR_SECONDS = 3.0
-"""What repairing a solver's last dual may take after an interruption."""
+LAST_REPAIR_SECONDS = 3.0  # What repairing a solver's last dual may take after an interruption.
 GROUP_SIZES = (128, 96, 64, 48, 32, 24)  # Rows of a group, of which the first is taken that leaves so many steps.
 STEP_COST = 3.0  # Eigendecompositions that a step in groups takes as long as.
 # Last repair and proof in groups, in repairs. Measured: 4.4 on 20,000 × 20 rows in groups of 64.
@@ -79,19 +78,21 @@ def relax_in_groups(job: Job) -> None:
     # The head may take about as long as all groups together, and the checker's order has an end.
     reach = min((count ** (1 / 3) * (size + rest) - rest) / count, (MAX_ORDER - rest) / (2 * count))
     shared = int(np.clip(reach, 1, MOST_SHARED))
-    presolved, dual = job.presolved, _known_in_groups(job)
+    presolved, dual = job.presolved, job.resume and job.resume.dual
+    if job.resume is None and job.start is not None:
+        dual = from_certificate(presolved, job.start)[1]
+    dual = dual if isinstance(dual, GroupedDual) else None
     groups = grouping(presolved.program, size, shared) if dual is None else dual.groups
     reports, taken, repairing = 0, -1, 0.0
 
     def take(dual: Dual, iteration: int) -> None:
         nonlocal repairing, taken
-        begin = time.perf_counter()
+        begin, taken = time.perf_counter(), iteration
         found = repaired(job.merged, presolved.undo_dual(dual))
         if found.lower_bound > job.best.lower_bound:
             job.saver.update(dual=dual)
         job.best.take_dual(found)
         job.saver.look()
-        taken = iteration
         repairing = time.perf_counter() - begin
 
     def watch(progress: Progress) -> bool:
@@ -99,8 +100,7 @@ def relax_in_groups(job: Job) -> None:
         reports += 1
         if is_due(reports):
             take(progress.dual(), progress.iteration)
-        residual = max(progress.primal_residual, progress.dual_residual)
-        job.tell("relaxation in groups", iteration=progress.iteration, residual=residual)
+        job.tell_progress("relaxation in groups", progress)
         after = AFTER_GROUPS * repairing
         return job.best.gap <= job.enough or not (job.clock.available() or math.inf) > after
 
@@ -120,13 +120,3 @@ def relax_in_groups(job: Job) -> None:
     prove(job, "relaxation in groups")
     if not job.interrupted:
         job.saver.stage_ends("relaxation")
-
-
-def _known_in_groups(job: Job) -> GroupedDual | None:
-    """The dual of a checkpoint or a certificate, in the coordinates of the solvers, if its products are in groups."""
-    dual = None
-    if job.resume is not None:
-        dual = job.resume.dual
-    elif job.start is not None:
-        dual = from_certificate(job.presolved, job.start)[1]
-    return dual if isinstance(dual, GroupedDual) else None

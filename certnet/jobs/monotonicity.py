@@ -34,13 +34,12 @@ from formulations._validation import FloatArray, IntArray
 from formulations.arguments import count
 from formulations.network import ReluNetwork
 from formulations.parallel import ZERO_ROW
+from formulations.reduction import reduce_rows
 from formulations.robustness import InputRegion, UnsafeCase
 from formulations.rounding import below
-from formulations.rows import reduce_rows
 from formulations.signs import ACTIVE, FREE, INACTIVE
 
 __all__ = ["Monotonicity", "monotonicity"]
-
 
 SAMPLES = 1000  # Inputs whose slopes are looked at first.
 
@@ -92,9 +91,7 @@ def monotonicity(
         network: f(x) = V (Ux + b)₊ + b₂.
         region: a box, a ball or both; it is convex, so slopes tell.
         feature, output: numbers of the input and the output.
-        time_limit: seconds, or None.
-        random_state: seed of the samples and attacks.
-        provenance, progress: as for ``verify``.
+        time_limit, random_state, provenance, progress: as for ``verify``.
 
     Raises:
         InputError: an input or output that does not exist, or a region of another size.
@@ -112,18 +109,19 @@ def monotonicity(
     X = project(region, region.lower + share * (region.upper - region.lower))
     slopes = (X @ network.hidden.T + network.hidden_bias > 0) @ (network.output[output] * network.hidden[:, feature])
     likely = -1 if slopes.max() <= 0 and slopes.min() < 0 else 1
-    search = _Search(network, region, feature, output, likely, clock, random_state)
-    met = {sign: search.exactly(X[(sign * slopes).argmax()], sign) for sign in (1, -1)}
-    while True:
-        if met[-search.sign] is None:
-            met[-search.sign] = search.run()
-        if met[-search.sign] is None or met[search.sign] is not None:
+    met: dict[int, FloatArray | None] = {}
+    for sign in (likely, -likely):
+        search = _Search(network, region, feature, output, sign, clock, random_state)
+        met = met or {one: search.exactly(X[(one * slopes).argmax()], one) for one in (1, -1)}
+        if met[-sign] is None:
+            met[-sign] = search.run()
+        # Else samples had neither sign, and now an input has the less likely one.
+        if met[-sign] is None or met[sign] is not None:
             break
-        # Samples had neither sign, and now an input has the less likely one.
-        search = _Search(network, region, feature, output, -search.sign, clock, random_state)
-    verdict, direction, proof = Verdict.UNKNOWN, None, None
+    verdict, direction, proof, rising, falling = Verdict.UNKNOWN, None, None, None, None
     if met[1] is not None and met[-1] is not None:
         verdict, reason = Verdict.REFUTED, "the slope is positive at one input and negative at another, exactly"
+        rising, falling = met[1], met[-1]
     elif search.proved:
         verdict, (direction, never) = Verdict.PROVED, ("rises", "falls")[:: search.sign]
         reason = f"the output never {never} as the input grows, the others fixed"
@@ -132,7 +130,6 @@ def monotonicity(
         reason = "the time limit was reached before the sign of all slopes was known"
     else:
         reason = "slopes of either sign are not ruled out where signs of neurons meet"
-    rising, falling = (met[1], met[-1]) if verdict is Verdict.REFUTED else (None, None)
     ends = (float(slopes.min()), float(slopes.max()))
     return Monotonicity(verdict, direction, reason, ends, rising, falling, proof, search.leaves, clock.seconds)
 
@@ -161,15 +158,14 @@ class _Search:
             self.base += self.weights[i] if opposite else 0
             total[merged.generator[i]] += -self.weights[i] if opposite else self.weights[i]
         kept = {int(i): weight for i, weight in zip(merged.source, total, strict=True) if weight}
-        self.free = np.array(list(kept), dtype=np.int64)
-        self.slopes: list[Fraction] = list(kept.values())
+        self.free, self.slopes = np.array(list(kept), dtype=np.int64), list(kept.values())
         self.low, self.high = low[self.free], high[self.free]
+        self.U, self.b = network.hidden[self.free], network.hidden_bias[self.free]
 
     @cached_property
     def neurons(self) -> ReluNetwork:
         """The network of outputs (a_i)₊ and (−a_i)₊ of the free neurons."""
-        U, b, k = self.network.hidden[self.free], self.network.hidden_bias[self.free], len(self.free)
-        both = np.vstack([U, -U]), np.append(b, -b)
+        both, k = (np.vstack([self.U, -self.U]), np.append(self.b, -self.b)), len(self.b)
         return ReluNetwork(*both, np.eye(2 * k), np.zeros(2 * k)) if k else self.network
 
     def run(self) -> FloatArray | None:
@@ -199,10 +195,8 @@ class _Search:
                 # Only where regions of signs meet, or almost.
                 stuck = True
                 continue
-            neuron = self.choose(signs, x)
-            for side in (ACTIVE, INACTIVE):
-                signs[neuron] = side
-                stack.append(signs.copy())
+            neuron = np.arange(len(signs)) == self.choose(signs, x)
+            stack += [np.where(neuron, side, signs) for side in (ACTIVE, INACTIVE)]
         self.proved = not stuck
         return None
 
@@ -229,7 +223,7 @@ class _Search:
         w = np.array([float(weight) for weight in self.slopes])
         missed = np.abs(w)
         if x is not None:
-            a = self.network.hidden[self.free] @ x + self.network.hidden_bias[self.free]
+            a = self.U @ x + self.b
             assumed = np.where(w > 0, np.maximum(a, 0.0) / self.high, 1.0 - np.maximum(-a, 0.0) / -self.low)
             missed = missed * (1e-6 + np.abs(assumed - (a > 0)))
         return int(np.argmax(np.where(signs == FREE, missed, -1.0)))
@@ -239,8 +233,7 @@ class _Search:
 
         Without a free neuron the bound is the same everywhere, and the point is as far as can be from other signs.
         """
-        U, b = self.network.hidden[self.free], self.network.hidden_bias[self.free]
-        k, (cost, *_) = len(b), case.H
+        U, b, k, (cost, *_) = self.U, self.b, len(self.b), case.H
         up, down, fixed = np.flatnonzero(cost[:k] > 0), np.flatnonzero(cost[k:] > 0), np.flatnonzero(signs != FREE)
         hinged, widens = len(up) + len(down), float(len(fixed) == k)
         rows = np.vstack([U[up], -U[down], -signs[fixed, None] * U[fixed]])

@@ -2,25 +2,28 @@
 
 The least loss of a row is 0, so rows that the best network fits well can be left out at the price of what they cost. A
 tree of relaxations over the others is far smaller, since a step takes time cubic in the rows.
+
+Here is also what a job does between the rounds of any search that branches (``watching``).
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from certnet.jobs import watching
 from certnet.jobs.best import certify, repaired, repairing
 from certnet.jobs.job import Job
 from certnet.search.certificate import certify_search
 from certnet.search.joint import joint_search
 from certnet.search.merged import LARGEST as LARGEST_TREE
+from certnet.search.price import SearchProgress
 from certnet.search.tree import intact, integers
 from certnet.solvers import Progress, SolveStatus, solve
 from certnet.solvers.interface import State, without_prefix
 from certnet.solvers.warm_start import certified_dual
-from formulations import Dual, TrainingProgram, merge_rows, presolve
+from formulations import Dual, Presolved, TrainingProgram, merge_rows, presolve
 from formulations._validation import FloatArray
 from formulations.groups import GroupedDual
 
@@ -47,6 +50,56 @@ LOST_FOR_STEPS = (0.01, 0.02, 0.04)
 FEWEST_STEPS = 300
 RELAXATION_SHARE = 0.6  # About the share of a time limit that the relaxation gets.
 NEAR = 1.25  # Distance from the objective, in units of what is lost, at which this part is done.
+
+GAP_SHARE = 0.7  # Part of the gap that a search has to reach; the rest is for rounding and the margins of the check.
+TIME_SHARE = 0.85  # Part of the time left that searching may take; the rest is for repair and check of all leaves.
+# Part of the time left that the proof of a tree may take while its search goes on. A stage that is left behind keeps
+# the last of them.
+PROOF_SHARE = 0.05
+GAIN = 0.2  # Part of the gap that has to be closed since the last proof.
+
+
+def search_seconds(job: Job) -> float | None:
+    """What a search may take now."""
+    seconds = job.clock.share(TIME_SHARE)
+    return None if seconds is None else max(seconds, 1e-3)
+
+
+def watching(
+    job: Job, stage: str, presolved: Presolved, keep: Callable[[State], State] | None, *, proves: bool = True
+) -> Callable[[SearchProgress], float | None]:
+    """What a search for the program of ``presolved`` calls after each round; it says how many leaves fit into time.
+
+    A proof that takes little of the time left is made at once. It is what stays if the search comes to no good end, and
+    it tells what the proof of a leaf takes.
+
+    Args:
+        keep: what a checkpoint holds of the search's state; None where it cannot go on.
+        proves: whether trees are proved on the way.
+    """
+    order = presolved.program.space.face_order
+    most = job.clock.pace(order)
+
+    def is_worth_a_proof(progress: SearchProgress) -> bool:
+        left, proved = job.clock.available(), max(job.best.proved, 0.0)
+        # The root alone is the relaxation. Without a limit nothing is left behind.
+        if not proves or left is None or progress.open < 2:
+            return False
+        closes = progress.lower_bound - proved >= GAIN * (job.best.network.objective - proved)
+        return closes and progress.open * job.clock.leaf(order) <= PROOF_SHARE * left
+
+    def watch(progress: SearchProgress) -> float | None:
+        job.tell(stage, bound=progress.lower_bound, iteration=progress.nodes)
+        if progress.between:
+            return None
+        job.saver.look(dict if keep is None else lambda: {"search": keep(progress.state()), "stage": stage})
+        if is_worth_a_proof(progress):
+            begin, result = time.perf_counter(), progress.result()
+            job.take_proof(stage, certify_search(presolved, result, *job.network, provenance=job.provenance))
+            job.clock.proving_leaf = (time.perf_counter() - begin) / result.leaves
+        return most(progress.open)
+
+    return watch
 
 
 def costly_rows(program: TrainingProgram, U: FloatArray, V: FloatArray, lost: float) -> NDArray[np.bool_]:
@@ -115,21 +168,20 @@ def branch_on_costly(job: Job) -> None:
         job.narrowed = {**state_of, **{PREFIX + name: array for name, array in state.items()}}
         return job.narrowed
 
-    near = max(watching.GAP_SHARE * closing.gap, NEAR * LOST)
+    near = max(GAP_SHARE * closing.gap, NEAR * LOST)
     found = joint_search(
         presolved.program,
         enough=network.objective * (1.0 - near),
         max_nodes=closing.max_nodes,
-        time_limit=watching.search_seconds(job),
-        callback=watching.Watch(job, STAGE, presolved, kept_state),
+        time_limit=search_seconds(job),
+        callback=watching(job, STAGE, presolved, kept_state),
         resume={name: array for name, array in resume.items() if name != ROWS} or None,
     )
     job.interrupted = found.interrupted
     if found.state is not None:
         job.saver.update(search=kept_state(found.state))
     if found.lower_bound > job.best.lower_bound:
-        about = job.given or (network.U, network.V)
-        job.take_proof(STAGE, certify_search(presolved, found, *about, provenance=job.provenance))
+        job.take_proof(STAGE, certify_search(presolved, found, *job.network, provenance=job.provenance))
 
 
 def in_groups(job: Job) -> bool:
@@ -157,8 +209,7 @@ def relax_costly(job: Job, seconds: float, steps: int) -> SolveStatus | None:
 
     def watch(progress: Progress) -> bool:
         shown[:] = [max([*shown, progress], key=lambda one: one.lower_bound)]
-        residual = max(progress.primal_residual, progress.dual_residual)
-        job.tell(COARSE, bound=progress.lower_bound, iteration=progress.iteration, residual=residual)
+        job.tell_progress(COARSE, progress)
         return bool(progress.lower_bound >= network.objective * (1.0 - NEAR * lost))
 
     result = solve(

@@ -36,14 +36,8 @@ from formulations.training import LARGEST, SMALLEST
 
 __all__ = ["Neuron", "OptimalityResult", "optimality"]
 
-MOST_STARTS = 200
-"""Neurons from which pricing climbs."""
-PRICING_SHARE = 0.1
-"""Part of the time left that pricing may take."""
-WORSE_THAN_NOTHING = (
-    "The zero network has a smaller objective than this one; look whether data, standardisation and gamma are those "
-    "it was trained with."
-)
+MOST_STARTS = 200  # Neurons from which pricing climbs.
+PRICING_SHARE = 0.1  # Part of the time left that pricing may take.
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,13 +160,15 @@ def optimality(
             balanced,
             given=network,
             given_output=output,
+            given_objective=program.objective(*network, output),
             closing=closing,
             executor=executor,
             random_state=random_state,
             provenance=provenance or {},
         )
     if not job.objective <= program.loss.value(np.zeros(program.Y.shape)):
-        clock.note("given network", WORSE_THAN_NOTHING)
+        advice = "look whether data, standardisation and gamma are those it was trained with"
+        clock.note("given network", f"The zero network has a smaller objective than this one; {advice}.")
     training = [("training", _train)] if train else []
     stages: list[tuple[str, Callable[[Job], Neuron | None]]] = [("given network", _prove_given), *training]
     with computing(job.merged.program.space.order, threads):
@@ -205,8 +201,7 @@ def _train(job: Job) -> None:
     """The best network that the global trainer finds; the given one is among its starts."""
     _stages.train_network(job)
     if not job.interrupted:
-        dual = job.offered
-        _stages.prove_dual(job, "residual of the trained network", repaired(job.merged, dual))
+        _stages.prove_dual(job, "residual of the trained network", repaired(job.merged, job.offered))
 
 
 def _neuron_that_pays(job: Job) -> Neuron | None:

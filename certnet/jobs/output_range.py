@@ -37,7 +37,6 @@ from formulations.rounding import above, exact_array
 
 __all__ = ["Extremum", "FunctionRange", "OutputRange", "output_range"]
 
-
 STEPS = 60  # Thresholds that are tried for one minimum at most.
 # Part of the time that is left which one threshold may take; what its search reached is proved by another one that
 # takes no longer.
@@ -77,8 +76,7 @@ class FunctionRange:
     @property
     def verdict(self) -> Verdict:
         """PROVED where there are bounds on either side, else UNKNOWN."""
-        known = math.isfinite(self.minimum.proved) and math.isfinite(self.maximum.proved)
-        return Verdict.PROVED if known else Verdict.UNKNOWN
+        return Verdict.PROVED if np.isfinite([self.minimum.proved, self.maximum.proved]).all() else Verdict.UNKNOWN
 
     def to_dict(self) -> dict[str, Any]:
         """What JSON says of it."""

@@ -10,6 +10,7 @@ a finished path.
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -31,18 +32,14 @@ from certnet.solvers.warm_start import certified_dual
 from certnet.training.polish import Network, balance, polish
 from formulations import TrainingProgram, merge_rows
 from formulations.arguments import distinct, reals
-from formulations.kind import Kind
+from formulations.losses import Kind
 
 __all__ = ["PathResult", "train_path"]
 
-EXCHANGE_SHARE = 0.05
-"""Share of a time limit that is kept for trying every network at its neighbours' γ."""
-POLISH_SHARE = 0.1
-"""Part of the time of a γ that polishing a neighbour's network may take before."""
-SWEEPS = 5
-"""Most passes up and down the path in which networks are tried at their neighbours' γ."""
-BETTER = 1e-9
-"""Relative improvement below which a network or bound of another γ is not taken over."""
+EXCHANGE_SHARE = 0.05  # Share of a time limit that is kept for trying every network at its neighbours' γ.
+POLISH_SHARE = 0.1  # Part of the time of a γ that polishing a neighbour's network may take before.
+SWEEPS = 5  # Most passes up and down the path in which networks are tried at their neighbours' γ.
+BETTER = 1e-9  # Relative improvement below which a network or bound of another γ is not taken over.
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -50,8 +47,7 @@ class PathResult(Pictured):
     """Results of a path, in the order in which the γ were given.
 
     Attributes:
-        gammas: the weight decays.
-        results: one for each; None where an interruption came first.
+        gammas, results: the weight decays, and one result for each; None where an interruption came first.
         seconds: for the whole path.
         interrupted: True when Ctrl-C cut the path short; then nothing was exchanged between the γ afterwards.
     """
@@ -117,15 +113,11 @@ def train_path(
     tell, notes, interrupted = finished or (lambda _: None), set[str](), False
     waiting = sorted(programs.keys() - results.keys(), reverse=True)
 
-    def listen(gamma: float) -> Callable[[Event], None] | None:
+    def listen(gamma: float, event: Event) -> None:
         """``progress`` for one γ; of equal notes from several γ only the first is passed on."""
-
-        def show(event: Event) -> None:
-            if progress is not None and event.note not in notes:
-                progress(replace(event, stage=f"γ = {gamma:g}, {event.stage}"))
-            notes.update([] if event.note is None else [event.note])
-
-        return None if progress is None else show
+        if progress is not None and event.note not in notes:
+            progress(replace(event, stage=f"γ = {gamma:g}, {event.stage}"))
+        notes.update([] if event.note is None else [event.note])
 
     while waiting and not interrupted:
         gamma, share = waiting[0], (1.0 - EXCHANGE_SHARE) / len(waiting)
@@ -133,7 +125,7 @@ def train_path(
         results[gamma] = result = job.train(
             programs[gamma],
             time_limit=clock.left(share, least=SMALLEST_LIMIT),
-            progress=listen(gamma),
+            progress=progress and partial(listen, gamma),
             start=start,
             checkpoint=None if checkpoint is None else checkpoint(gamma),
             resume=(resume or {}).get(gamma),

@@ -22,29 +22,34 @@ near γ can be neurons of a network that is nearly optimal.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, logit, xlogy
 
 from certificates import Certificate, Report, Training, Verdict
+from certificates.arithmetic.floating import inflate
 from certificates.certificate import TrainingProof
 from certificates.findings import finite
 from certificates.training import fitted
-from certnet.jobs import prediction_sets as sets
 from certnet.runtime.display import Result
 from certnet.runtime.public import public
 from formulations import InputError
 from formulations._validation import FloatArray
-from formulations.kind import Kind
-from formulations.losses import ONE_HOT, SIGNS, kind_named
+from formulations.losses import ONE_HOT, SIGNS, Kind, kind_named
 
 __all__ = ["PredictionRange", "prediction_range"]
 
 OUTPUT, PROBABILITY, MEAN = "output", "probability", "mean"
-STRAY = 0.9
-"""Share of γ below which a price counts as small in ``sentences``."""
+STRAY = 0.9  # Share of γ below which a price counts as small in ``sentences``.
+BoolArray = NDArray[np.bool_]
+REACH, STEPS = 700.0, 60  # Logits and logarithms of means are looked for up to this size, in so many halvings.
+ERROR = 1e-14
+"""Charged for rounding, relative to the terms of B: logarithms and exponentials of numpy are within some units in the
+last place, and a p that is off by one of them moves ``p log p`` by less than 1e-14."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -76,7 +81,7 @@ class PredictionRange(Result):
     upper: FloatArray
     worst: FloatArray
     root_mean_square: float
-    decided: NDArray[np.bool_] | None
+    decided: BoolArray | None
     gamma: float
     mass: float
 
@@ -91,11 +96,8 @@ class PredictionRange(Result):
         }
 
     def stray_mass(self, price_ratio: float) -> float:
-        """Most of Σ_j ‖u_j‖‖v_j‖, in any of those networks, over neurons of a price of at most this share of γ.
-
-        Raises:
-            InputError: the share is not between 0 and 1.
-        """
+        """Most of Σ_j ‖u_j‖‖v_j‖, in any of those networks, over neurons of a price of at most this share of γ; an
+        InputError where the share is not between 0 and 1."""
         if not 0 <= price_ratio < 1:
             raise InputError(f"price_ratio must lie between 0 and 1, not {price_ratio:g}.")
         return math.nextafter(self.gap / (self.gamma * (1.0 - price_ratio)), math.inf)
@@ -129,19 +131,21 @@ def prediction_range(certificate: Certificate, report: Report, *, objective: flo
     decided = None
     if kind.targets in (ONE_HOT, SIGNS) and kind.name not in ("hinge", "squared-hinge"):
         quantity, p = PROBABILITY, (statement.Y > 0) - w
-        ends = sets.ends_within(sets.divergence(p), sets.logit_of(p), budget)
-        lower, upper = sets.probabilities_of(*ends)
-        own = sets.softmax_of(*own) if kind.couples else sets.probabilities_of(*own)
-        decided = sets.same_winner(p, budget[:, 0]) if kind.couples else sets.same_sign(*ends)
+        ends = ends_within(divergence(p), logit(np.clip(p, 0.0, 1.0)), budget)
+        lower, upper = probabilities_of(*ends)
+        own = softmax_of(*own) if kind.couples else probabilities_of(*own)
+        decided = same_winner(p, budget[:, 0]) if kind.couples else one_sign(*ends)
     elif kind.name == "poisson":
         quantity, q = MEAN, np.maximum(statement.Y - w, 0.0)
         size = np.abs(statement.Y) + np.abs(w)
-        lower, upper = sets.means_of(*sets.ends_within(sets.excess(q, size), sets.log_of(q), budget))
-        own = sets.means_of(*own)
+        lower, upper = means_of(*ends_within(excess(q, size), np.log(q), budget))
+        own = means_of(*own)
     else:
-        quantity = OUTPUT
-        lower, upper = sets.outputs_within(kind, w, statement.Y, budget)
-        decided = sets.same_sign(lower, upper) if kind.targets == SIGNS else None
+        # ℓ is the largest vr − ε/2 v² over l ≤ v ≤ h, with r = y − f and ε = 0 or 1.
+        quantity, (low, high), epsilon = OUTPUT, kind.limits(statement.Y), kind.sharpness(w, statement.Y)
+        lower = np.nextafter(statement.Y - _farthest(w, high, epsilon, budget), -np.inf)
+        upper = np.nextafter(statement.Y + _farthest(-w, -low, epsilon, budget), np.inf)
+        decided = one_sign(lower, upper) if kind.targets == SIGNS else None
     worst = np.maximum(upper - own[0], own[1] - lower).max(axis=1)
     # A free hidden bias, the last row, is in no norm.
     U = proof.U[:-1] if statement.hidden_bias == "free" else proof.U
@@ -161,12 +165,10 @@ def prediction_range(certificate: Certificate, report: Report, *, objective: flo
 
 def sentences(found: PredictionRange) -> tuple[str, ...]:
     """What a report says of it; nothing where nothing is bounded."""
-    said = []
-    whose = "Every network of any width with an objective at most this one's"
-    if found.decided is not None:
-        same, rows = int(found.decided.sum()), len(found.decided)
-        if same:
-            said.append(f"{whose} gives the same class as this one to at least {same} of the {rows} training rows.")
+    said, whose = [], "Every network of any width with an objective at most this one's"
+    if found.decided is not None and (same := int(found.decided.sum())):
+        rows = len(found.decided)
+        said.append(f"{whose} gives the same class as this one to at least {same} of the {rows} training rows.")
     worst = float(found.worst.max())
     if math.isfinite(worst) and (found.quantity != PROBABILITY or worst < 0.99):
         what = {OUTPUT: "an output", PROBABILITY: "a probability", MEAN: "a mean"}[found.quantity]
@@ -175,8 +177,7 @@ def sentences(found: PredictionRange) -> tuple[str, ...]:
             f"{whose} differs from this one by at most {worst:.3g} in {what} of a training row"
             f"{typical if found.root_mean_square < worst else ''}."
         )
-    stray = found.stray_mass(STRAY)
-    if stray < found.mass:
+    if (stray := found.stray_mass(STRAY)) < found.mass:
         said.append(
             f"In all of them, neurons whose price is below {STRAY:.0%} of gamma have together at most "
             f"{stray / found.mass:.1%} of the size Σ‖u‖‖v‖ of this one."
@@ -198,6 +199,92 @@ def _root_mean_square(
     square = np.sum(apart**2, axis=1)
     if kind.name == "cross-entropy":
         square = (0.5 * apart.sum(axis=1)) ** 2
-    other, total = math.sqrt(share * gap), float(statement.sample_weight.sum())
-    mine = math.sqrt(float(statement.sample_weight @ square))
-    return (mine + other) / math.sqrt(total) * (1.0 + sets.ERROR * len(square))
+    mine, total = math.sqrt(float(statement.sample_weight @ square)), float(statement.sample_weight.sum())
+    return (mine + math.sqrt(share * gap)) / math.sqrt(total) * (1.0 + ERROR * len(square))
+
+
+def _farthest(w: FloatArray, high: FloatArray, epsilon: FloatArray, budget: FloatArray) -> FloatArray:
+    """The largest r with B ≤ budget, rounded up: ``½(r − w)²`` until r = h where ε = 1, and slope h − w beyond."""
+    step = np.sqrt(2.0 * np.where(epsilon > 0, budget, 0.0))
+    curved = w + step
+    room = np.where(np.isfinite(high), high - w - 4e-16 * (np.abs(high) + np.abs(w)), np.inf)
+    straight = np.where(room > 0, budget / room + 0.5 * epsilon * (high + w), np.inf)
+    # Each is at least the other one where it does not hold, but for losses without curvature.
+    found = np.where((epsilon > 0) & (curved <= high), curved, straight)
+    size = np.abs(w) + step + np.where(np.isfinite(high), np.abs(high), 0.0)
+    return np.asarray(np.where(np.isfinite(found), found + inflate(1e-15 * (size + np.abs(found)), 1), np.inf))
+
+
+def divergence(p: FloatArray) -> Callable[[FloatArray], FloatArray]:
+    """A lower bound of KL(p ‖ s) of two classes, for the logits f of s."""
+    p = np.clip(p, 0.0, 1.0)
+    entropy = -xlogy(p, p) - xlogy(1.0 - p, 1.0 - p)
+
+    def bound(f: FloatArray) -> FloatArray:
+        softplus = np.logaddexp(0.0, f)
+        return np.asarray(softplus - p * f - entropy - ERROR * (1.0 + softplus + np.abs(f)))
+
+    return bound
+
+
+def excess(q: FloatArray, size: FloatArray) -> Callable[[FloatArray], FloatArray]:
+    """A lower bound of ``q log(q/m) − q + m``, m = e^f, where q may be off by some units of the size."""
+    least = xlogy(q, q) - q
+
+    def bound(f: FloatArray) -> FloatArray:
+        mean = np.exp(f)
+        return np.asarray(mean - q * f + least - ERROR * (mean + (1.0 + size) * (1.0 + np.abs(f)) + np.abs(least)))
+
+    return bound
+
+
+def ends_within(
+    bound: Callable[[FloatArray], FloatArray], centre: FloatArray, budget: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """An interval outside of which a convex function, least at the centre, is larger than the budget."""
+    found = []
+    for far in (-REACH, REACH):
+        outside, inside = np.full_like(centre, far), np.clip(centre, -REACH, REACH)
+        bounded = bound(outside) > budget
+        for _ in range(STEPS):
+            middle = 0.5 * (inside + outside)
+            beyond = bound(middle) > budget
+            inside, outside = np.where(beyond, inside, middle), np.where(beyond, middle, outside)
+        found.append(np.where(bounded, outside, math.copysign(math.inf, far)))
+    return found[0], found[1]
+
+
+def probabilities_of(lower: FloatArray, upper: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The logistic function, rounded down and up."""
+    return np.clip(expit(lower) * (1.0 - ERROR), 0.0, 1.0), np.clip(expit(upper) * (1.0 + ERROR), 0.0, 1.0)
+
+
+def means_of(lower: FloatArray, upper: FloatArray) -> tuple[FloatArray, FloatArray]:
+    return np.exp(lower) * (1.0 - ERROR), np.exp(upper) * (1.0 + ERROR)
+
+
+def softmax_of(lower: FloatArray, upper: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Enclosures of the probabilities of classes with logits in between."""
+    found = []
+    for own, others, error in ((lower, upper, -ERROR), (upper, lower, ERROR)):
+        apart = others[:, None, :] - own[:, :, None]
+        apart[:, np.eye(own.shape[1], dtype=bool)] = 0.0
+        found.append(np.clip((1.0 + error) / np.exp(apart).sum(axis=2), 0.0, 1.0))
+    return found[0], found[1]
+
+
+def one_sign(lower: FloatArray, upper: FloatArray) -> BoolArray:
+    return np.asarray(((lower > 0) | (upper < 0)).all(axis=1))
+
+
+def same_winner(p: FloatArray, budget: FloatArray) -> BoolArray:
+    """Whether all s with KL(p ‖ s) within the budget have the same largest entry.
+
+    Of those with s_j ≥ s_k the nearest has both equal to ½(p_j + p_k), and all others as in p.
+    """
+    rows, k, p = np.arange(len(p)), p.argmax(axis=1), np.clip(p, 0.0, 1.0)
+    best = p[rows, k][:, None]
+    middle = 0.5 * (p + best)
+    least = xlogy(p, p) + xlogy(best, best) - 2.0 * xlogy(middle, middle) - ERROR
+    least[rows, k] = np.inf
+    return np.asarray(least.min(axis=1) > budget)

@@ -29,7 +29,6 @@ from formulations.robustness import InputRegion, UnsafeCase
 
 __all__ = ["CertifiedRadius", "certified_radius"]
 
-
 STEPS = 60  # Radii that are tried at most.
 SHARE = 0.3  # Part of the time that is left which one radius may take, so that a hard one leaves time to go round it.
 SIDE = 1.0 / 32  # Part of the tolerance to which the search comes near undecided radii.
@@ -99,10 +98,9 @@ def certified_radius(
         tied: outputs that count as ``label``: one of these and it shall stay the largest.
         moving: numbers of the inputs that may change, by default all.
         tolerance: relative difference of the two radii at which to stop.
-        semantics: as for ``verify``; the attacked radius is that of a float32 input then.
+        semantics, random_state: as for ``verify``; in float32 the attacked radius is that of a float32 input.
         time_limit: seconds for all radii together, or None.
-        random_state: seed of the attacks.
-        provenance: JSON object that travels with the certificate, beside the norm and the radius.
+        provenance: as for ``verify``; norm and radius stand beside it.
 
     Raises:
         InputError: a norm, radius, tolerance or label that does not exist, or an input of another size.

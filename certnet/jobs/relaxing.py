@@ -3,14 +3,13 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from certificates.making.repair import raw_dual
 from certnet.jobs.best import repaired, repairing
 from certnet.jobs.clock import REPAIR
 from certnet.jobs.closing import branch
-from certnet.jobs.job import GLOBAL, Job
+from certnet.jobs.job import GLOBAL, Closing, Job
 from certnet.jobs.many_rows import LAST_REPAIR_SECONDS, relax_in_groups
 from certnet.jobs.narrowing import (
     ADMM,
@@ -37,13 +36,7 @@ from certnet.solvers.registry import choose_solver
 from certnet.solvers.warm_start import from_certificate
 from formulations import Dual, Primal
 
-TOO_LARGE = (
-    "Memory or time do not suffice for the relaxation of {neurons} distinct data directions; the bound is that of the "
-    "relaxation without products, which is weaker."
-)
-
-FEW_ROWS = 100
-"""Rows up to which branching on signs soon gives more than the relaxation, with which it begins itself."""
+FEW_ROWS = 100  # Rows up to which branching on signs soon gives more than the relaxation, with which it begins itself.
 QUICK_TREE = 400
 """Entries of W and t up to which branching pays at once where the solver is the ADMM. Measured: on ionosphere with
 logistic loss (350), γ = 3, 60 s, the gap is 7.8 %, and 9.6 % in 75 s where the relaxation comes first; on wine (712) a
@@ -61,21 +54,13 @@ NEAR = 4.0
 LOOK_SHARE = 0.02  # Most of the time left that the steps between two looks may take for that.
 RELAXATION_GAP = 0.7  # Part of the gap to be closed at which the relaxation ends.
 
-
-@dataclass(frozen=True)
-class Settings:
-    """How long and how accurately relaxations are solved."""
-
-    price_share: float = 0.3
-    """Share of the time left that the price of the network's own W gets before W is free. Measured: on wine with
-    cross-entropy and γ = 1 the solve with W free ends at a gap of 3.9 % when it begins there, and at 5.5 % when not."""
-    tree_rounds: float = 8.0
-    """Rounds of the interior point that have to fit into the time left where branching comes before the ADMM. Measured:
-    on 120 rows of pima indians (logistic loss, γ = 3) a tree leaves 16.4 % after 40 CPU seconds, and 18.7 % where it
-    begins with 300 steps of the ADMM; on 383 rows, γ = 10, two leaves leave 19.3 % after 118, the ADMM 19.9 %."""
-
-
-SETTINGS = Settings()
+# Share of the time left that the price of the network's own W gets before W is free. Measured: on wine with
+# cross-entropy and γ = 1 the solve with W free ends at a gap of 3.9 % when it begins there, and at 5.5 % when not.
+PRICE_SHARE = 0.3
+# Rounds of the interior point that have to fit into the time left where branching comes before the ADMM. Measured: on
+# 120 rows of pima indians (logistic loss, γ = 3) a tree leaves 16.4 % after 40 CPU seconds, and 18.7 % where it begins
+# with 300 steps of the ADMM; on 383 rows, γ = 10, two leaves leave 19.3 % after 118, the ADMM 19.9 %.
+TREE_ROUNDS = 8.0
 
 
 def auto(job: Job, time_limit: float | None) -> str:
@@ -98,8 +83,7 @@ def bounding(job: Job) -> list[tuple[str, Callable[[Job], None]]]:
         ("certificate", prove),
         ("rounding", round_relaxation),
     ]
-    branching = [] if job.closing is None else [("branching", branch)]
-    narrow = [] if job.closing is None else [(STAGE, branch_on_costly)]
+    narrow, branching = ([(STAGE, branch_on_costly)], [("branching", branch)]) if job.closing else ([], [])
     if job.resume is not None and without_costly(job.resume.search) is not None:
         # The search that goes on is about the network as it is.
         return [cheap, *narrow, *branching]
@@ -107,40 +91,26 @@ def bounding(job: Job) -> list[tuple[str, Callable[[Job], None]]]:
     program = job.merged.program
     few = job.method == GLOBAL and program.space.neurons <= FEW_ROWS
     # Where the relaxation would be the ADMM's, a tree begins with one of its own.
-    quick = job.solver == ADMM and job.closing is not None and _tree_is_quick(job)
-    branches_first = job.cuts_cones or few or quick
-    if branches_first:
+    quick = job.solver == ADMM and job.closing is not None and _tree_is_quick(job, job.closing)
+    if job.cuts_cones or few or quick:
         return [cheap, *branching, *relaxation]
     return [cheap, *narrow, *relaxation, *branching] if is_quick(job) else [cheap, *relaxation, *narrow, *branching]
 
 
-def _tree_is_quick(job: Job) -> bool:
-    """Whether branching pays at once, because it is small or because there is time for several leaves."""
+def _tree_is_quick(job: Job, closing: Closing) -> bool:
+    """Whether branching pays at once, because it is small or because there is time for several leaves.
+
+    Or the ADMM bounds both sides of a single output in place of the relaxation; that takes hardly longer. Measured: on
+    breast cancer (341 rows, γ = 3, penalised biases, 60 s) the few costly rows first leave 5.5 %, this 6.2 %.
+    """
     program, left = job.merged.program, job.clock.available()
     variables = entries(program)
-    if variables <= QUICK_TREE or _bounds_both_sides(job):
+    both_sides = program.shape[1] == 1 and not closing.circuits and takes_leaves(job.presolved.program)
+    both_sides = both_sides and not in_groups(job) and job.clock.can_relax() and rows_of(job) is None
+    if variables <= QUICK_TREE or both_sides:
         return True
-    seconds = SETTINGS.tree_rounds * round_seconds(variables + TREE_PRODUCTS * program.space.face_order)
+    seconds = TREE_ROUNDS * round_seconds(variables + TREE_PRODUCTS * program.space.face_order)
     return left is not None and seconds <= left and has_tree(job) and not is_quick(job)
-
-
-def _bounds_both_sides(job: Job) -> bool:
-    """Whether the ADMM bounds both sides of a single output in place of the relaxation; that takes hardly longer.
-
-    Measured: on breast cancer (341 rows, γ = 3, penalised biases, 60 s) the few costly rows first leave 5.5 %, this
-    6.2 %.
-    """
-    fits = takes_leaves(job.presolved.program) and not in_groups(job) and job.clock.can_relax()
-    plain = job.closing is not None and not job.closing.circuits
-    return job.merged.program.shape[1] == 1 and plain and fits and rows_of(job) is None
-
-
-def _most_seconds(job: Job, usual: float | None) -> float | None:
-    """What the relaxation may take where its bound is near: all that is left, if it is looked at often enough."""
-    left, order = job.clock.available(), job.presolved.program.space.face_order
-    if usual is None or left is None or job.solver != ADMM or job.clock.admm(order, REPORT_EVERY) > LOOK_SHARE * left:
-        return usual
-    return job.clock.relaxation(None, 0.0)
 
 
 def leaves_follow(job: Job) -> bool:
@@ -160,9 +130,8 @@ def price_network(job: Job) -> None:
     Where the relaxation of training is tight, this W is optimal, and otherwise it is where a solve with W free begins.
     """
     network, presolved = job.best.network, job.presolved
-    if job.solver != ADMM or job.program.output_bias == "free" or job.grouped or job.priced is not None:
-        return
-    if not job.clock.can_relax():
+    left_out = job.solver != ADMM or job.program.output_bias == "free" or job.grouped or job.priced is not None
+    if left_out or not job.clock.can_relax():
         return
     program = presolved.program
     W = presolved.apply_dual(job.offered).W
@@ -175,14 +144,13 @@ def price_network(job: Job) -> None:
     def watch(progress: Progress) -> bool:
         bound = bound_from_price(program, W, math.sqrt(max(-progress.lower_bound, 0.0)))
         job.saver.look(lambda: {"dual": proposed(progress.dual())})
-        residual = max(progress.primal_residual, progress.dual_residual)
-        job.tell("price", bound=bound, iteration=progress.iteration, rank=progress.rank, residual=residual)
+        job.tell_progress("price", progress, bound)
         return bound >= network.objective * (1.0 - RELAXATION_GAP * job.enough)
 
     result = solve(
         program.pricing(W),
         solver=ADMM,
-        time_limit=job.clock.share(SETTINGS.price_share),
+        time_limit=job.clock.share(PRICE_SHARE),
         max_iterations=PRICE_STEPS,
         tolerance=job.tolerance,
         callback=watch,
@@ -201,23 +169,29 @@ def relax(job: Job) -> None:
     if job.grouped:
         return
     if not job.clock.can_relax():
-        job.clock.note("relaxation", TOO_LARGE.format(neurons=job.merged.program.space.neurons))
+        rows = f"{job.merged.program.space.neurons} distinct data directions"
+        weaker = "the bound is that of the relaxation without products, which is weaker"
+        job.clock.note("relaxation", f"Memory or time do not suffice for the relaxation of {rows}; {weaker}.")
         return
     resume = job.resume
     start: WarmStart | None = None
+    known = job.priced if resume is None or job.priced is not None else resume.dual
     if resume is not None and resume.iterate is not None:
         S, dual = resume.iterate
         start = Primal(S, job.presolved.program.space.outputs), dual
-    elif job.priced is not None or (resume is not None and resume.dual is not None):
-        known = job.priced if resume is None or job.priced is not None else resume.dual
+    elif known is not None:
         start = job.presolved.apply_network(job.best.network.U, job.best.network.V), known
     elif job.start is not None:
         start = from_certificate(job.presolved, job.start)
-    usual = relaxation_seconds(job)
+    usual = most = relaxation_seconds(job)
+    order, look = job.presolved.program.space.face_order, job.clock.share(LOOK_SHARE)
+    if look is not None and job.solver == ADMM and job.clock.admm(order, REPORT_EVERY) <= look:
+        # It is looked at often enough to have all that is left where its bound is near.
+        most = job.clock.relaxation(None, 0.0)
     solve_relaxation(
         job,
         solver=job.solver,
-        seconds=_most_seconds(job, usual),
+        seconds=most,
         usual=usual,
         steps=SCOUT_STEPS if leaves_follow(job) else None,
         tolerance=job.tolerance,
@@ -251,13 +225,7 @@ def solve_relaxation(
         job.shown = progress
         shown = progress.iterate or (lambda: (None, None))
         job.saver.look(lambda: {"dual": progress.dual(), **_iterate(*shown())})
-        job.tell(
-            "relaxation",
-            bound=progress.lower_bound,
-            iteration=progress.iteration,
-            rank=progress.rank,
-            residual=max(progress.primal_residual, progress.dual_residual),
-        )
+        job.tell_progress("relaxation", progress)
         bound, objective = progress.lower_bound, job.best.network.objective
         is_late = usual is not None and time.perf_counter() - begin > usual
         is_near = bound >= objective * (1.0 - NEAR * enough)

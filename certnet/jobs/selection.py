@@ -8,7 +8,6 @@ log-loss for cross-entropy and logistic, half the squared error for squared.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from certificates.failure import Deadline
 from certnet.io.load_data import shuffled
-from certnet.jobs.folds import Fold, Rows, divided, unseen
+from certnet.jobs.folds import Rows, divided, unseen
 from certnet.jobs.results import Pictured
 from certnet.runtime.clock import Clock, Event, announce
 from certnet.runtime.numerics import computing
@@ -25,7 +24,7 @@ from certnet.training.polish import Network
 from certnet.training.quick import improved, zero_decay
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray
-from formulations.kind import Kind
+from formulations.losses import Kind
 
 __all__ = ["Selection", "select_gamma"]
 
@@ -74,8 +73,7 @@ class Selection(Pictured):
         gamma: the choice, the larger one in doubt.
         rows: how many rows judged, each counted once.
         folds: how many parts of the rows judged networks of the others; 1 where one part alone did.
-        complete: False where time or Ctrl-C ended the path.
-        interrupted: it was Ctrl-C.
+        complete, interrupted: False where time or Ctrl-C ended the path, and whether it was Ctrl-C.
         seconds: for all of it.
         network: U and V at the choice, of the first part; a start for training.
         judged: outputs of the networks at the choice for the rows that judged them, and their targets.
@@ -132,35 +130,40 @@ def select_gamma(
     if validation is None:
         folds = divided(rows, SETTINGS.folds, random_state)[: None if len(rows.X) <= few else 1]
     else:
-        folds = [Fold(rows, unseen(rows, *validation))]
+        folds = [(rows, unseen(rows, *validation))]
     kinds = {"loss": loss, "hidden_bias": hidden_bias, "output_bias": output_bias}
-    parts = [_Part(*fold, float(rows.weights.sum()), kinds) for fold in folds if (fold.held.weights > 0).any()]
+    total = float(rows.weights.sum())
+    parts = [_Part(fitted, held, total, kinds) for fitted, held in folds if (held.weights > 0).any()]
     if not parts:
         raise InputError("No row is left to choose the weight decay by; name one (--gamma) or give validation rows.")
-    walk, first = partial(_walk, clock=clock, random_state=random_state, progress=progress), parts[0]
+
+    def tell(note: str) -> None:
+        announce(Event(STAGE, clock.seconds, note=note), progress)
+
+    first = parts[0]
     gammas, start = first.path(), first.nothing
     if len(first.fitted.X) > few:
         scout = replace(first, fitted=first.fitted.chosen(shuffled(len(first.fitted.X), random_state)[:few]))
-        scouted = walk(scout, scout.path(), start, clock.left(SCOUT_SHARE), about=f"{few} rows, ")
+        seconds = clock.left(SCOUT_SHARE)
+        scouted = _walk(scout, scout.path(), start, seconds, random_state, lambda note: tell(f"{few} rows, {note}"))
         if scouted.stop == INTERRUPTED:
             return _selection([scouted], clock)
         gammas, start = gammas_from(scouted.gammas[scouted.best]), scouted.networks[scouted.best]
     before = clock.seconds
-    walks = [walk(first, gammas, start, clock.left(), about="")]
+    walks = [_walk(first, gammas, start, clock.left(), random_state, tell)]
     least = SLACK * (clock.seconds - before)
     for part in parts[1:]:
         left = clock.left()
         if walks[0].stop or (left is not None and not left >= least):
             break
-        walked = walk(part, walks[0].gammas, part.nothing, left)
+        walked = _walk(part, walks[0].gammas, part.nothing, left, random_state)
         if not walked.stop:
             walks.append(walked)
         elif walked.stop == INTERRUPTED:
             walks[0].stop = INTERRUPTED
     found = _selection(walks, clock)
     if len(walks) > 1:
-        note = f"By {len(walks)} folds γ = {found.gamma:g} is best: validation loss {min(found.losses):.6g}."
-        announce(Event(STAGE, clock.seconds, note=note), progress)
+        tell(f"By {len(walks)} folds γ = {found.gamma:g} is best: validation loss {min(found.losses):.6g}.")
     return found
 
 
@@ -220,13 +223,10 @@ def _walk(
     gammas: Sequence[float],
     network: Network,
     limit: float | None,
-    *,
-    about: str | None = None,
-    clock: Clock,
     random_state: int,
-    progress: Callable[[Event], None] | None,
+    tell: Callable[[str], None] | None = None,
 ) -> _Walk:
-    """The path from a network, to its end; with notes, which begin so, only as long as the validation loss falls."""
+    """The path from a network, to its end; where somebody is told of it, only as long as the validation loss falls."""
     walk, generator, deadline = _Walk(part), np.random.default_rng(random_state), Deadline.after(limit)
     with computing():
         for gamma in gammas:
@@ -241,12 +241,11 @@ def _walk(
             walk.losses.append(loss)
             walk.networks.append(network)
             walk.outputs.append(outputs)
-            if about is not None:
-                note = f"{about}γ = {gamma:g}: validation loss {loss:.6g}, {network[0].shape[1]} neurons."
-                announce(Event(STAGE, clock.seconds, note=note), progress)
+            if tell is not None:
+                tell(f"γ = {gamma:g}: validation loss {loss:.6g}, {network[0].shape[1]} neurons.")
             walk.stop = walk.stop or (LATE if deadline.passed else "")
             far = loss > WORSE * min(walk.losses) or len(walk.losses) - 1 - walk.best >= SETTINGS.patience
-            if walk.stop or (far and about is not None):
+            if walk.stop or (far and tell is not None):
                 break
     return walk
 

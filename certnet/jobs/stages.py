@@ -11,7 +11,7 @@ from certificates.making import certify as certify_duals
 from certificates.making.assemble import replace_network
 from certificates.making.repair import RepairedDual
 from certnet.jobs.best import Proof, as_it_stands, certify, repaired, with_network
-from certnet.jobs.clock import CHECK
+from certnet.jobs.clock import CHECK, ROUNDING_SHARE
 from certnet.jobs.job import SDP, Job, run
 from certnet.jobs.narrowing import has_tree, in_groups, prove_known
 from certnet.search.price import price_for_gap
@@ -25,10 +25,8 @@ from formulations._validation import FloatArray
 
 SAMPLES = 100
 PAYS = 1e-6
-LAST_PROOF_SECONDS = 5.0
-"""What proving the best dual may take after an interruption."""
-TRAINING = "training"
-"""Stage of the checkpoints that are written before the first network is finished."""
+LAST_PROOF_SECONDS = 5.0  # What proving the best dual may take after an interruption.
+TRAINING = "training"  # Stage of the checkpoints that are written before the first network is finished.
 COARSE: Mapping[str, Any] = {"tolerance": 1e-2, "max_rounds": 2, "patience": 0}
 """Options of ``fit`` for a network from which cutting cones goes on with exact pricing."""
 
@@ -76,8 +74,7 @@ def train_network(job: Job, number: int = 0) -> None:
     known, closing = (job.best.network.U, job.best.network.V), job.closing
     effort: dict[str, Any] = {"tolerance": TOLERANCE}
     if closing is not None:
-        ends = SMALLEST_TOLERANCE, LARGEST_TOLERANCE
-        effort["tolerance"] = float(np.clip(TOLERANCE_PER_GAP * closing.gap, *ends))
+        effort = {"tolerance": float(np.clip(TOLERANCE_PER_GAP * closing.gap, SMALLEST_TOLERANCE, LARGEST_TOLERANCE))}
     if job.method == SDP:
         effort["max_rounds"] = FIRST_ROUNDS
     first, share = job.method == SDP and number == 0, GLOBAL_SHARE
@@ -131,8 +128,7 @@ def last_gain(job: Job) -> float:
 
 def relaxation_seconds(job: Job) -> float | None:
     """What the relaxation of all rows may take."""
-    first = job.trained if job.given is None else None
-    return job.clock.relaxation(first, 0.0) if is_last(job) else job.clock.relaxation(first)
+    return job.clock.relaxation(job.trained if job.given is None else None, 0.0 if is_last(job) else ROUNDING_SHARE)
 
 
 def is_last(job: Job) -> bool:
@@ -157,12 +153,11 @@ def first_bound(job: Job) -> None:
 
 def take_known(job: Job) -> None:
     """The bounds of the certificate to start from and of the checkpoint."""
-    start, resume = job.start, job.resume
-    if start is not None:
-        known = certified_dual(job.merged, start).times(job.program.gamma / start.gamma)
+    if job.start is not None:
+        known = certified_dual(job.merged, job.start).times(job.program.gamma / job.start.gamma)
         job.best.take_dual(repaired(job.merged, known))
-    if resume is not None and resume.dual is not None:
-        stored = job.presolved.undo_dual(resume.dual)
+    if job.resume is not None and job.resume.dual is not None:
+        stored = job.presolved.undo_dual(job.resume.dual)
         prove_known(job, stored)
         job.best.take_dual(repaired(job.merged, stored))
     job.known = True
@@ -171,17 +166,15 @@ def take_known(job: Job) -> None:
 def prove(job: Job, source: str = "certificate") -> None:
     """Have the best dual at hand checked, if it promises more than what is proved."""
     take_shown(job)
-    best = job.best
-    best.take_dual(repaired(job.merged, job.offered))
-    if best.dual is not None and not best.dual.lower_bound <= best.proved:
-        prove_dual(job, source, best.dual)
+    job.best.take_dual(repaired(job.merged, job.offered))
+    if (dual := job.best.dual) is not None and not dual.lower_bound <= job.best.proved:
+        prove_dual(job, source, dual)
     job.tell(source)
 
 
 def take_shown(job: Job) -> None:
     """The best dual that the solver showed on its way."""
-    shown = job.shown
-    if shown is not None and shown.lower_bound > job.best.lower_bound:
+    if (shown := job.shown) is not None and shown.lower_bound > job.best.lower_bound:
         job.best.take_dual(as_it_stands(job.merged, job.presolved.undo_dual(shown.dual())))
 
 
@@ -195,8 +188,7 @@ def prove_dual(job: Job, source: str, dual: RepairedDual) -> None:
 
 def bound_without_products(job: Job) -> None:
     """The best bound without products, if a proof of it fits into the time too."""
-    limit = job.clock.shor()
-    if limit == 0.0:
+    if (limit := job.clock.shor()) == 0.0:
         return
     found = shor_bound(
         job.presolved,

@@ -24,7 +24,7 @@ from certnet.jobs import relaxing
 from certnet.jobs import stages as _stages
 from certnet.jobs.clock import JobClock
 from certnet.jobs.job import Job, begin, run, untrained
-from certnet.jobs.tightness_result import Tightness
+from certnet.jobs.results import Tightness
 from certnet.runtime.clock import Event
 from certnet.runtime.numerics import computing
 from certnet.runtime.public import public
@@ -40,16 +40,14 @@ from formulations._validation import as_positive
 
 __all__ = ["Tightness", "measure_tightness"]
 
-TOLERANCE = 1e-4
-"""Relative difference of objective and bound that counts as none."""
+TOLERANCE = 1e-4  # Relative difference of objective and bound that counts as none.
 SOLVER_TOLERANCE = 1e-8
 SHARPENER = "admm"
 DEFAULT_TIME_LIMIT = 60.0
 MEMBERSHIP_TOLERANCE, LARGEST_RESIDUAL = 1e-6, 1e-4
 UNCERTAINTY_FACTOR = 10.0
 """A distance from the completely positive matrices counts when it is so many times what is wrong with G itself."""
-UNENDING = -math.inf
-"""The gap that no bound reaches: the solver is to end by itself."""
+UNENDING = -math.inf  # The gap that no bound reaches: the solver is to end by itself.
 
 RELAXATION_SHARE = 0.4  # Part of the time left for the relaxation; the others likewise.
 SHARPENING_SHARE = 0.2  # For the ADMM after it.
@@ -72,11 +70,9 @@ def measure_tightness(
 
     Args:
         certificate: is checked first; nothing in it is trusted.
-        solver: "auto", or a name from ``certnet.available_solvers()``.
-        time_limit: seconds for everything, about, or None.
+        solver, time_limit: as for ``certnet.train``.
         tolerance: relative difference of objective and bound at which the relaxation counts as exact.
-        random_state: seed of everything random.
-        progress: called with an ``Event`` now and then.
+        random_state, progress: as for ``certnet.train``.
 
     Raises:
         InputError: the certificate is not proved, an unknown or unavailable solver, or data too large for this machine.
@@ -177,7 +173,10 @@ def _look_at_solution(found: SimpleNamespace, job: Job) -> None:
         time_limit=_seconds(job, EXTRACTION_SHARE),
         random_state=job.random_state,
     )
-    doubt = UNCERTAINTY_FACTOR * _uncertainty(found, job)
+    # What is wrong with G as a solution, relatively: forbidden entries, and its distance from optimality.
+    bound = max(found.relaxation_bound, -math.inf if job.best.dual is None else job.best.dual.lower_bound)
+    value = math.inf if job.relaxed_objective is None else job.relaxed_objective
+    doubt = UNCERTAINTY_FACTOR * max(found.infeasibility, abs(value - bound) / found.objective)
     found.membership = check_completely_positive(
         P,
         generators=space.generators,
@@ -187,14 +186,6 @@ def _look_at_solution(found: SimpleNamespace, job: Job) -> None:
         time_limit=_seconds(job, MEMBERSHIP_SHARE),
         random_state=job.random_state,
     )
-
-
-def _uncertainty(found: SimpleNamespace, job: Job) -> float:
-    """Relative size of what is wrong with G as a solution: forbidden entries, and its distance from optimality."""
-    if job.relaxed_objective is None:
-        return math.inf
-    bound = max(found.relaxation_bound, -math.inf if job.best.dual is None else job.best.dual.lower_bound)
-    return float(max(found.infeasibility, abs(job.relaxed_objective - bound) / found.objective))
 
 
 def _round(found: SimpleNamespace, job: Job) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from certificates import Certificate, Report, Training, fingerprint
+from certificates import Certificate, Training, fingerprint
 from certificates.findings import figures
 from certificates.making.assemble import about
 from certnet.jobs import relaxing
@@ -24,7 +24,7 @@ from certnet.jobs import stages as _stages
 from certnet.jobs.checkpoint import Checkpoint, write_checkpoint
 from certnet.jobs.clock import JobClock
 from certnet.jobs.closing import bound
-from certnet.jobs.job import SDP, Job, begin, closing_of, fitting, run, untrained
+from certnet.jobs.job import SDP, begin, closing_of, fitting, run, untrained
 from certnet.jobs.results import Certified
 from certnet.runtime.clock import Event
 from certnet.runtime.numerics import computing
@@ -66,14 +66,12 @@ class TrainingResult(Certified):
 
     def to_dict(self) -> dict[str, Any]:
         solved = self.relaxation
-        relaxation = None
-        if solved is not None:
-            relaxation = {
-                **figures(solved, "solver", "version", "message", "iterations", "seconds"),
-                "choice": self.choice,
-                "status": solved.status.name.lower(),
-                "objective": self.relaxed_objective,
-            }
+        relaxation = solved and {
+            **figures(solved, "solver", "version", "message", "iterations", "seconds"),
+            "choice": self.choice,
+            "status": solved.status.name.lower(),
+            "objective": self.relaxed_objective,
+        }
         return {**super().to_dict(), "rank": self.rank, "spectrum": list(self.spectrum), "relaxation": relaxation}
 
     @property
@@ -134,8 +132,7 @@ def train(
             "global" trains by column generation alone and proves the bound by branch and bound.
         gap: relative gap to be proved; branch and bound on the signs of the data points goes on until it is, or until
             time or nodes run out. None: no branching after the SDP, and a gap of 1e-3 for the method "global".
-        max_nodes: most relaxations of that search, or None.
-        workers: processes of that search.
+        max_nodes, workers: most relaxations of that search, or None, and its processes.
         scheduler: address of a Dask cluster that it uses instead, such as ``tcp://host:8786``.
         executor: an ``Executor`` of ``concurrent.futures``, such as that of a pool of processes or Dask's
             ``client.get_executor()``, which projects the matrices of groups of rows instead of threads. The bound is
@@ -154,10 +151,8 @@ def train(
     if solver != AUTO:
         get_solver(solver)
     with clock.stage("presolve"):
-        if (
-            start is not None
-            and fingerprint(program.X, program.Y, program.loss.sample_weight) != start.data_fingerprint
-        ):
+        own = fingerprint(program.X, program.Y, program.loss.sample_weight)
+        if start is not None and own != start.data_fingerprint:
             raise InputError("start is a certificate about other data; give one about the same X and Y, or none.")
         job = begin(
             clock,
@@ -188,9 +183,16 @@ def train(
         if job.has_directions:
             bound(job, relaxing.bounding(job))
         proof = _stages.conclude(job)
-        cut = _is_cut(job)
+        timed_out = job.relaxation is not None and job.relaxation.status is SolveStatus.TIME_LIMIT
+        cut = job.interrupted or job.late or timed_out or (job.search is not None and job.search.can_go_on)
         if cut:
-            _write_last(job, *proof)
+            with clock.stage("checkpoint"):
+                # What was proved too, so that a resumed job begins with this network and this bound.
+                (certificate, report), known = proof, job.resume is None or job.known
+                job.saver.update(U=certificate.U, V=certificate.V)
+                if known and job.has_directions and np.isfinite(report.lower_bound):
+                    job.saver.update(dual=job.presolved.apply_dual(certified_dual(job.merged, certificate)))
+                job.saver.write_last()
     if isinstance(checkpoint, Path | str) and not cut:
         with contextlib.suppress(OSError):
             Path(checkpoint).unlink()
@@ -205,20 +207,3 @@ def train(
         choice=None if job.relaxation is None else choice,
         resumable=cut,
     )
-
-
-def _is_cut(job: Job) -> bool:
-    """True when Ctrl-C or the time limit ended the relaxation, or anything the search."""
-    can_go_on = job.search is not None and job.search.can_go_on
-    timed_out = job.relaxation is not None and job.relaxation.status is SolveStatus.TIME_LIMIT
-    return can_go_on or job.interrupted or job.late or timed_out
-
-
-def _write_last(job: Job, certificate: Certificate, report: Report) -> None:
-    """Keep what was proved, so that a resumed job begins with this network and this bound."""
-    with job.clock.stage("checkpoint"):
-        job.saver.update(U=certificate.U, V=certificate.V)
-        known = job.resume is None or job.known
-        if known and job.has_directions and np.isfinite(report.lower_bound):
-            job.saver.update(dual=job.presolved.apply_dual(certified_dual(job.merged, certificate)))
-        job.saver.write_last()

@@ -5,7 +5,6 @@ from typing import Any
 
 from certificates import Certificate, Report, Verdict
 from certificates.certificate import REAL
-from certificates.findings import figures, finite
 from certnet.runtime.display import Result
 from certnet.search.counterexample import Counterexample
 
@@ -29,6 +28,7 @@ class VerificationResult(Result):
     """
 
     COMMAND = "verify"
+    FIELDS = ("verdict", "reason", "lower_bound", "attacked", "semantics", "rounding", "seconds")
 
     verdict: Verdict
     reason: str
@@ -53,14 +53,10 @@ class VerificationResult(Result):
     def to_dict(self) -> dict[str, Any]:
         report = self.report
         return {
-            "verdict": str(self.verdict),
-            "reason": self.reason,
+            **super().to_dict(),
             "result": self.status,
-            "lower_bound": finite(self.lower_bound),
-            "attacked": finite(self.attacked),
             "counterexample": self.counterexample and self.counterexample.to_dict(),
             "bounds": dict(zip(("linear", "semidefinite"), self.nodes, strict=True)),
             "leaves": report and {"linear": report.linear_leaves, "semidefinite": report.semidefinite_leaves},
             "arithmetic": report and report.arithmetic,
-            **figures(self, "semantics", "rounding", "seconds"),
         }

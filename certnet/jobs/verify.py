@@ -6,6 +6,7 @@ neurons and the passes through the network; they differ in weights alone.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -35,7 +36,6 @@ from formulations.robustness import InputRegion, UnsafeCase, require_fitting
 from formulations.signs import FREE
 
 __all__ = ["VerificationResult", "verify"]
-
 
 ATTACK_WORK = 8_000_000  # Multiplications in one evaluation of all starts of an attack.
 STARTS = (6, 48)  # Least and largest number of an attack's starts.
@@ -87,20 +87,25 @@ def verify(
     if semantics not in (REAL, FLOAT32):
         raise InputError(f"the semantics must be {REAL} or {FLOAT32}, not {shown(semantics)}.")
     # Overflow ends as a bound that is no number, which decides nothing.
-    work = _Verification(network, cases, clock, semantics, random_state)
-    return work.run(tree, dict(provenance or {}))
+    return _Verification(network, cases, clock, semantics, random_state, tree, provenance or {}).run()
 
 
+@dataclass(eq=False)
 class _Verification:
     """A property at work: what has been seen of its cases so far."""
 
-    def __init__(
-        self, network: ReluNetwork, cases: Sequence[UnsafeCase], clock: Clock, semantics: str, seed: int
-    ) -> None:
-        self.network, self.stated, self.clock = network, cases, clock
-        self.semantics, self._seed, self.deadline = semantics, seed, Deadline.after(clock.left())
+    network: ReluNetwork
+    stated: Sequence[UnsafeCase]
+    clock: Clock
+    semantics: str
+    seed: int
+    tree: SplitTree | None
+    provenance: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        self.deadline = Deadline.after(self.clock.left())
         self._preactivations: dict[int, Bounds] = {}
-        self.cases = cases if semantics == REAL else in_float32(network, cases, self._bounds)
+        self.cases = self.stated if self.semantics == REAL else in_float32(self.network, self.stated, self._bounds)
         errors = [case.rounding for case in self.cases if case.rounding is not None]
         self.rounding = max((float(error.max()) for error in errors), default=0.0)
         self.attacked = math.inf
@@ -113,9 +118,9 @@ class _Verification:
     @cached_property
     def rng(self) -> "np.random.Generator":
         """Made where something is left to attack, as NumPy's random numbers are imported for it."""
-        return np.random.default_rng(self._seed)
+        return np.random.default_rng(self.seed)
 
-    def run(self, tree: SplitTree | None, provenance: dict[str, Any]) -> VerificationResult:
+    def run(self) -> VerificationResult:
         """All regions first, with CROWN and an attack; then the open cases, the one nearest to being unsafe first."""
         open_ = list[OpenCase]()
         regions: dict[int, list[int]] = {}
@@ -145,16 +150,14 @@ class _Verification:
                     return self._refuted(counterexample)
                 open_.append((number, problem, one.margin))
         open_.sort(key=lambda item: item[2])
-        found_ = self._searched(open_, tree) or self._concluded(provenance)
-        if found_.verdict is Verdict.UNKNOWN and found_.report is not None and not self.deadline.passed:
+        result = self._searched(open_)
+        if result.verdict is Verdict.UNKNOWN and result.report is not None and not self.deadline.passed:
             # The checker has refused a leaf: once more, with each asked about at once.
-            found_ = self._searched(open_, tree, asks=True) or self._concluded(provenance)
-        return found_
+            result = self._searched(open_, asks=True)
+        return result
 
-    def _searched(
-        self, open_: Sequence[OpenCase], tree: SplitTree | None, *, asks: bool = False
-    ) -> VerificationResult | None:
-        """Search the cases that are left, with the least margins that were met; a result where one is unsafe."""
+    def _searched(self, open_: Sequence[OpenCase], *, asks: bool = False) -> VerificationResult:
+        """Search the cases that are left, with the least margins that were met, and conclude."""
         if open_:
             from certnet.search.margin import CaseSearch  # brings the semidefinite bound, which most boxes do without
         for number, problem, attacked in open_:
@@ -166,11 +169,13 @@ class _Verification:
                 size=self.sizes[number],
                 deadline=self.deadline,
                 rng=self.rng,
-                splits=None if tree is None else tree.of(number),
+                splits=None if self.tree is None else self.tree.of(number),
                 asks=asks,
                 watch=lambda waiting, worst: self._tell(f"{waiting} parts are open", worst),
             ).run()
-            self._add(number, outcome.proof, outcome.lower_bound)
+            self.lower[number] = outcome.lower_bound
+            if outcome.proof is not None:
+                self.proofs[number] = outcome.proof
             self.attacked = min(self.attacked, outcome.attacked)
             self.nodes += outcome.nodes
             self.timed_out = self.timed_out or outcome.timed_out
@@ -178,7 +183,7 @@ class _Verification:
                 return self._refuted(outcome.counterexample)
             if outcome.timed_out:
                 break
-        return None
+        return self._concluded()
 
     def _bounds(self, region: InputRegion) -> Bounds:
         """Of the pre-activations on the region of some cases."""
@@ -193,11 +198,6 @@ class _Verification:
         known += [f"margin >= {down(worst, 3)}"] if math.isfinite(worst) else []
         known += [f"met {up(self.attacked, 3)}"] if math.isfinite(self.attacked) else []
         self.clock.tell(stage, known=" · ".join(known) or None)
-
-    def _add(self, number: int, proof: CaseProof | None, lower_bound: float) -> None:
-        if proof is not None:
-            self.proofs[number] = proof
-        self.lower[number] = lower_bound
 
     def _crowned(self, numbers: Sequence[int]) -> list[tuple[int, MarginProblem]]:
         """Prove what CROWN proves of the cases of one region, all at once; returns the others."""
@@ -223,11 +223,11 @@ class _Verification:
             outputs = network(bounds.x)
             for row, number in enumerate(single):
                 problem = problems[number]
-                margin = linear_margins(network, problem, free[[row]], bounds.at(row), self.sizes[number])[0]
+                margin = float(linear_margins(network, problem, free[[row]], bounds.at(row), self.sizes[number])[0])
                 self.attacked = min(self.attacked, float(problem.case.margins(outputs[[row]])[0]))
                 if margin > 0:
-                    leaf = linear_leaf(problem, bounds, row)
-                    self._add(number, case_proof(problem, leaf, [bounds.mu[row]], float(margin)), float(margin))
+                    self.lower[number], leaf = margin, linear_leaf(problem, bounds, row)
+                    self.proofs[number] = case_proof(problem, leaf, [bounds.mu[row]], margin)
         return [(number, problem) for number, problem in problems.items() if number not in self.proofs]
 
     def _refuted(self, counterexample: Counterexample) -> VerificationResult:
@@ -241,7 +241,7 @@ class _Verification:
             counterexample=counterexample,
         )
 
-    def _concluded(self, provenance: dict[str, Any]) -> VerificationResult:
+    def _concluded(self) -> VerificationResult:
         """PROVED if every case has a proof and the checker accepts them, or if there is none; else UNKNOWN."""
         if not self.cases:
             reason = "the property has no unsafe point, whatever the network is"
@@ -253,9 +253,9 @@ class _Verification:
             reason = f"a part of the region is not decided: its margin is 0 within {within}, or numbers are too large"
         report = None
         if len(self.proofs) == len(self.cases):
-            proofs = tuple(self.proofs[number] for number in sorted(self.proofs))
+            proofs = tuple(proof for _, proof in sorted(self.proofs.items()))
             statement = Robustness(self.network, tuple(self.stated), self.semantics)
-            certificate = Certificate(statement, proofs, provenance=provenance)
+            certificate = Certificate(statement, proofs, provenance=self.provenance)
             limit = self.clock.time_limit
             left = Deadline.after(None if limit is None else 1.1 * limit + 1.0 - self.clock.seconds)
             report = check(certificate, time_limit=left.limit)
@@ -268,9 +268,8 @@ class _Verification:
 
     def _result(self, verdict: Verdict, reason: str, lower_bound: float, **found: Any) -> VerificationResult:
         linear, semidefinite = self.nodes.tolist()
-        nodes, seconds = (linear, semidefinite), self.clock.seconds
-        found |= {"semantics": self.semantics, "rounding": self.rounding}
-        return VerificationResult(verdict, reason, lower_bound, self.attacked, nodes, seconds, **found)
+        known = lower_bound, self.attacked, (linear, semidefinite), self.clock.seconds
+        return VerificationResult(verdict, reason, *known, semantics=self.semantics, rounding=self.rounding, **found)
 
 
 def misclassified(network: ReluNetwork, x: FloatArray, label: int, semantics: str) -> bool:

@@ -246,7 +246,7 @@ class Form:
         whole[bent] = curved * high - tau
         rising = straight[self.rising]
         whole[rising] = -DEFINITE * self.weights[rising] / problem.size[rising]
-        triangle = problem.triangle_start + bent
+        triangle = 2 * problem.neurons + BOX_ROWS + 2 * problem.case.region.inputs + bent
         side = 2 * N + BOX_ROWS + 2 * np.arange(len(theta))
         constant = problem.width == 0
         columns = np.square(problem.generators[:, :-1] / problem.size[:, None]).max(axis=0, initial=0.0)

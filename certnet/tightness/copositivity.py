@@ -19,7 +19,7 @@ from certificates.failure import Deadline
 from certnet.tightness.orthant import quadratic_value, subdivide
 from formulations import InputError
 from formulations._validation import FloatArray, as_matrix
-from formulations.modeling.splitting import nonnegative_part
+from formulations.modeling.compiled import nonnegative_part
 
 SUBDIVISION_ORDER = 30  # Order up to which the orthant is subdivided.
 EXACT_ORDER = 40  # Order up to which positive semidefiniteness is decided in rational arithmetic.

@@ -1,4 +1,4 @@
-"""The relaxation as CVXPY writes it down for a conic solver, and the way back to the iterates of the program."""
+"""Programs as CVXPY writes them down for conic solvers, and the way back: the relaxation, a splitting of a matrix."""
 
 import importlib
 import threading
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from formulations._validation import FloatArray
 from formulations.modeling.cvxpy_model import CvxpyHandles, cvxpy_model
 from formulations.program import Dual, Primal, Program
 
@@ -35,9 +36,7 @@ class Compiled:
         data, chain: what the problem became for this solver, and how.
         solution: CVXPY's, of the iterates kept last, or None.
 
-    Raises:
-        InputError: a program too large to be written down.
-        RuntimeError: CVXPY cannot find the solver.
+    RuntimeError where CVXPY cannot find the solver.
     """
 
     def __init__(self, program: Program, solver: str, model: Model = cvxpy_model) -> None:
@@ -70,3 +69,24 @@ class Compiled:
         primal, dual = self.handles.recover()
         finite = np.isfinite(dual.W).all() and np.isfinite(dual.N).all()
         return primal if np.isfinite(primal.S).all() else None, dual if finite else None
+
+
+def nonnegative_part(M: FloatArray, *, time_limit: float) -> FloatArray | None:
+    """The N ≥ 0 with zero diagonal for which the smallest eigenvalue of M − N is (nearly) largest; not to be trusted.
+
+    The diagonal of M should be of order one. None when the solver, Clarabel, gave nothing finite.
+    """
+    load()
+    import cvxpy as cp
+
+    with counting:
+        S, t = cp.Variable(M.shape, PSD=True), cp.Variable()
+        problem = cp.Problem(cp.Maximize(t), [cp.diag(S) + t == np.diag(M), S + t * np.eye(len(M)) <= M])
+        data, chain, inverse = problem.get_problem_data(cp.CLARABEL, solver_opts={})
+    answer = chain.solver.solve_via_data(data, False, False, {"time_limit": time_limit, "max_threads": 1})
+    solution = chain.invert(answer, inverse)
+    if S.id not in solution.primal_vars or not np.isfinite(solution.primal_vars[S.id]).all():
+        return None
+    N = np.maximum(M - np.asarray(solution.primal_vars[S.id]), 0.0)
+    np.fill_diagonal(N, 0.0)
+    return np.asarray(0.5 * (N + N.T))

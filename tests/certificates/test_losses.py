@@ -16,7 +16,7 @@ from certificates.making.exact import exact
 from certificates.training import dual_value, network_objective
 from formulations import TrainingProgram
 from formulations._validation import FloatArray
-from formulations.kind import project as into_domain
+from formulations.loss import project as into_domain
 from formulations.losses import kind_named, name_of
 from tests.certificates.altering import replace
 from tests.certificates.by_hand import (

@@ -13,7 +13,7 @@ import pytest
 from certificates import Verdict, check, read_certificate
 from certnet import audit as certnet_audit
 from certnet.jobs import audit as _audit
-from certnet.jobs import audit_result
+from certnet.jobs import audit_input
 from certnet.jobs import radius as _radius
 from formulations import InputError
 from formulations.network import ReluNetwork
@@ -74,10 +74,10 @@ def test_certified_lies_below_true_and_true_below_attacked(norm: str) -> None:
             step = rng.uniform(-1, 1, (500, 3))
             step /= np.abs(step).max(axis=1, keepdims=True) if norm == "linf" else np.linalg.norm(step, axis=1)[:, None]
             classes = network(X[entry.row] + radius * step).argmax(axis=1)
-            if entry.status[k] == audit_result.CERTIFIED:
+            if entry.status[k] == audit_input.CERTIFIED:
                 assert (classes == entry.label).all()
                 assert radius <= entry.certified_radius
-            if entry.status[k] == audit_result.ATTACKED:
+            if entry.status[k] == audit_input.ATTACKED:
                 assert entry.attacked_radius <= radius * (1 + 1e-9)
     assert all(entry.certified_radius <= entry.attacked_radius for entry in found.inputs)
     assert found.certified_accuracy[0] > 0
@@ -88,7 +88,7 @@ def test_known_radii_of_a_linear_classifier() -> None:
     """f = (x, −x): the class is kept exactly within |x|, and at 0 by nobody."""
     network = ReluNetwork(np.array([[1.0], [-1.0]]), np.zeros(2), np.array([[1.0, -1.0], [-1.0, 1.0]]), np.zeros(2))
     found = certnet_audit(network, [[0.3], [-0.7], [0.0], [2.0]], [0, 1, 0, 1], norm="l2", radii=[0.2, 0.5])
-    certified, attacked = audit_result.CERTIFIED, audit_result.ATTACKED
+    certified, attacked = audit_input.CERTIFIED, audit_input.ATTACKED
     expected = [(certified, attacked), (certified, certified), (attacked, attacked), (attacked, attacked)]
     assert [entry.status for entry in found.inputs] == expected
     assert [entry.correct for entry in found.inputs] == [True, True, True, False]

@@ -216,7 +216,7 @@ def test_packed_proofs_are_the_proofs(semantics: str) -> None:
         found = verify(network, cases, semantics=semantics).certificate
         if found is None:
             continue
-        packed = json.loads(json.dumps(journal.pack(found.proofs)))
+        packed = json.loads(json.dumps(journal.pack(found)))
         proofs = journal.unpack(packed)
         assert proofs is not None
         again = replace(found, proofs=proofs)

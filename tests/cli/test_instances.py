@@ -132,13 +132,13 @@ HOW = {"semantics": "real", "random_state": 0}
 def test_who_had_less_than_its_time_is_tried_again(listed: Path) -> None:
     """The limit of the whole command had cut it short."""
     one = Instance("net.npz", "safe.vnnlib", listed)
-    short = batch.settled(batch.Work(0, one, 60.0, HOW), time.time() + 5.0)[1]
+    short = batch.settled(0, one, 60.0, HOW, time.time() + 5.0)[1]
     assert short.limit is not None
     assert short.limit <= 5.0
-    assert batch.settled(batch.Work(0, one, 60.0, HOW), math.inf)[1].limit == 60.0
+    assert batch.settled(0, one, 60.0, HOW, math.inf)[1].limit == 60.0
     for limit, tried in ((5.0, True), (60.0, False)):
-        claim = batch.Claim(batch.Answer("timeout", "", digest=short.digest, limit=limit, resumed=True), None)
-        again = batch.settled(batch.Work(0, one, 60.0, HOW, claim), math.inf)[1]
+        claim = batch.Answer("timeout", "", digest=short.digest, limit=limit, resumed=True)
+        again = batch.settled(0, one, 60.0, HOW, math.inf, claim)[1]
         assert (again.result, again.resumed) == (("unsat", False) if tried else ("timeout", True))
 
 

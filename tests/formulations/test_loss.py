@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
 from formulations import InputError, LiftedSpace, Program
-from formulations.kind import Kind
 from formulations.loss import FREE_BIAS, NO_BIAS, Loss
-from formulations.losses import COUNTS, KINDS, ONE_HOT, SIGNS, kind_named, name_of, smoothed
+from formulations.losses import COUNTS, KINDS, ONE_HOT, SIGNS, Kind, kind_named, name_of, smoothed
 from formulations.prox import Prox
 from tests.strategies import SEEDS, rng
 
@@ -114,7 +113,7 @@ def test_the_slope_vanishes_at_the_prox_of_shared_features_and_as_it_goes_on(cas
 def test_rescaling_changes_the_units_alone(case, unit: float) -> None:
     loss, random = case
     loss = replace(loss, kind=smoothed(loss.kind, 0.1))
-    R, other = random.standard_normal(loss.shape), loss.rescaled(unit)
+    R, other = random.standard_normal(loss.shape), replace(loss, unit=loss.unit * unit)
     assert unit**2 * other.value(R / unit) == pytest.approx(loss.value(R), rel=1e-6, abs=1e-9)
     np.testing.assert_allclose(unit * other.dual(R / unit), loss.dual(R), atol=1e-5 * loss.size())
     W = loss.dual(R)
