@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
 from certnet.jobs import selection
-from certnet.jobs.folds import Rows, divided, fold_numbers
-from certnet.jobs.selection import mean_loss, outputs_of, select_gamma
+from certnet.jobs.folds import Rows, divided, fold_numbers, mean_loss, outputs_of
+from certnet.jobs.selection import select_gamma
 from certnet.runtime.clock import Event
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray
@@ -174,6 +174,10 @@ def test_time_and_ctrl_c_end_the_path_early(monkeypatch: pytest.MonkeyPatch) -> 
     X, Y = classes(9)
     found = select_gamma(X, Y, loss="cross-entropy", **FREE, time_limit=0.0)
     assert (len(found.gammas), found.complete, found.interrupted) == (1, False, False)
+    # The first γ is one at which about the zero network is best.
+    assert found.gamma == selection.gammas_from(found.gammas[0])[selection.SETTINGS.unseen]
+    assert found.judged is None
+    assert "is a guess" in str(found.remark)
     calls = []
 
     def press(*arguments: Any) -> Any:
@@ -184,9 +188,20 @@ def test_time_and_ctrl_c_end_the_path_early(monkeypatch: pytest.MonkeyPatch) -> 
 
     improved = selection.improved
     monkeypatch.setattr(selection, "improved", press)
+    # What a fit was when it was broken off says nothing about its γ.
     found = select_gamma(X, Y, output_bias="free")
-    assert (len(found.gammas), found.complete, found.interrupted) == (3, False, True)
-    assert found.gamma in found.gammas
+    assert (len(found.gammas), found.complete, found.interrupted) == (2, False, True)
+    assert "cut short after 2" in str(found.remark)
+
+
+def test_a_path_cut_short_at_its_top_leads_on_to_smaller_decays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many rows, too, where a busy machine left time for one γ to the rows that scout."""
+    monkeypatch.setattr(selection, "SETTINGS", replace(selection.SETTINGS, scout_rows=20))
+    found = select_gamma(*classes(9), loss="cross-entropy", **FREE, time_limit=0.0)
+    whole = select_gamma(*classes(9), loss="cross-entropy", **FREE)
+    assert whole.remark is None
+    assert found.gamma == found.gammas[0] < whole.gammas[0] * 10 or found.gamma < 0.1 * whole.gammas[0]
+    assert "cut short after 1" in str(found.remark)
 
 
 @pytest.mark.slow

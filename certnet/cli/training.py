@@ -105,7 +105,7 @@ def run_train(options: SimpleNamespace) -> int:
         if chosen is not None:
             stages = {selection.STAGE: chosen.seconds, **result.stages}
             result = replace(result, stages=stages, interrupted=result.interrupted or chosen.interrupted)
-        remarks = stopped(result)
+        remarks = [*stopped(result), *([chosen.remark] if chosen is not None and chosen.remark else [])]
         if options.time_limit is not None and starting > 0.5 * options.time_limit:
             remarks.append(
                 f"Starting and reading the data took {starting:.0f} of the {options.time_limit:g} seconds, as on a "

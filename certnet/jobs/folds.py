@@ -1,12 +1,13 @@
-"""Rows by which a choice is judged, apart from those that networks are fitted to."""
+"""Rows by which a choice is judged, apart from those that networks are fitted to, and how they judge."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from certnet.io.load_data import shuffled
-from formulations import InputError
+from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray, IntArray, as_matrix
 
 
@@ -74,3 +75,15 @@ def unseen(rows: Rows, X: ArrayLike, Y: ArrayLike, weights: ArrayLike | None) ->
     """The validation rows whose features do not occur among these rows."""
     found, known = Rows.of("_val", X, Y, weights, rows), {row.tobytes() for row in rows.X + 0.0}
     return found.chosen(np.array([row.tobytes() not in known for row in found.X + 0.0], dtype=bool))
+
+
+def outputs_of(program: TrainingProgram, U: FloatArray, V: FloatArray, X: FloatArray) -> FloatArray:
+    """(n, c) what a network with its best output bias says of other rows."""
+    features = np.hstack([X, np.ones((len(X), 1))]) if program.has_ones else X
+    return np.maximum(features @ U, 0.0) @ V.T + program.output(U, V)
+
+
+def mean_loss(program: TrainingProgram, outputs: FloatArray, Y: FloatArray, weights: FloatArray) -> float:
+    """The mean loss of outputs for targets Y by weights; infinite where it is no number."""
+    value = float(weights @ program.loss.kind.value(outputs, Y)) / float(weights.sum())
+    return value if math.isfinite(value) else math.inf
