@@ -116,33 +116,20 @@ class Run:
         self.smallest = SMALLEST_PART * self.program.moment_size
         self.iterations, self.balance = 0, FIRST_BALANCE
         self.durations: list[float] = []
-        self._use(single=self._order >= SINGLE_ORDER)
+        self._use(single=self.program.space.order >= SINGLE_ORDER)
         self._go_on(self._start())
-
-    @property
-    def _order(self) -> int:
-        """Of the matrices."""
-        return self.program.space.order
-
-    @property
-    def _is_plain(self) -> bool:
-        """Whether the next point follows from the last one by a plain step."""
-        return self.acceleration.plain
 
     def _use(self, *, single: bool) -> None:
         """Everything that depends on the precision."""
-        self.layer = self.layer.with_precision(single=single)
+        self.layer = Arrays(self.layer.device, single=single)
         self.splitting = self._split()
-        self._allocate(self.program.space.order, self.program.space.order)
+        rows, columns = self.splitting.shape
+        self.Z = self.layer.zeros(rows, columns)
+        memory = min(SETTINGS.memory, MEMORY_ENTRIES // (2 * rows * columns))
+        self.acceleration = Anderson(self.layer, (rows, columns), memory, SETTINGS.interval)
 
     def _split(self) -> Splitting:
         return Splitting(self.program, self.layer)
-
-    def _allocate(self, *shape: int) -> None:
-        """What is kept of earlier steps."""
-        self.Z = self.layer.zeros(*shape)
-        memory = min(SETTINGS.memory, MEMORY_ENTRIES // (2 * shape[0] * shape[1]))
-        self.acceleration = Anderson(self.layer, (shape[0], shape[1]), memory, SETTINGS.interval)
 
     def _start(self) -> Point:
         """Zero, or the warm start as far as it fits."""
@@ -156,7 +143,7 @@ class Run:
             F = space.expand(Arrays().positive_factor(0.5 * (S + S.T), len(S)))
             V += F @ F.T
         if dual is not None and dual.N.shape == positions and dual.W.shape == given.shape:
-            V += self.splitting.scaled_multiplier(self.coordinates.apply_dual(dual), penalty)
+            V += self.splitting.pulls(self.coordinates.apply_dual(dual)) / (2 * penalty)
         return Point(self.layer.array(V), self.layer.array(F), penalty)
 
     def _go_on(self, at: Point) -> None:
@@ -175,15 +162,16 @@ class Run:
                 return SolveStatus.TIME_LIMIT
             if self.iterations >= self.limit:
                 return SolveStatus.ITERATION_LIMIT
-            begin = time.perf_counter()
+            begin, is_plain = time.perf_counter(), False
             try:
-                self._step()
+                is_plain = self._step()
             except FAILURES:
                 if not self.layer.single:
                     raise
                 self._double()
             self.iterations += 1
-            self._adapt()
+            if is_plain:
+                self._adapt()
             self.durations = [*self.durations[1 - TIMED_STEPS :], time.perf_counter() - begin]
             if self.iterations % REPORT_EVERY == 0 and self._report():
                 return SolveStatus.STOPPED
@@ -192,8 +180,9 @@ class Run:
         """Whether so many more, each as long as the last steps, would pass the time limit."""
         return self.session.out_of_time(steps * max(self.durations, default=0.0))
 
-    def _step(self) -> None:
-        """One Douglas–Rachford step V ← V + 1.8 (G − Z), in which L = V − Z is the scaled multiplier."""
+    def _step(self) -> bool:
+        """One Douglas–Rachford step V ← V + 1.8 (G − Z), in which L = V − Z is the scaled multiplier; whether V follows
+        from the last point by a plain step."""
         V, last, relaxation = self.V, self.at, SETTINGS.relaxation
         X, sizes = self.splitting.entrywise(V, last.penalty, self.Z)
         F = self.splitting.factor(X, last.rank)
@@ -205,12 +194,11 @@ class Run:
         if accepted:
             primal_residual = ratio(gap, max(sizes.entries, self.smallest))
             self.at = Point(V, F, last.penalty, primal_residual, dual_residual)
+        return self.acceleration.plain
 
     def _adapt(self) -> None:
         """Leave float32 or change the penalty, when it is time."""
         at = self.at
-        if not self._is_plain:
-            return
         if self.layer.single and at.residual <= SINGLE_RESIDUAL:
             self._double()
         if self.iterations >= self.balance:
