@@ -12,10 +12,10 @@ import numpy as np
 from certnet.runtime.version import __version__
 from certnet.solvers.admm import admm
 from certnet.solvers.cost import affordable_constraints
-from certnet.solvers.dual_loss import DualLoss, DualPoint, narrowed, widened
+from certnet.solvers.dual_loss import DualLoss, narrowed, widened
 from certnet.solvers.face_problem import face_problem, feasible_multipliers
 from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus, WarmStart
-from certnet.solvers.iterate import FaceIterate, Measure, cold_starts, mean_mu, warm_start
+from certnet.solvers.iterate import FaceIterate, Iterate, Measure, cold_start, warm_start
 from certnet.solvers.orthonormal import FOR_PRODUCTS
 from certnet.solvers.products import all_products, largest, least_correlation
 from certnet.solvers.rounds import COLD, USUAL, Rounds
@@ -89,16 +89,14 @@ class _Solve:
         return Dual(self.loss.W(y[self.problem.entries]), self.problem.products(y, p, q))
 
     def _cold_rounds(self, p: IntArray, q: IntArray) -> Rounds:
-        dual_point, (at,) = cold_starts([self.problem], self.loss, [(p, q)])
-        return self._rounds(dual_point, at, COLD)
+        return self._rounds(cold_start([self.problem], self.loss, [(p, q)]), COLD)
 
-    def _rounds(self, dual_point: DualPoint, at: FaceIterate, attempt: int) -> Rounds:
+    def _rounds(self, start: Iterate, attempt: int) -> Rounds:
         limit = self.options.max_iterations
         return Rounds(
             [self.problem],
             self.loss,
-            dual_point,
-            [at],
+            start,
             look=self._look,
             late=self.session.out_of_time,
             tolerance=self.options.tolerance,
@@ -130,7 +128,7 @@ class _Solve:
         if at is None:
             self.rounds = self._cold_rounds(*products)
         else:
-            self.rounds = self._rounds(self.loss.point(W, mean_mu([at])), at, USUAL)
+            self.rounds = self._rounds(Iterate.on(W, self.loss, [at]), USUAL)
         return ended or self._run()
 
     def _run(self) -> SolveStatus:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from certnet.solvers.dual_loss import DualLoss, DualPoint, narrowed, widened
+from certnet.solvers.dual_loss import DualLoss, narrowed, widened
 from certnet.solvers.face_problem import FaceProblem, face_problem, feasible_multipliers, node_problem
-from certnet.solvers.iterate import FaceIterate, Measure, mean_mu
+from certnet.solvers.iterate import FaceIterate, Iterate, Measure, mean_mu
 from certnet.solvers.linear_algebra import longest_step
 from certnet.solvers.products import largest, violated
 from certnet.solvers.rounds import Rounds
@@ -133,7 +133,7 @@ def solve_joint(
     rounds = Rounds(
         problems,
         loss,
-        *_start(program, problems, nodes, loss, W, starts),
+        _start(program, problems, nodes, loss, W, starts),
         look=look,
         late=lambda ahead: time_limit is not None and time.perf_counter() - begin + ahead >= time_limit,
         tolerance=tolerance,
@@ -144,7 +144,7 @@ def solve_joint(
     )
     rounds.run()
     seen = rounds.reached
-    W = np.zeros(program.shape) if best is None else loss.W(best.dual_point.W)
+    W = np.zeros(program.shape) if best is None else loss.W(best.at.W)
     leaves = []
     for number, (problem, point) in enumerate(zip(problems, seen.points, strict=True)):
         N = np.zeros((problem.positions,) * 2)
@@ -158,7 +158,7 @@ def solve_joint(
         value=-np.inf if best is None else best.dual,
         objective=seen.primal,
         steps=rounds.iterations,
-        bytes=sum(8 * len(at.y) ** 2 for at in rounds.faces),
+        bytes=sum(8 * len(at.y) ** 2 for at in rounds.at.faces),
     )
 
 
@@ -169,7 +169,7 @@ def _start(
     loss: DualLoss,
     W: FloatArray,
     starts: Sequence[JointLeaf],
-) -> tuple[DualPoint, list[FaceIterate]]:
+) -> Iterate:
     """Approximate solutions moved into the cones: the dual towards a strictly feasible one, S by the identity."""
     whole = face_problem(program.with_inequalities(program.inequalities[:0]), loss)
     inner = feasible_multipliers(whole, loss)
@@ -202,7 +202,8 @@ def _start(
         z = np.maximum(problem.with_products(p, q)(S)[problem.signed(len(p))], shift)
         faces.append(FaceIterate(S, M, y, z, p, q))
     mu = mean_mu(faces)
-    return loss.point(mixed, mu), [_lifted(problem, at, mu) for problem, at in zip(problems, faces, strict=True)]
+    lifted = [_lifted(problem, at, mu) for problem, at in zip(problems, faces, strict=True)]
+    return Iterate.on(mixed, loss, faces)._replace(faces=lifted)
 
 
 def _products(problem: FaceProblem, start: JointLeaf, loss: DualLoss) -> tuple[IntArray, IntArray]:
@@ -230,4 +231,4 @@ def _lifted(problem: FaceProblem, at: FaceIterate, mu: float) -> FaceIterate:
     share = min(1.0, 0.5 * longest_step(at.M, -change))
     y = at.y.copy()
     y[signed] = np.maximum(own + share * more[signed], SMALL_MULTIPLIER * mu / at.z)
-    return replace(at, M=at.M - share * change, y=y)
+    return at._replace(M=at.M - share * change, y=y)

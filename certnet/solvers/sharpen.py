@@ -16,7 +16,7 @@ import numpy as np
 from certificates.making.repair import project, raw_dual, repair_form
 from certnet.solvers.dual_loss import DualLoss
 from certnet.solvers.face_problem import NONE, FaceProblem, face_problem
-from certnet.solvers.iterate import FaceIterate, Measure
+from certnet.solvers.iterate import FaceIterate, Iterate, Measure
 from certnet.solvers.orthonormal import Units, orthonormal
 from certnet.solvers.rounds import COLD, Rounds
 from formulations import Dual, Program
@@ -89,8 +89,7 @@ def _maximise(problem: FaceProblem, y: FloatArray) -> FloatArray:
     Rounds(
         [problem],
         loss,
-        loss.point(NONE, 0.0),
-        [at],
+        Iterate(NONE, NONE, [at]),
         look=look,
         late=lambda _: False,
         tolerance=ACCURACY,

@@ -148,13 +148,12 @@ class Splitting:
         """Rows of z and v of the solution: the block over z is moved onto the normalisation, and into the region."""
         space, dot, E, Q = self.space, self.layer.dot, self._normal, self._region
         Z = V[2 * space.neurons :] - self._tail / penalty
-        block, across = Z[: space.dimension, space.z], Q
+        block = Z[: space.dimension, space.z]
         if E is not None:
             block += (1.0 - dot(E, block)) / dot(E, E) * E
         if Q is not None and dot(Q, block) < 0:
-            if E is not None:
-                # Along the part of Q that keeps the normalisation.
-                across = Q - dot(E, Q) / dot(E, E) * E
+            # Along the part of Q that keeps the normalisation.
+            across = Q if E is None else Q - dot(E, Q) / dot(E, E) * E
             block -= dot(Q, block) / dot(Q, across) * across
         Z[space.dimension :, space.phi] = columns.T
         if len(self._gone):
