@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cython_lapack
 
+from certificates.failure import NO_DEADLINE, Deadline
 from formulations._validation import FloatArray
 
 LARGEST = 1e300
@@ -135,10 +136,11 @@ def conjugate_gradients(
     rhs: FloatArray,
     solve: Callable[[FloatArray], tuple[FloatArray, FloatArray]],
     apply: Callable[[FloatArray], FloatArray],
-    scale: FloatArray,
+    scale: FloatArray | float = 1.0,
     *,
     steps: int,
     tolerance: float,
+    deadline: Deadline = NO_DEADLINE,
 ) -> FloatArray:
     """Preconditioned conjugate gradients for ``apply(x) = rhs``; the best iterate counts.
 
@@ -161,7 +163,7 @@ def conjugate_gradients(
         size = float(np.linalg.norm(scale * r))
         if size < least:
             best, least = x, size
-        if not (size > stop):
+        if not (size > stop) or deadline.passed:
             break
         s, r = solve(r)
         new = float(r @ s)
