@@ -13,16 +13,14 @@ from certnet.runtime.version import __version__
 from certnet.solvers.admm import admm
 from certnet.solvers.cost import affordable_constraints
 from certnet.solvers.dual_loss import DualLoss, narrowed, widened
-from certnet.solvers.face_problem import face_problem, feasible_multipliers
+from certnet.solvers.face_problem import all_products, face_problem, feasible_multipliers, largest, least_correlation
 from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus, WarmStart
 from certnet.solvers.iterate import FaceIterate, Iterate, Measure, cold_start, warm_start
 from certnet.solvers.orthonormal import FOR_PRODUCTS
-from certnet.solvers.products import all_products, largest, least_correlation
 from certnet.solvers.rounds import COLD, USUAL, Rounds
 from certnet.solvers.session import Session
 from certnet.solvers.warm_start import usable
 from formulations import Dual, InputError, Primal, Program
-from formulations._validation import FloatArray, IntArray
 
 MAX_ITERATIONS = 400  # Default limit on Newton steps over all rounds.
 MAX_CONSTRAINTS = 14_000  # Order of the largest Schur complement (1.5 GiB), unless W and t alone need more.
@@ -76,20 +74,18 @@ class _Solve:
         self.program, self.options = program, options
         self.loss = DualLoss.of(program)
         self.problem = face_problem(program, self.loss)
-        self.neurons, self.max_rounds = program.space.neurons, max_rounds
+        self.max_rounds = max_rounds
         self.max_products = min(max_products, max(MAX_CONSTRAINTS - self.problem.fixed, 0))
         empty = np.zeros(0, dtype=np.int64)
+        self.rounds = self._rounds(cold_start([self.problem], self.loss, [(empty, empty)]), COLD)
         if program.loss is not None:
             y = feasible_multipliers(self.problem, self.loss)
-            self.session.offer(self._dual(y, empty, empty), self.loss.value(y[self.problem.entries]))
-        self.rounds = self._cold_rounds(empty, empty)
+            dual = self._dual(self.rounds.at.faces[0]._replace(y=y))
+            self.session.offer(dual, self.loss.value(y[self.problem.entries]))
 
-    def _dual(self, y: FloatArray, p: IntArray, q: IntArray) -> Dual:
-        """The dual that multipliers are."""
-        return Dual(self.loss.W(y[self.problem.entries]), self.problem.products(y, p, q))
-
-    def _cold_rounds(self, p: IntArray, q: IntArray) -> Rounds:
-        return self._rounds(cold_start([self.problem], self.loss, [(p, q)]), COLD)
+    def _dual(self, at: FaceIterate) -> Dual:
+        """The dual that its multipliers are."""
+        return Dual(self.loss.W(at.y[self.problem.entries]), self.problem.products(at.y, at.p, at.q))
 
     def _rounds(self, start: Iterate, attempt: int) -> Rounds:
         limit = self.options.max_iterations
@@ -108,51 +104,47 @@ class _Solve:
 
     def solve(self) -> SolveStatus:
         """Find a start, unless the prediction ends the solve already, and go on from there."""
-        primal, dual = usable(self.program, self.options.warm_start) or (None, None)
-        ended = None
-        if primal is None or dual is None:
-            are_few = self.program.positions**2 <= 2 * FEW_PRODUCTS
-            # The ADMM takes no inequalities; where all products are few, a prediction takes longer than it saves.
-            if self.program.loss is None and (self.program.beyond_signs or are_few):
-                self.rounds = self._cold(dual, are_few=are_few)
-                return self._run()
-            primal, dual, ended = self._short_admm(dual)
-        repaired, value = self.session.offer_repaired(dual, nearly_feasible=True)
-        W, first, decay = self.loss.inside(dual.W, INWARD), np.zeros(0), self.program.gamma
-        if self.program.loss is None:
-            dual, first, decay = repaired, np.array([2.0 * value]), abs(2.0 * value)
-        region = np.full(len(self.problem.quadratics) - len(first), self.program.share * decay)
-        products = largest(dual.N, self.neurons, min(FIRST_PRODUCTS, self.max_products, self._affordable_products()))
-        y = self.problem.multipliers(np.concatenate([first, region, W]), dual.N, *products)
-        at = warm_start(self.problem, narrowed(primal.S, self.problem.basis), y, *products)
-        if at is None:
-            self.rounds = self._cold_rounds(*products)
-        else:
-            self.rounds = self._rounds(Iterate.on(W, self.loss, [at]), USUAL)
-        return ended or self._run()
-
-    def _run(self) -> SolveStatus:
+        ended = self._start()
+        if ended is not None:
+            return ended
         status = self.rounds.run()
         if status in (SolveStatus.CONVERGED, SolveStatus.INACCURATE):
             self._offer(self.rounds.measure, repair=True)
         return status
 
-    def _cold(self, dual: Dual | None, *, are_few: bool) -> Rounds:
-        """Begin a form program with the products of a dual; without one with all if they are few, else with none."""
-        dual = self.session.dual if dual is None else dual
-        products = largest(dual.N, self.neurons, self.max_products)
-        if are_few and not len(products[0]):
-            products = all_products(self.program.positions, self.neurons)
-        self.session.offer_repaired(dual)
-        return self._cold_rounds(*products)
-
-    def _affordable_products(self) -> int:
-        """How many products let a round end within the time limit, by the guess of a step's time."""
-        limit = self.options.time_limit
-        if limit is None:
-            return self.max_products
-        constraints = affordable_constraints((1.0 - PREDICTION_SHARE) * limit)
-        return max(constraints - self.problem.fixed, self.problem.order)
+    def _start(self) -> SolveStatus | None:
+        """Rounds that begin at the warm start, at the prediction, or cold; how the solve ends if it ends there."""
+        primal, dual = usable(self.program, self.options.warm_start) or (None, None)
+        ended, problem, neurons, at = None, self.problem, self.program.space.neurons, None
+        are_few = self.program.positions**2 <= 2 * FEW_PRODUCTS
+        # The ADMM takes no inequalities; where all products are few, a prediction takes longer than it saves.
+        if (primal is None or dual is None) and self.program.loss is None and (self.program.beyond_signs or are_few):
+            dual = self.session.dual if dual is None else dual
+            products = largest(dual.N, neurons, self.max_products)
+            if are_few and not len(products[0]):
+                products = all_products(self.program.positions, neurons)
+            self.session.offer_repaired(dual)
+        else:
+            if primal is None or dual is None:
+                primal, dual, ended = self._short_admm(dual)
+            repaired, value = self.session.offer_repaired(dual, nearly_feasible=True)
+            W, first, decay = self.loss.inside(dual.W, INWARD), np.zeros(0), self.program.gamma
+            if self.program.loss is None:
+                dual, first, decay = repaired, np.array([2.0 * value]), abs(2.0 * value)
+            region = np.full(problem.quadratics - len(first), self.program.share * decay)
+            most, limit = self.max_products, self.options.time_limit
+            if limit is not None:
+                # So many let a round end within it, by the guess of a step's time.
+                affordable = affordable_constraints((1.0 - PREDICTION_SHARE) * limit)
+                most = min(most, max(affordable - problem.fixed, problem.order))
+            products = largest(dual.N, neurons, min(FIRST_PRODUCTS, most))
+            y = problem.multipliers(np.concatenate([first, region, W]), dual.N, *products)
+            at = warm_start(problem, narrowed(primal.S, problem.basis), y, *products)
+        if at is None:
+            self.rounds = self._rounds(cold_start([problem], self.loss, [products]), COLD)
+        else:
+            self.rounds = self._rounds(Iterate.on(W, self.loss, [at]), USUAL)
+        return ended
 
     def _short_admm(self, dual: Dual | None) -> tuple[Primal, Dual, SolveStatus | None]:
         """Its iterates, and how the solve ends if it ends there. The ADMM knows the products of signs alone."""
@@ -191,29 +183,27 @@ class _Solve:
             dual_residual=seen.dual_residual,
             rank=self.problem.order,
             iterate=lambda: self._iterate(rounds),
-            violation=lambda: -least_correlation(seen.points[0].moments, self.neurons),
+            violation=lambda: -least_correlation(seen.points[0].moments, self.problem.neurons),
         )
         return status is not None
 
     def _iterate(self, rounds: Rounds) -> WarmStart:
-        at = rounds.measure.points[0].at
-        return self._primal(at), self._dual(at.y, at.p, at.q)
+        (at,) = rounds.measure.at.faces
+        return self._primal(at), self._dual(at)
 
     def _primal(self, at: FaceIterate) -> Primal:
         return Primal(widened(at.S, self.problem.basis), self.program.space.outputs)
 
     def _offer(self, seen: Measure, *, repair: bool) -> None:
-        at = seen.points[0].at
         if seen.is_dual_feasible:
-            self.session.offer(self._dual(at.y, at.p, at.q), seen.dual)
+            self.session.offer(self._dual(*seen.at.faces), seen.dual)
         elif repair:
-            self.session.offer_repaired(self._dual(at.y, at.p, at.q), nearly_feasible=True)
+            self.session.offer_repaired(self._dual(*seen.at.faces), nearly_feasible=True)
 
     def result(self, status: SolveStatus) -> SolverResult:
         """The last primal iterate and the best feasible dual."""
-        rounds = self.rounds
-        seen = rounds.reached
-        at = seen.points[0].at
+        rounds, seen = self.rounds, self.rounds.reached
+        (at,) = seen.at.faces
         primal = self._primal(at)
         return SolverResult(
             primal=primal,

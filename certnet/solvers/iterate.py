@@ -9,7 +9,7 @@ import numpy as np
 
 from certnet.solvers.dual_loss import DualLoss
 from certnet.solvers.face_map import FaceMap
-from certnet.solvers.face_problem import FaceProblem
+from certnet.solvers.face_problem import SMALL_MOMENT, FaceProblem
 from certnet.solvers.linear_algebra import is_positive_definite, longest_step
 from formulations._validation import FloatArray, IntArray
 
@@ -24,7 +24,6 @@ CENTRE_GAP = 0.3  # Gap from which later rounds may start at an iterate.
 CENTRE_RESIDUAL = 1e-2  # Residuals likewise.
 NEW_CORRELATION = 0.01  # Least value of a new product, as a correlation.
 NEW_SHARE = 0.5  # Part of the way to the boundary of M that new multipliers may take.
-SMALL_MOMENT = 1e-14
 
 
 class FaceIterate(NamedTuple):

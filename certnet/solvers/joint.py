@@ -12,10 +12,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from certnet.solvers.dual_loss import DualLoss, narrowed, widened
-from certnet.solvers.face_problem import FaceProblem, face_problem, feasible_multipliers, node_problem
+from certnet.solvers.face_problem import (
+    FaceProblem,
+    face_problem,
+    feasible_multipliers,
+    largest,
+    node_problem,
+    violated,
+)
 from certnet.solvers.iterate import FaceIterate, Iterate, Measure, mean_mu
 from certnet.solvers.linear_algebra import longest_step
-from certnet.solvers.products import largest, violated
 from certnet.solvers.rounds import Rounds
 from formulations import Part, Program, restrict
 from formulations._validation import FloatArray, IntArray

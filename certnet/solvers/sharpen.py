@@ -60,7 +60,7 @@ def _problem(form: Program, N: FloatArray) -> FaceProblem:
     metric = np.zeros((order, order))
     metric[order - k :, order - k :] = form.metric
     products = form.space.pull_back(form.lift_inequalities(N))
-    return replace(problem, quadratics=0.5 * np.stack([metric, products]))
+    return replace(problem, map=replace(problem.map, quadratics=0.5 * np.stack([metric, products])))
 
 
 def _maximise(problem: FaceProblem, y: FloatArray) -> FloatArray:
@@ -69,8 +69,7 @@ def _maximise(problem: FaceProblem, y: FloatArray) -> FloatArray:
     ``t − s`` and a lower δ add a definite matrix of size s to M. Where rounding ends the path, the best y on it counts.
     """
     generators, none = problem.program.space.generators, np.zeros(0, dtype=np.int64)
-    constraints = problem.with_products(none, none)
-    y, loss = y.copy(), DualLoss.of(problem.program)
+    constraints, y, loss = problem.map, y.copy(), DualLoss.of(problem.program)
     s = START * float(np.abs(np.diag(problem.cost - constraints.adjoint(y))).mean())
     y[2:] -= s
     y[0] -= 2.0 * s * (1.0 + 0.5 * float(np.linalg.norm(generators, 2)) ** 2)
