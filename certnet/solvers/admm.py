@@ -15,7 +15,7 @@ from certnet.runtime.numerics import FAILURES
 from certnet.runtime.version import __version__
 from certnet.solvers.anderson import Anderson
 from certnet.solvers.arrays import Array, Arrays, arrays
-from certnet.solvers.interface import SolverOptions, SolverResult, SolveStatus, WarmStart
+from certnet.solvers.interface import SolverOptions, SolverResult, SolveStatus
 from certnet.solvers.orthonormal import FOR_BOUNDS, Units, orthonormal
 from certnet.solvers.session import Session
 from certnet.solvers.sharpen import sharpen
@@ -88,11 +88,6 @@ class Point:
     penalty: float
     primal_residual: float = np.inf
     dual_residual: float = np.inf
-
-    @property
-    def rank(self) -> int:
-        """Rank of G."""
-        return int(self.F.shape[1])
 
     @property
     def residual(self) -> float:
@@ -185,7 +180,7 @@ class Run:
         from the last point by a plain step."""
         V, last, relaxation = self.V, self.at, SETTINGS.relaxation
         X, sizes = self.splitting.entrywise(V, last.penalty, self.Z)
-        F = self.splitting.factor(X, last.rank)
+        F = self.splitting.factor(X, last.F.shape[1])
         R, gap = self.splitting.gap(F, self.Z, relaxation)
         # After an extrapolation the change of Z measures the jump, not the residual.
         is_plain = self.acceleration.plain
@@ -239,20 +234,16 @@ class Run:
         F = self._factor()
         return self.coordinates.objective(F @ F.T)
 
-    def _iterate(self) -> WarmStart:
-        return self._primal(), self._dual()
-
     def _report(self) -> bool:
-        status = self.session.report(
+        return self.session.report(
             iteration=self.iterations,
             objective=self._objective(),
             primal_residual=self.at.primal_residual,
             dual_residual=self.at.dual_residual,
-            rank=self.at.rank,
+            rank=self.at.F.shape[1],
             dual=self._sharpened,
-            iterate=self._iterate,
+            iterate=lambda: (self._primal(), self._dual()),
         )
-        return status is not None
 
     def result(self, status: SolveStatus) -> SolverResult:
         """The last iterates."""
@@ -262,7 +253,7 @@ class Run:
             dual=self._dual() if status is SolveStatus.INTERRUPTED else self._sharpened(last=True),
             objective=self._objective(),
             status=status,
-            message=f"rank {at.rank}, penalty {at.penalty:.2e}.",
+            message=f"rank {at.F.shape[1]}, penalty {at.penalty:.2e}.",
             solver="admm",
             version=__version__,
             iterations=self.iterations,

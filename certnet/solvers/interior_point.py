@@ -176,7 +176,7 @@ class _Solve:
     def _look(self, rounds: Rounds, seen: Measure) -> bool:
         """Keep the multipliers, and now and then what repair makes of them if they are not feasible; report."""
         self._offer(seen, repair=rounds.iterations % REPAIR_EVERY == 0 or seen.error <= rounds.target)
-        status = self.session.report(
+        return self.session.report(
             iteration=rounds.iterations,
             objective=seen.primal,
             primal_residual=seen.primal_residual,
@@ -185,7 +185,6 @@ class _Solve:
             iterate=lambda: self._iterate(rounds),
             violation=lambda: -least_correlation(seen.points[0].moments, self.problem.neurons),
         )
-        return status is not None
 
     def _iterate(self, rounds: Rounds) -> WarmStart:
         (at,) = rounds.measure.at.faces
