@@ -149,11 +149,21 @@ class _Solve:
     def _short_admm(self, dual: Dual | None) -> tuple[Primal, Dual, SolveStatus | None]:
         """Its iterates, and how the solve ends if it ends there. The ADMM knows the products of signs alone."""
         limit, program, phi = self.options.time_limit, self.program, self.program.space.phi
+
+        def of_all(dual: Dual) -> Dual:
+            """A dual of the ADMM with zeros for the other inequalities."""
+            return Dual(dual.W, np.pad(dual.N, (0, self.program.positions - len(dual.N))))
+
+        def look(progress: Progress) -> bool:
+            """Pass it on; the dual it shows is feasible."""
+            self.session.offer(of_all(progress.dual()), self.program.to_own(progress.lower_bound))
+            return self.session.show(replace(progress, iteration=0, dual=self.session.copy_dual))
+
         options = replace(
             self.options,
             time_limit=None if limit is None else PREDICTION_SHARE * limit,
             max_iterations=PREDICTION_STEPS,
-            callback=None if self.options.callback is None else self._report_prediction,
+            callback=None if self.options.callback is None else look,
             warm_start=None if dual is None else (None, Dual(dual.W, dual.N[phi, phi])),
         )
         if program.loss is not None:
@@ -162,16 +172,7 @@ class _Solve:
         ends = result.status in (SolveStatus.STOPPED, SolveStatus.INTERRUPTED)
         assert result.primal is not None  # the ADMM always has both
         assert result.dual is not None
-        return result.primal, self._of_all(result.dual), result.status if ends else None
-
-    def _of_all(self, dual: Dual) -> Dual:
-        """A dual of the ADMM with zeros for the other inequalities."""
-        return Dual(dual.W, np.pad(dual.N, (0, self.program.positions - len(dual.N))))
-
-    def _report_prediction(self, progress: Progress) -> bool:
-        """Pass a look at the ADMM on; the dual it shows is feasible."""
-        self.session.offer(self._of_all(progress.dual()), self.program.to_own(progress.lower_bound))
-        return self.session.show(replace(progress, iteration=0, dual=self.session.copy_dual))
+        return result.primal, of_all(result.dual), result.status if ends else None
 
     def _look(self, rounds: Rounds, seen: Measure) -> bool:
         """Keep the multipliers, and now and then what repair makes of them if they are not feasible; report."""

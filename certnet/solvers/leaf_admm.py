@@ -70,10 +70,8 @@ def solve_leaves(
 class _Splitting:
     """The two maps over leaves with these signs; their matrices stand one below the other.
 
-    ``executor`` has threads that work on leaves side by side; None: one leaf after the other.
-
-    Attributes:
-        size: of the costs.
+    ``executor`` has threads that work on leaves side by side; None: one leaf after the other. ``size`` is that of the
+    costs.
     """
 
     def __init__(self, program: Program, layer: Arrays, signs: Sequence[IntArray], executor: Executor | None) -> None:
@@ -189,7 +187,7 @@ class _Run(Run):
         self.pool = pool
         self.signs, self.starts, self.first_W, self.enough, self.look = signs, starts, W, enough, look
         self.nodes = [restrict(program, item) for item in signs]
-        self.best: tuple[float, FloatArray, list[FloatArray]] | None = None
+        self.best = -np.inf, np.zeros(program.shape), [start.N for start in starts]
         self.reports, self.begin = 0, time.perf_counter()
         super().__init__(program, options, FOR_BOUNDS)
 
@@ -201,23 +199,20 @@ class _Run(Run):
         if not self.first_W.any():
             V = np.zeros(self.splitting.shape)
         else:
-            whole = [Primal(_on_whole(start.S, node), node.whole.space.outputs) for start, node in self._pairs]
-            lifted = [_padded(node.lift(start.N), self.given.positions + 1) for start, node in self._pairs]
-            duals = [self.coordinates.apply_dual(Dual(self.first_W, N)) for N in lifted]
-            S = [self.coordinates.apply_primal(primal).S for primal in whole]
+            duals, S, outputs = [], [], self.program.space.outputs
+            for start, node in zip(self.starts, self.nodes, strict=True):
+                N = np.pad(node.lift(start.N), (0, int(node.output == FREE)))
+                duals.append(self.coordinates.apply_dual(Dual(self.first_W, N)))
+                S.append(self.coordinates.apply_primal(Primal(_on_whole(start.S, node), outputs)).S)
             V = self.splitting.start(duals[0].W, S, [dual.N for dual in duals], penalty)
         return Point(self.layer.array(V), self.layer.zeros(len(V), 0), penalty)
-
-    @property
-    def _pairs(self) -> list[tuple[JointLeaf, Part]]:
-        return list(zip(self.starts, self.nodes, strict=True))
 
     def _report(self) -> bool:
         self.reports += 1
         if not is_due(self.reports):
-            self.look(-np.inf if self.best is None else self.best[0])
+            self.look(self.best[0])
             return False
-        before, value = -np.inf if self.best is None else self.best[0], self._repair()
+        before, value = self.best[0], self._repair()
         if value >= self.enough:
             return True
         now = time.perf_counter() - self.begin
@@ -244,7 +239,7 @@ class _Run(Run):
         price = size * float(np.sqrt(max(0.0, *(-form.delta for form in forms))))
         scale = given.best_scale(W, price, MARGIN)
         value = given.dual_value(scale * W)
-        if self.best is None or value > self.best[0]:
+        if value > self.best[0]:
             factor = (scale * size) ** 2 / given.gamma
             self.best = value, scale * W, [factor * raw_dual(W, form.N, form.t, gamma=1.0).N for form in forms]
         return value
@@ -252,10 +247,9 @@ class _Run(Run):
     def joint(self) -> JointResult:
         """The best bound, and the last moments."""
         # After an interruption of the first steps there may be nothing to repair.
-        value = self._repair() if self.iterations else -np.inf
-        W, multipliers = np.zeros(self.given.shape), [start.N for start in self.starts]
-        if self.best is not None:
-            value, W, multipliers = self.best
+        if self.iterations:
+            self._repair()
+        value, W, multipliers = self.best
         space, leaves = self.program.space, []
         for node, F, N in zip(self.nodes, self.splitting.of(self._factor()), multipliers, strict=True):
             face = space.face(F)
@@ -265,7 +259,7 @@ class _Run(Run):
         return JointResult(
             W=W,
             leaves=tuple(leaves),
-            value=value if self.best is not None else -np.inf,
+            value=value,
             objective=self._objective(),
             steps=self.iterations,
             bytes=leaf_bytes(self.given) * len(leaves),
@@ -298,8 +292,3 @@ def _on_whole(S: FloatArray, node: Part) -> FloatArray:
     inactive = np.flatnonzero(node.signs == INACTIVE)
     rows[inactive, f : f + A.shape[1]] = -A[inactive]
     return np.asarray(rows @ S @ rows.T)
-
-
-def _padded(N: FloatArray, count: int) -> FloatArray:
-    """N over so many positions."""
-    return np.pad(N, (0, count - len(N)))

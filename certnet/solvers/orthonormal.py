@@ -14,7 +14,8 @@ the τ at which the data reach as far in the bias as in a mean other direction; 
 on the quotient by the bias (``making.quotient``).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg as sl
@@ -26,8 +27,7 @@ from formulations.program import NO_PRODUCTS
 from formulations.scaling import congruent
 
 
-@dataclass(frozen=True)
-class Units:
+class Units(NamedTuple):
     """Rows of norm ``(k/N)^row_exponent``, and the output block in multiples of ``output``."""
 
     row_exponent: float
@@ -105,17 +105,15 @@ def _training(program: Program, L: FloatArray, A: FloatArray, units: Units) -> S
     )
     scaling = rescale(plain, whiten=False)
     unit = scaling.program
-    assert unit.loss is not None
     row_norm = _row_norm(unit.space.generators, units)
-    balanced = Program(
+    balanced = replace(
+        unit,
         space=LiftedSpace(row_norm * unit.space.generators, unit.space.outputs),
         metric=unit.metric / units.output**2,
         region=unit.region / units.output**2,
-        share=unit.share,
-        loss=unit.loss,
-        feature=unit.feature,
         weight=unit.weight * units.output / row_norm,
         gamma=float(unit.gamma) * units.output**2,
+        scale=1.0,
     )
     z = sl.solve_triangular(L, scaling.z, lower=True, trans="T")
     return Scaling(program, balanced, scaling.phi / row_norm, z, units.output * scaling.v, scaling.unit)
