@@ -13,9 +13,9 @@ import numpy as np
 
 from certnet.runtime.numerics import FAILURES
 from certnet.runtime.version import __version__
-from certnet.solvers.anderson import Anderson
 from certnet.solvers.arrays import Array, Arrays, arrays
 from certnet.solvers.interface import SolverOptions, SolverResult, SolveStatus
+from certnet.solvers.iterations import Anderson
 from certnet.solvers.orthonormal import FOR_BOUNDS, Units, orthonormal
 from certnet.solvers.session import Session
 from certnet.solvers.sharpen import sharpen

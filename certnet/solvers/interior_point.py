@@ -11,13 +11,12 @@ import numpy as np
 
 from certnet.runtime.version import __version__
 from certnet.solvers.admm import admm
-from certnet.solvers.cost import affordable_constraints
 from certnet.solvers.dual_loss import DualLoss, narrowed, widened
 from certnet.solvers.face_problem import all_products, face_problem, feasible_multipliers, largest, least_correlation
 from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus, WarmStart
 from certnet.solvers.iterate import FaceIterate, Iterate, Measure, cold_start, warm_start
 from certnet.solvers.orthonormal import FOR_PRODUCTS
-from certnet.solvers.rounds import COLD, USUAL, Rounds
+from certnet.solvers.rounds import COLD, USUAL, Rounds, affordable_constraints
 from certnet.solvers.session import Session
 from certnet.solvers.warm_start import usable
 from formulations import Dual, InputError, Primal, Program

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cython_lapack
 
-from certificates.failure import NO_DEADLINE, Deadline
 from formulations._validation import FloatArray
 
 LARGEST = 1e300
@@ -130,42 +129,3 @@ def longest_positive_step(x: FloatArray, direction: FloatArray) -> float:
     down = direction < 0
     with np.errstate(over="ignore"):
         return float(np.min(-x[down] / direction[down])) if down.any() else np.inf
-
-
-def conjugate_gradients(
-    rhs: FloatArray,
-    solve: Callable[[FloatArray], tuple[FloatArray, FloatArray]],
-    apply: Callable[[FloatArray], FloatArray],
-    scale: FloatArray | float = 1.0,
-    *,
-    steps: int,
-    tolerance: float,
-    deadline: Deadline = NO_DEADLINE,
-) -> FloatArray:
-    """Preconditioned conjugate gradients for ``apply(x) = rhs``; the best iterate counts.
-
-    ``solve``, with the factors of a regularised, rounded matrix, is the preconditioner; it also returns the residual
-    without what a constraint on x takes of it (Gould, Hribar, Nocedal 2001). Residuals are measured times ``scale``;
-    ``tolerance`` is the part of the first that may be left.
-    """
-    x = np.zeros_like(rhs)
-    s, r = solve(rhs)
-    d, rs = s.copy(), float(r @ s)
-    best, least = x, float(np.linalg.norm(scale * r))
-    stop = tolerance * least
-    for _ in range(steps):
-        image = apply(d)
-        curvature = float(d @ image)
-        if not (curvature > 0 and rs > 0):
-            break
-        x = x + rs / curvature * d
-        r = r - rs / curvature * image
-        size = float(np.linalg.norm(scale * r))
-        if size < least:
-            best, least = x, size
-        if not (size > stop) or deadline.passed:
-            break
-        s, r = solve(r)
-        new = float(r @ s)
-        d, rs = s + new / rs * d, new
-    return best

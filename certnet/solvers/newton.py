@@ -15,8 +15,8 @@ import scipy.linalg as sl
 
 from certnet.runtime.blocks import side_by_side
 from certnet.solvers.iterate import FaceIterate, FacePoint, Iterate, Measure
+from certnet.solvers.iterations import conjugate_gradients
 from certnet.solvers.linear_algebra import (
-    conjugate_gradients,
     factor_in_place,
     longest_positive_step,
     longest_step,

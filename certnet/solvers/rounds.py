@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from certnet.runtime.blocks import workers
-from certnet.solvers.cost import step_seconds
 from certnet.solvers.dual_loss import DualLoss
 from certnet.solvers.face_problem import FaceProblem, least_correlation, violated
 from certnet.solvers.interface import SolveStatus
@@ -33,8 +32,27 @@ USABLE_ERROR = 0.05  # Error up to which a round's iterate is the result rather 
 LATE_SHIFTS = (0.03, 0.01)  # Shifts of a start next to the end of an earlier round; see ``warm_start``.
 SLOWEST = 5.0  # How many times longer than guessed more constraints may be expected to take.
 
+ROUND_STEPS = 25  # Newton steps of a round, for a guess of what it takes before there is one to measure.
+SECONDS_PER_CUBE = 2e-11
+"""Seconds of a step by the cube of the number of constraints: 1e-11 was measured on two cores, 4e-11 on busy ones."""
+
 USUAL, LATE, COLD = 0, 1, 2
 """Attempts at a round: the usual start, one next to the last round's end, and a central one."""
+
+
+def step_seconds(constraints: int) -> float:
+    """Seconds of a Newton step with so many constraints."""
+    return SECONDS_PER_CUBE * float(constraints) ** 3
+
+
+def round_seconds(constraints: int) -> float:
+    """Seconds of a round with so many constraints."""
+    return ROUND_STEPS * step_seconds(constraints)
+
+
+def affordable_constraints(seconds: float) -> int:
+    """Inverse of ``round_seconds``."""
+    return int((seconds / (ROUND_STEPS * SECONDS_PER_CUBE)) ** (1 / 3))
 
 
 class Rounds:

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from certificates.failure import Deadline
-from certnet.solvers.linear_algebra import conjugate_gradients
+from certnet.solvers.iterations import conjugate_gradients
 from formulations._validation import FloatArray
 
 LARGEST_DIRECT_SYSTEM = 2500  # Order up to which a Newton system is factored; beyond, conjugate gradients.
