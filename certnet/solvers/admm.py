@@ -127,17 +127,16 @@ class Run:
         return Splitting(self.program, self.layer)
 
     def _start(self) -> Point:
-        """Zero, or the warm start as far as it fits."""
-        space, given = self.program.space, self.given
+        """Zero, or the warm start."""
+        space = self.program.space
         penalty = SETTINGS.first_penalty * self.splitting.size
         V, F = np.zeros((space.order, space.order)), np.zeros((space.order, 0))
         primal, dual = self.options.warm_start or (None, None)
-        order, positions = given.space.face_order, (given.positions, given.positions)
-        if primal is not None and primal.outputs == space.outputs and primal.S.shape == (order, order):
+        if primal is not None:
             S = self.coordinates.apply_primal(primal).S
             F = space.expand(Arrays().positive_factor(0.5 * (S + S.T), len(S)))
             V += F @ F.T
-        if dual is not None and dual.N.shape == positions and dual.W.shape == given.shape:
+        if dual is not None:
             V += self.splitting.pulls(self.coordinates.apply_dual(dual)) / (2 * penalty)
         return Point(self.layer.array(V), self.layer.array(F), penalty)
 

@@ -48,12 +48,7 @@ class Curvature:
 
 @dataclass(frozen=True, eq=False)
 class DualLoss:
-    """See the module's text.
-
-    Attributes:
-        loss: L; of no rows where there is none.
-        basis: (c, c') Q.
-    """
+    """See the module's text: L, of no rows where there is none, and the ``basis`` Q (c, c')."""
 
     loss: Loss
     basis: FloatArray

@@ -44,12 +44,8 @@ class Matrices:
 class _Face(NamedTuple):
     """An orthonormal basis Q (q, 2s+k+c, s+k+c) of the faces of q spaces, in parts, and the null vectors in it.
 
-    ``Q = [[√½ I, B, 0], [√½ I, −B, 0], [0, R⁻¹, 0], [0, 0, I]]`` with ``RᵀR = I + AᵀA/2`` and ``B = AR⁻¹/2``.
-
-    Attributes:
-        tilt: B (q, s, k).
-        inverse: R⁻¹ (q, k, k).
-        null: (q, s+k+c, 0 or 2), orthonormal.
+    ``Q = [[√½ I, B, 0], [√½ I, −B, 0], [0, R⁻¹, 0], [0, 0, I]]`` with ``RᵀR = I + AᵀA/2`` and ``B = AR⁻¹/2``. ``tilt``
+    is B (q, s, k), ``inverse`` R⁻¹ (q, k, k), and ``null`` (q, s+k+c, 0 or 2) orthonormal.
     """
 
     tilt: FloatArray
@@ -95,11 +91,7 @@ class _Face(NamedTuple):
 
 
 def _positive(S: FloatArray) -> FloatArray:
-    """The positive parts of matrices (q, n, n).
-
-    Raises:
-        LinAlgError: an eigenvalue is not finite.
-    """
+    """The positive parts of matrices (q, n, n); LinAlgError where an eigenvalue is not finite."""
     values, vectors = np.linalg.eigh(S)
     if not np.isfinite(values).all():
         raise np.linalg.LinAlgError("an eigenvalue is not finite")
@@ -159,11 +151,7 @@ def _stepped(
 
 
 class GroupedSplitting:
-    """Steps for the groups of a program.
-
-    Attributes:
-        size: of the costs.
-    """
+    """Steps for the groups of a program; ``size`` is that of the costs."""
 
     def __init__(self, program: Program, groups: Groups, executor: Executor | None = None) -> None:
         self.program, self.groups, self._executor = program, groups, executor

@@ -5,12 +5,12 @@ loss alone. The dual asks for the best common W such that every leaf's slack is 
 of its own. So the value is at least that of any fixed W on the same leaves, and a disjunctive bound on the optimum.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from certificates.failure import Deadline
 from certnet.solvers.dual_loss import DualLoss, narrowed, widened
 from certnet.solvers.face_problem import (
     FaceProblem,
@@ -120,7 +120,7 @@ def solve_joint(
         max_iterations: Newton steps.
         time_limit: seconds.
     """
-    begin = time.perf_counter()
+    deadline = Deadline.after(time_limit)
     nodes = [restrict(program, item) for item in signs]
     loss = DualLoss.of(program)
     problems = [node_problem(program, node, loss) for node in nodes]
@@ -141,7 +141,7 @@ def solve_joint(
         loss,
         _start(program, problems, nodes, loss, W, starts),
         look=look,
-        late=lambda ahead: time_limit is not None and time.perf_counter() - begin + ahead >= time_limit,
+        late=lambda ahead: not deadline.left > ahead,
         tolerance=tolerance,
         max_iterations=max_iterations,
         max_products=MAX_PRODUCTS,
@@ -181,7 +181,7 @@ def _start(
     inner = feasible_multipliers(whole, loss)
     inner_W, inner_t = inner[whole.entries], inner[whole.entries.stop :]
     outer_W = loss.inside(W, 0.0)
-    products = [_products(problem, start, loss) for problem, start in zip(problems, starts, strict=True)]
+    products = [_products(problem, start) for problem, start in zip(problems, starts, strict=True)]
     for share in SETTINGS.interior_shares:
         mixed = (1.0 - share) * outer_W + share * inner_W
         ys, slacks, least = [], [], np.inf
@@ -212,19 +212,12 @@ def _start(
     return Iterate.on(mixed, loss, faces)._replace(faces=lifted)
 
 
-def _products(problem: FaceProblem, start: JointLeaf, loss: DualLoss) -> tuple[IntArray, IntArray]:
+def _products(problem: FaceProblem, start: JointLeaf) -> tuple[IntArray, IntArray]:
     """Those with the largest multipliers, and those that the start violates most."""
-    most = SETTINGS.products_per_order * problem.order
-    p, q = largest(start.N, problem.neurons, most)
-    gram = problem.with_products(p, q).gram(narrowed(start.S, loss.basis))
-    moments = problem.inequality_moments(gram)
-    new_p, new_q = violated(
-        moments,
-        problem.neurons,
-        (p, q),
-        tolerance=LEAST_VIOLATION,
-        count=SETTINGS.new_per_order * problem.order,
-    )
+    neurons, count = problem.neurons, SETTINGS.new_per_order * problem.order
+    p, q = largest(start.N, neurons, SETTINGS.products_per_order * problem.order)
+    moments = problem.inequality_moments(problem.map.gram(narrowed(start.S, problem.basis)))
+    new_p, new_q = violated(moments, neurons, (p, q), tolerance=LEAST_VIOLATION, count=count)
     return np.concatenate([p, new_p]), np.concatenate([q, new_q])
 
 

@@ -43,15 +43,6 @@ class _Block(NamedTuple):
     factor: FloatArray
     coupling: FloatArray
 
-    def inwards(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """``L⁻¹x``, and what it takes off the equations of W'."""
-        x = solve_factored(self.factor, x, transposed=False)
-        return x, self.coupling.T @ x
-
-    def outwards(self, x: FloatArray, shared: FloatArray) -> FloatArray:
-        """The own multipliers, given those of W'."""
-        return solve_factored(self.factor, x - self.coupling @ shared, transposed=True)
-
 
 class NewtonSystem:
     """Linearised optimality conditions at a point. Vectors are W' first, then each face's own multipliers.
@@ -139,15 +130,18 @@ class NewtonSystem:
 
     def _solve_without_bias(self, rhs: FloatArray) -> FloatArray:
         x = self._scale * rhs
-        parts = self._each(lambda one: one.inwards(x[one.own]), self._blocks)
-        for one, (own, pulled) in zip(self._blocks, parts, strict=True):
+        parts = self._each(lambda one: solve_factored(one.factor, x[one.own], transposed=False), self._blocks)
+        for one, own in zip(self._blocks, parts, strict=True):
             x[one.own] = own
-            x[one.shared] -= pulled
+            x[one.shared] -= one.coupling.T @ own
         if self._is_arrow:
             n = self._size
             x[:n] = sl.cho_solve((self._core, True), x[:n], check_finite=False)
-        found = self._each(lambda one: one.outwards(x[one.own], x[one.shared]), self._blocks)
-        for one, own in zip(self._blocks, found, strict=True):
+
+        def own_part(one: _Block) -> FloatArray:
+            return solve_factored(one.factor, x[one.own] - one.coupling @ x[one.shared], transposed=True)
+
+        for one, own in zip(self._blocks, self._each(own_part, self._blocks), strict=True):
             x[one.own] = own
         solution: FloatArray = self._scale * x
         return solution

@@ -40,14 +40,9 @@ USUAL, LATE, COLD = 0, 1, 2
 """Attempts at a round: the usual start, one next to the last round's end, and a central one."""
 
 
-def step_seconds(constraints: int) -> float:
-    """Seconds of a Newton step with so many constraints."""
-    return SECONDS_PER_CUBE * float(constraints) ** 3
-
-
 def round_seconds(constraints: int) -> float:
     """Seconds of a round with so many constraints."""
-    return ROUND_STEPS * step_seconds(constraints)
+    return ROUND_STEPS * SECONDS_PER_CUBE * float(constraints) ** 3
 
 
 def affordable_constraints(seconds: float) -> int:
@@ -150,7 +145,7 @@ class Rounds:
             self.short = 0 if step > SHORT_STEP else self.short + 1
 
     def _guess(self) -> float:
-        return sum(step_seconds(len(at.y)) for at in self.at.faces)
+        return sum(round_seconds(len(at.y)) for at in self.at.faces) / ROUND_STEPS
 
     def _expected_seconds(self) -> float:
         """What a Newton step may take: the last one's time, more if there are more constraints."""

@@ -89,12 +89,8 @@ def _without_kinks(program: Program) -> Loss:
 class Splitting:
     """The two proximal maps of a program in orthonormal coordinates, on the arrays of a layer.
 
-    Args:
-        loss: that of the program by default.
-        gone: entries of φ that vanish.
-
-    Attributes:
-        size: of the costs, in which the penalty ρ is measured.
+    ``loss`` is that of the program by default, and ``gone`` are entries of φ that vanish. The penalty ρ is measured in
+    the ``size`` of the costs.
     """
 
     def __init__(self, program: Program, layer: Arrays, loss: LossMap | None = None, gone: IntArray = NONE) -> None:

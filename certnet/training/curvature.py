@@ -19,9 +19,8 @@ BLOCK_ENTRIES = 1 << 21
 class Curvature:
     """The positive definite Hessian ``diag(diagonal_i) − row_i row_iᵀ = S_i²`` of each row.
 
-    Attributes:
-        diagonal: (n, c) positive, or (n, 1) where it is the same for all outputs.
-        row: (n, c), or None where outputs do not depend on one another.
+    ``diagonal`` is (n, c), or (n, 1) where it is the same for all outputs; ``row`` is (n, c), or None where outputs do
+    not depend on one another.
     """
 
     diagonal: FloatArray

@@ -151,7 +151,6 @@ def price_planar(X: FloatArray, W: FloatArray) -> Pricing:
     Raises:
         InputError: X does not have two columns.
     """
-    X, W = np.asarray(X, dtype=np.float64), np.asarray(W, dtype=np.float64)
     if X.shape[1] != 2:
         raise InputError(f"price_planar needs data in the plane, but X has {X.shape[1]} columns; use price.")
     data = X[np.any(X != 0, axis=1)]

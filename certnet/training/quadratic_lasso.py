@@ -26,14 +26,9 @@ BOX_ROUNDS = 5  # Rounds in which a dual is made feasible for the output bias an
 
 @dataclass(frozen=True, eq=False)
 class QuadraticLasso:
-    """See the module's text. The columns SH have a norm of about 1.
+    """See the module's text. The columns S(h_j) (n, m) and the target T (n, c) have norms of about 1.
 
-    Attributes:
-        H: (n, m).
-        curvature: S.
-        target: (n, c) T, of a norm of about 1.
-        limit, decay: (m,).
-        box: (lower, upper) of R, (n, c) each with 0 in it; None where there is none. Then S is a diagonal.
+    The box is (lower, upper) of R, (n, c) each with 0 in it, and S a diagonal with it; None where there is none.
     """
 
     H: FloatArray
