@@ -114,8 +114,8 @@ def group_lasso(
         if not more.any() or deadline.passed:
             break
         useful |= more
-    whole = _Lasso(H, loss, gamma, tolerance, deadline)
-    objective, dual_value = whole.value(x, best.a), whole.dual_value(best.W)
+    best.H = H
+    objective, dual_value = best.value(x, best.a), best.dual_value(best.W)
     gap = max(objective - dual_value, 0.0) / objective if objective > 0 else 0.0
     return GroupLassoResult(x.T, best.W, objective, dual_value, gap, steps)
 
