@@ -15,7 +15,7 @@ from certificates.failure import SMALLEST_LIMIT
 from certificates.nonnegativity import MAX_ORDER
 from certnet.runtime.clock import Clock, Event
 from certnet.runtime.machine import available_bytes
-from certnet.solvers.cost import round_seconds
+from certnet.solvers.rounds import round_seconds
 from certnet.training.trainer import FitResult
 from formulations import InputError, LiftedSpace, MergedRows
 

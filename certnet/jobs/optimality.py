@@ -27,8 +27,8 @@ from certnet.jobs.results import Certified
 from certnet.runtime.clock import Event
 from certnet.runtime.numerics import computing
 from certnet.runtime.public import public
-from certnet.training.directions import largest_prices
 from certnet.training.polish import balance, network_dual, offered_dual
+from certnet.training.pricing import largest_prices
 from certnet.training.trainer import FitResult
 from formulations import InputError, TrainingProgram
 from formulations._validation import FloatArray

@@ -29,10 +29,10 @@ from certnet.search.merged import LARGEST, entries
 from certnet.search.price import bound_from_price
 from certnet.solvers import Progress, SolverResult, SolveStatus, solve
 from certnet.solvers.admm import REPORT_EVERY
-from certnet.solvers.cost import round_seconds
 from certnet.solvers.interface import WarmStart
 from certnet.solvers.leaf_admm import takes_leaves
 from certnet.solvers.registry import choose_solver
+from certnet.solvers.rounds import round_seconds
 from certnet.solvers.warm_start import from_certificate
 from formulations import Dual, Primal
 

@@ -17,9 +17,8 @@ from certnet.jobs.narrowing import has_tree, in_groups, prove_known
 from certnet.search.price import price_for_gap
 from certnet.solvers.shor import shor_bound
 from certnet.solvers.warm_start import certified_dual
-from certnet.training.directions import normalised
 from certnet.training.polish import network_dual, offered_dual
-from certnet.training.pricing import candidates_from_moment, values
+from certnet.training.pricing import candidates_from_moment, normalised, values
 from certnet.training.trainer import Round, fit
 from formulations._validation import FloatArray
 

@@ -13,7 +13,6 @@ import numpy as np
 from certificates.making.circuits import exact_circuits
 from certnet.search.best_first import Budget
 from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus, WarmStart
-from certnet.solvers.products import violated
 from formulations import Dual, Presolved, Primal, Program
 from formulations._validation import FloatArray, IntArray
 from formulations.circuits import CircuitSet, Supports, planar_circuits, violated_circuits
@@ -180,6 +179,8 @@ def _mirrored(key: tuple[int, tuple[int, ...]], neurons: int) -> tuple[int, tupl
 
 def _first_dual(presolved: Presolved, primal: Primal, dual: Dual, kept: IntArray, circuits: CircuitSet) -> Dual:
     """The dual without circuits that are not kept, and with a small multiplier for violated products of the others."""
+    from certnet.solvers.face_problem import violated  # imports much, and most boxes do without
+
     space = presolved.program.space
     N, largest = space.neurons, max(float(dual.N.max(initial=0.0)), 1e-300)
     places = np.concatenate([np.arange(2 * N), 2 * N + kept])

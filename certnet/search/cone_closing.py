@@ -22,9 +22,8 @@ from certnet.search.best_first import outlived
 from certnet.search.cones import Exploration, basis_of, explore, output_of
 from certnet.search.pool import pool as pool_of
 from certnet.search.price import SearchSummary, bound_from_price, price_for_gap
-from certnet.training.directions import climb
 from certnet.training.polish import Network, exchange, offered_dual
-from certnet.training.pricing import Pricing
+from certnet.training.pricing import Pricing, climb
 from certnet.training.trainer import Better
 from formulations import Presolved
 from formulations._validation import FloatArray

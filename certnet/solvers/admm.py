@@ -13,9 +13,9 @@ import numpy as np
 
 from certnet.runtime.numerics import FAILURES
 from certnet.runtime.version import __version__
-from certnet.solvers.anderson import Anderson
 from certnet.solvers.arrays import Array, Arrays, arrays
-from certnet.solvers.interface import SolverOptions, SolverResult, SolveStatus, WarmStart
+from certnet.solvers.interface import SolverOptions, SolverResult, SolveStatus
+from certnet.solvers.iterations import Anderson
 from certnet.solvers.orthonormal import FOR_BOUNDS, Units, orthonormal
 from certnet.solvers.session import Session
 from certnet.solvers.sharpen import sharpen
@@ -90,11 +90,6 @@ class Point:
     dual_residual: float = np.inf
 
     @property
-    def rank(self) -> int:
-        """Rank of G."""
-        return int(self.F.shape[1])
-
-    @property
     def residual(self) -> float:
         """The larger residual."""
         return max(self.primal_residual, self.dual_residual)
@@ -116,47 +111,33 @@ class Run:
         self.smallest = SMALLEST_PART * self.program.moment_size
         self.iterations, self.balance = 0, FIRST_BALANCE
         self.durations: list[float] = []
-        self._use(single=self._order >= SINGLE_ORDER)
+        self._use(single=self.program.space.order >= SINGLE_ORDER)
         self._go_on(self._start())
-
-    @property
-    def _order(self) -> int:
-        """Of the matrices."""
-        return self.program.space.order
-
-    @property
-    def _is_plain(self) -> bool:
-        """Whether the next point follows from the last one by a plain step."""
-        return self.acceleration.plain
 
     def _use(self, *, single: bool) -> None:
         """Everything that depends on the precision."""
-        self.layer = self.layer.with_precision(single=single)
+        self.layer = Arrays(self.layer.device, single=single)
         self.splitting = self._split()
-        self._allocate(self.program.space.order, self.program.space.order)
+        rows, columns = self.splitting.shape
+        self.Z = self.layer.zeros(rows, columns)
+        memory = min(SETTINGS.memory, MEMORY_ENTRIES // (2 * rows * columns))
+        self.acceleration = Anderson(self.layer, (rows, columns), memory, SETTINGS.interval)
 
     def _split(self) -> Splitting:
         return Splitting(self.program, self.layer)
 
-    def _allocate(self, *shape: int) -> None:
-        """What is kept of earlier steps."""
-        self.Z = self.layer.zeros(*shape)
-        memory = min(SETTINGS.memory, MEMORY_ENTRIES // (2 * shape[0] * shape[1]))
-        self.acceleration = Anderson(self.layer, (shape[0], shape[1]), memory, SETTINGS.interval)
-
     def _start(self) -> Point:
-        """Zero, or the warm start as far as it fits."""
-        space, given = self.program.space, self.given
+        """Zero, or the warm start."""
+        space = self.program.space
         penalty = SETTINGS.first_penalty * self.splitting.size
         V, F = np.zeros((space.order, space.order)), np.zeros((space.order, 0))
         primal, dual = self.options.warm_start or (None, None)
-        order, positions = given.space.face_order, (given.positions, given.positions)
-        if primal is not None and primal.outputs == space.outputs and primal.S.shape == (order, order):
+        if primal is not None:
             S = self.coordinates.apply_primal(primal).S
             F = space.expand(Arrays().positive_factor(0.5 * (S + S.T), len(S)))
             V += F @ F.T
-        if dual is not None and dual.N.shape == positions and dual.W.shape == given.shape:
-            V += self.splitting.scaled_multiplier(self.coordinates.apply_dual(dual), penalty)
+        if dual is not None:
+            V += self.splitting.pulls(self.coordinates.apply_dual(dual)) / (2 * penalty)
         return Point(self.layer.array(V), self.layer.array(F), penalty)
 
     def _go_on(self, at: Point) -> None:
@@ -175,15 +156,16 @@ class Run:
                 return SolveStatus.TIME_LIMIT
             if self.iterations >= self.limit:
                 return SolveStatus.ITERATION_LIMIT
-            begin = time.perf_counter()
+            begin, is_plain = time.perf_counter(), False
             try:
-                self._step()
+                is_plain = self._step()
             except FAILURES:
                 if not self.layer.single:
                     raise
                 self._double()
             self.iterations += 1
-            self._adapt()
+            if is_plain:
+                self._adapt()
             self.durations = [*self.durations[1 - TIMED_STEPS :], time.perf_counter() - begin]
             if self.iterations % REPORT_EVERY == 0 and self._report():
                 return SolveStatus.STOPPED
@@ -192,11 +174,12 @@ class Run:
         """Whether so many more, each as long as the last steps, would pass the time limit."""
         return self.session.out_of_time(steps * max(self.durations, default=0.0))
 
-    def _step(self) -> None:
-        """One Douglas–Rachford step V ← V + 1.8 (G − Z), in which L = V − Z is the scaled multiplier."""
+    def _step(self) -> bool:
+        """One Douglas–Rachford step V ← V + 1.8 (G − Z), in which L = V − Z is the scaled multiplier; whether V follows
+        from the last point by a plain step."""
         V, last, relaxation = self.V, self.at, SETTINGS.relaxation
         X, sizes = self.splitting.entrywise(V, last.penalty, self.Z)
-        F = self.splitting.factor(X, last.rank)
+        F = self.splitting.factor(X, last.F.shape[1])
         R, gap = self.splitting.gap(F, self.Z, relaxation)
         # After an extrapolation the change of Z measures the jump, not the residual.
         is_plain = self.acceleration.plain
@@ -205,12 +188,11 @@ class Run:
         if accepted:
             primal_residual = ratio(gap, max(sizes.entries, self.smallest))
             self.at = Point(V, F, last.penalty, primal_residual, dual_residual)
+        return self.acceleration.plain
 
     def _adapt(self) -> None:
         """Leave float32 or change the penalty, when it is time."""
         at = self.at
-        if not self._is_plain:
-            return
         if self.layer.single and at.residual <= SINGLE_RESIDUAL:
             self._double()
         if self.iterations >= self.balance:
@@ -251,20 +233,16 @@ class Run:
         F = self._factor()
         return self.coordinates.objective(F @ F.T)
 
-    def _iterate(self) -> WarmStart:
-        return self._primal(), self._dual()
-
     def _report(self) -> bool:
-        status = self.session.report(
+        return self.session.report(
             iteration=self.iterations,
             objective=self._objective(),
             primal_residual=self.at.primal_residual,
             dual_residual=self.at.dual_residual,
-            rank=self.at.rank,
+            rank=self.at.F.shape[1],
             dual=self._sharpened,
-            iterate=self._iterate,
+            iterate=lambda: (self._primal(), self._dual()),
         )
-        return status is not None
 
     def result(self, status: SolveStatus) -> SolverResult:
         """The last iterates."""
@@ -274,7 +252,7 @@ class Run:
             dual=self._dual() if status is SolveStatus.INTERRUPTED else self._sharpened(last=True),
             objective=self._objective(),
             status=status,
-            message=f"rank {at.rank}, penalty {at.penalty:.2e}.",
+            message=f"rank {at.F.shape[1]}, penalty {at.penalty:.2e}.",
             solver="admm",
             version=__version__,
             iterations=self.iterations,

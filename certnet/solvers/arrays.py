@@ -26,11 +26,9 @@ float32. Measured: tests/benchmarks/projection.py."""
 
 
 class Arrays:
-    """Operations on the arrays of one device, in float64 or float32.
+    """Operations on the arrays of one device of PyTorch, or of numpy for None, in float64 or ``single`` precision.
 
-    Args:
-        device: of PyTorch; None for numpy, of which no call holds the interpreter's lock for long.
-        single: float32.
+    No call holds the interpreter's lock for long.
     """
 
     def __init__(self, device: str | None = None, *, single: bool = False) -> None:
@@ -47,11 +45,7 @@ class Arrays:
         return Arrays(self.device, single=single)
 
     def empty(self, *shape: int) -> Array:
-        """An array with any content.
-
-        Raises:
-            InputError: the device has too little memory.
-        """
+        """An array with any content; InputError where the device has too little memory."""
         if self.device is None:
             return np.empty(shape, dtype=self.dtype)
         try:
@@ -100,10 +94,7 @@ class Arrays:
         return self.dot(a, a)
 
     def blocks(self, rows: int, columns: int) -> list[slice]:
-        """Blocks of rows in which to work through a matrix, so that temporary results stay in fast memory.
-
-        A GPU works best on the whole.
-        """
+        """Blocks of rows in which temporary results stay in fast memory; a GPU works best on the whole."""
         size = max(1, BLOCK_ENTRIES // max(columns, 1) if self.device is None else rows)
         return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
 
@@ -130,11 +121,7 @@ class Arrays:
 
 
 def require_device(device: str) -> None:
-    """Make sure that a device can be used, before any work.
-
-    Raises:
-        InputError: an unknown device, no GPU, or no PyTorch that can use it.
-    """
+    """InputError, before any work, for an unknown device, without a GPU or without PyTorch that can use it."""
     if device not in DEVICES:
         raise InputError(f"The device must be one of {', '.join(DEVICES)}, not {device!r}.")
     if device == "cpu":
@@ -151,10 +138,6 @@ def require_device(device: str) -> None:
 
 
 def arrays(device: str) -> Arrays:
-    """The arrays of a device by name, in float64: "cpu" for numpy, "cuda" for PyTorch on the current GPU.
-
-    Raises:
-        InputError: see ``require_device``.
-    """
+    """The arrays of a device that ``require_device`` takes, in float64: "cpu" for numpy, "cuda" for the current GPU."""
     require_device(device)
     return Arrays(None if device == "cpu" else device)

@@ -47,21 +47,8 @@ class Curvature:
 
 
 @dataclass(frozen=True, eq=False)
-class DualPoint:
-    """W' strictly inside the domain, and the multipliers s > 0 of its limits."""
-
-    W: FloatArray
-    s: FloatArray
-
-
-@dataclass(frozen=True, eq=False)
 class DualLoss:
-    """See the module's text.
-
-    Attributes:
-        loss: L; of no rows where there is none.
-        basis: (c, c') Q.
-    """
+    """See the module's text: L, of no rows where there is none, and the ``basis`` Q (c, c')."""
 
     loss: Loss
     basis: FloatArray
@@ -102,37 +89,37 @@ class DualLoss:
         return np.asarray((W @ self.basis).ravel())
 
     @cached_property
-    def _limits(self) -> tuple[tuple[float, IntArray, FloatArray], ...]:
-        """(sign, entries of W that have a limit, the limits); a row of p that sums to 1 needs no upper ones."""
-        lower, upper = (
-            (self.loss.sample_weight[:, None] * limit / self.loss.unit).ravel()
-            for limit in self.loss.kind.limits(self.loss.target)
-        )
+    def _limits(self) -> tuple[IntArray, FloatArray, FloatArray]:
+        """(m,) entries of W that have a limit, −1 where it is an upper one, and the limits.
+
+        A row of p that sums to 1 needs no upper ones.
+        """
+        lower, upper = (limit.ravel() for limit in self.loss.limits)
         sides = [(-1.0, upper)] if self.loss.kind.couples else [(1.0, lower), (-1.0, upper)]
-        found = ((sign, np.flatnonzero(np.isfinite(limit)), limit) for sign, limit in sides)
-        return tuple((sign, entries, limit[entries]) for sign, entries, limit in found)
+        entries = [np.flatnonzero(np.isfinite(limit)) for _, limit in sides]
+        signs = [np.full(len(at), sign) for at, (sign, _) in zip(entries, sides, strict=True)]
+        limits = [limit[at] for at, (_, limit) in zip(entries, sides, strict=True)]
+        return np.concatenate(entries), np.concatenate(signs), np.concatenate(limits)
 
     def moved(self, w: FloatArray) -> FloatArray:
         """(m,) change of the gaps with W'."""
-        W = self.W(w).ravel()
-        return np.asarray(np.concatenate([sign * W[entries] for sign, entries, _ in self._limits]))
+        entries, sign, _ = self._limits
+        return sign * self.W(w).ravel()[entries]
 
     def gaps(self, w: FloatArray) -> FloatArray:
         """(m,) distances from the limits, positive inside."""
-        limits = np.concatenate([sign * limit for sign, _, limit in self._limits])
-        return np.asarray(self.moved(w) - limits)
+        _, sign, limits = self._limits
+        return np.asarray(self.moved(w) - sign * limits)
 
-    def _scattered(self, s: FloatArray, *, signed: bool) -> FloatArray:
+    def _scattered(self, s: FloatArray) -> FloatArray:
         """Entries (n×c) where numbers of the gaps add up."""
-        out, start = np.zeros(self.loss.shape).ravel(), 0
-        for sign, entries, _ in self._limits:
-            out[entries] += (sign if signed else 1.0) * s[start : start + len(entries)]
-            start += len(entries)
-        return out.reshape(self.loss.shape)
+        out = np.zeros(self.loss.shape)
+        np.add.at(out.ravel(), self._limits[0], s)
+        return out
 
     def pull(self, s: FloatArray) -> FloatArray:
         """What multipliers of the gaps add to the fitted values; the transpose of ``moved``."""
-        return self.flat(self._scattered(s, signed=True))
+        return self.flat(self._scattered(self._limits[1] * s))
 
     def value(self, w: FloatArray) -> float:
         """D."""
@@ -147,7 +134,7 @@ class DualLoss:
         """−∇²D without the output bias, with ``ratio`` for each gap."""
         loss, omega = self.loss, self.loss.sample_weight[:, None]
         full = loss.kind.sharpness(loss.unit * self.W(w) / omega, loss.target) / omega
-        full += self._scattered(ratio, signed=False)
+        full += self._scattered(ratio)
         if not loss.kind.couples:
             return Curvature(full.ravel())
         blocks = np.einsum("ki,nk,kj->nij", self.basis, full, self.basis)
@@ -158,7 +145,7 @@ class DualLoss:
 
         Where W is near a limit of infinite slope the fitted values are large, and their errors matter little.
         """
-        curvature = self.curvature(w, np.zeros(sum(len(entries) for _, entries, _ in self._limits)))
+        curvature = self.curvature(w, np.zeros(len(self._limits[0])))
         if curvature.blocks is None:
             return float(np.linalg.norm(rows / np.sqrt(np.maximum(curvature.diagonal, 1.0))))
         columns = rows.reshape(-1, self.outputs, 1)
@@ -207,10 +194,6 @@ class DualLoss:
             return np.zeros(0)
         w = self.flat(self.loss.project(W))
         return (1.0 - share) * w + share * self.centre if len(self.gaps(w)) else w
-
-    def point(self, w: FloatArray, mu: float) -> DualPoint:
-        """The multipliers that go with W' at μ."""
-        return DualPoint(w, mu / self.gaps(w))
 
 
 def narrowed(S: FloatArray, basis: FloatArray) -> FloatArray:

@@ -91,16 +91,7 @@ class _Run(Run):
         self.groups, self.network, self.known, self.executor = groups, network, dual, executor
         super().__init__(program, options, FOR_BOUNDS)
 
-    @property
-    def _order(self) -> int:
-        return 0
-
-    @property
-    def _is_plain(self) -> bool:
-        return True
-
     def _use(self, *, single: bool) -> None:
-        self.layer = self.layer.with_precision(single=single)
         self.grouped = GroupedSplitting(self.program, self.groups, self.executor)
 
     def _start(self) -> Point:
@@ -116,7 +107,7 @@ class _Run(Run):
     def _go_on(self, at: Point) -> None:
         self.at = at
 
-    def _step(self) -> None:
+    def _step(self) -> bool:
         at = self.at
         sizes = self.grouped.step(at.V, self.Z, at.penalty, SETTINGS.relaxation)
         primal = ratio(sizes.gap, max(sizes.entries, self.smallest))
@@ -125,6 +116,7 @@ class _Run(Run):
         few = FEW_STEPS * max(self.durations, default=0.0)
         if self.iterations == TIMED_STEPS - 1 and self.session.out_of_time(few):
             self._rescale(min(SMALL_PENALTY * ratio(sizes.multiplier, sizes.entries), 1.0))
+        return True
 
     def _rescale(self, factor: float) -> None:
         self.grouped.rescale(self.at.V, self.at.penalty, factor)

@@ -22,13 +22,11 @@ from scipy.linalg import block_diag
 
 from certificates.making.quotient import Quotient
 from certnet.runtime.blocks import side_by_side
-from certnet.solvers.entrywise import without_kinks
-from certnet.solvers.splitting import Sizes
+from certnet.solvers.splitting import LossMap, Sizes
 from formulations import Program
 from formulations._validation import FloatArray, IntArray
 from formulations.groups import GroupedDual, Groups
 from formulations.program import NO_PRODUCTS
-from formulations.prox import Prox
 
 CHUNK_ENTRIES = 1 << 17
 """Entries of a block of matrices, so that what is made of it stays in fast memory. Measured: a step takes 0.98 ms for
@@ -46,12 +44,8 @@ class Matrices:
 class _Face(NamedTuple):
     """An orthonormal basis Q (q, 2s+k+c, s+k+c) of the faces of q spaces, in parts, and the null vectors in it.
 
-    ``Q = [[√½ I, B, 0], [√½ I, −B, 0], [0, R⁻¹, 0], [0, 0, I]]`` with ``RᵀR = I + AᵀA/2`` and ``B = AR⁻¹/2``.
-
-    Attributes:
-        tilt: B (q, s, k).
-        inverse: R⁻¹ (q, k, k).
-        null: (q, s+k+c, 0 or 2), orthonormal.
+    ``Q = [[√½ I, B, 0], [√½ I, −B, 0], [0, R⁻¹, 0], [0, 0, I]]`` with ``RᵀR = I + AᵀA/2`` and ``B = AR⁻¹/2``. ``tilt``
+    is B (q, s, k), ``inverse`` R⁻¹ (q, k, k), and ``null`` (q, s+k+c, 0 or 2) orthonormal.
     """
 
     tilt: FloatArray
@@ -97,11 +91,7 @@ class _Face(NamedTuple):
 
 
 def _positive(S: FloatArray) -> FloatArray:
-    """The positive parts of matrices (q, n, n).
-
-    Raises:
-        LinAlgError: an eigenvalue is not finite.
-    """
+    """The positive parts of matrices (q, n, n); LinAlgError where an eigenvalue is not finite."""
     values, vectors = np.linalg.eigh(S)
     if not np.isfinite(values).all():
         raise np.linalg.LinAlgError("an eigenvalue is not finite")
@@ -161,11 +151,7 @@ def _stepped(
 
 
 class GroupedSplitting:
-    """Steps for the groups of a program.
-
-    Attributes:
-        size: of the costs.
-    """
+    """Steps for the groups of a program; ``size`` is that of the costs."""
 
     def __init__(self, program: Program, groups: Groups, executor: Executor | None = None) -> None:
         self.program, self.groups, self._executor = program, groups, executor
@@ -186,11 +172,8 @@ class GroupedSplitting:
         at = np.arange(m)[:, None] * r + first
         head = np.hstack([at, m * r + at, np.broadcast_to(2 * m * r + tail, (m, k + c))])
         self._head = head[:, :, None], head[:, None, :]
+        self._loss = LossMap(program)
         self._place_features()
-        self.loss = without_kinks(program)
-        # An entry in two matrices counts twice: in units of its root the penalty is the same for all.
-        self._prox = Prox(self.loss, self._place, program.weight / self._root[self._place, 0], len(self._group))
-        self._begin: tuple[FloatArray, FloatArray] | None = None
 
     def _of_parts(self, of_generators: FloatArray) -> list[FloatArray]:
         """What generators have (N, …), of the head (1, mr, …) and of each block of groups (q, s, …)."""
@@ -202,21 +185,20 @@ class GroupedSplitting:
         return [matrices.head, *(matrices.groups[block] for block in self._blocks)]
 
     def _place_features(self) -> None:
-        """Where the loss is: group and row of each of its features, all of them columns of v; sorted by group."""
+        """Where the loss is: group and row of each of its features, all of them columns of v."""
         program, groups, N, order = self.program, self.groups, self.program.space.neurons, self._orders[0]
         (m, s), r = groups.rows.shape, groups.shared
-        features, place = np.unique(program.feature, return_inverse=True)
-        group_of, row_of = np.empty(N + 1, int), np.empty(N + 1, int)
+        features, (group_of, row_of) = self._loss.features, np.empty((2, N + 1), int)
         group_of[groups.rows], row_of[groups.rows] = np.arange(m)[:, None], np.arange(s)
-        by_group = np.argsort(group_of[features % N], kind="stable")
-        self._place, features = np.argsort(by_group)[place.ravel()], features[by_group]
         self._group, row, side = group_of[features % N], row_of[features % N], features // N
         self._row, self._shared = row + s * side, row < r
         self._shared_at = self._group[self._shared], (row + r * side)[self._shared]
-        self._root = np.sqrt(np.where(self._shared, 2.0, 1.0))[:, None]
+        # An entry in two matrices counts twice.
+        self._copies = np.where(self._shared, 2.0, 1.0)[:, None]
         self._columns = np.arange(order - program.space.outputs, order)
         # Entries of each part that are known before its step: those that groups share, and those of the loss.
         seen = np.flatnonzero(~self._shared)
+        seen = seen[np.argsort(self._group[seen], kind="stable")]
         shared = (self._own[0] * order + self._own[1]).ravel()
         self._seen = [seen[:0]]
         self._known_at = [(self._head[0] * self._orders[1] + self._head[1]).ravel()]
@@ -234,8 +216,8 @@ class GroupedSplitting:
         own, head = self._orders
         return Matrices(np.zeros((len(self.groups.rows), own, own)), np.zeros((1, head, head)))
 
-    def _known(self, V: Matrices, penalty: float) -> tuple[list[_Known], tuple[FloatArray, FloatArray]]:
-        """What is known of each part before its step; the features' entries in units of their roots, and the bias."""
+    def _known(self, V: Matrices, penalty: float) -> list[_Known]:
+        """What is known of each part before its step."""
         program, rest, k, c = self.program, self._rest, self.program.space.dimension, self.program.space.outputs
         head, count = V.head[0], len(self.groups.rows) + 1
         mean = 0.5 * (V.groups[:, *self._own] + head[self._head])
@@ -243,23 +225,22 @@ class GroupedSplitting:
         seen = V.groups[self._group[:, None], self._row[:, None], self._columns]
         group, row = self._shared_at
         seen[self._shared] = mean[group, row, -c:]
-        fitted = self._prox(seen * self._root, 2.0 * penalty, start=self._begin)
+        P = self._loss(seen, 2.0 * penalty * self._copies, self._loss.start)
         z, v = tail[:k, :k], np.einsum("ii->i", tail[k:, k:])
         z -= 0.5 * program.gamma * program.cost() / (penalty * count)
         if program.region.size and not self._crosswise:
             missing = float(np.vdot(program.region, z)) / float(np.vdot(program.region, program.region))
             z -= min(missing, 0.0) * program.region
         v -= 0.5 * program.gamma / (penalty * count)
-        P = fitted[0] / self._root
         mean[group, row, -c:] = mean[group, -c:, row] = P[self._shared]
         mean[:, -rest:, -rest:] = tail
         values = [mean, *(mean[block] for block in self._blocks)]
         parts = zip(self._known_at, values, self._seen, strict=True)
-        return [_Known(at, np.concatenate([own, P[of], P[of]], axis=None)) for at, own, of in parts], fitted
+        return [_Known(at, np.concatenate([own, P[of], P[of]], axis=None)) for at, own, of in parts]
 
     def step(self, V: Matrices, Z: Matrices, penalty: float, relaxation: float) -> Sizes:
         """Move V by ``relaxation (G − Z)``, and Z from that of the last step to that of this one, in place."""
-        (known, fitted), total = self._known(V, penalty), np.zeros(4)
+        known, total = self._known(V, penalty), np.zeros(4)
         parts, last = self._parts(V), self._parts(Z)
         rests, factors = [self._rest] * len(parts), [relaxation] * len(parts)
         X: Iterable[FloatArray | None] = repeat(None, len(parts))
@@ -272,29 +253,26 @@ class GroupedSplitting:
         for V_part, Z_part, found in zip(parts, last, steps, strict=True):
             V_part[...], Z_part[...], squares = found
             total += squares
-        self._begin = fitted
-        self._prox.go_on()
+        self._loss.go_on()
         return Sizes(*np.sqrt(total).tolist())
 
     def rescale(self, V: Matrices, penalty: float, factor: float) -> None:
         """V for a penalty ``factor`` times as large and the same Z and multiplier, in place: V − Z is divided by it."""
-        for part, known in zip(self._parts(V), self._known(V, penalty)[0], strict=True):
+        for part, known in zip(self._parts(V), self._known(V, penalty), strict=True):
             part -= (1.0 - 1.0 / factor) * (part - _signed(known.put(part), self._rest, crosswise=self._crosswise))
 
     def multipliers(self, V: Matrices, penalty: float) -> GroupedDual:
         """The dual of a point V, with exact signs."""
         (m, s), r, rest = self.groups.rows.shape, self.groups.shared, self._rest
         out = Matrices(np.empty((m, 2 * s, 2 * s)), np.empty((1, 2 * m * r, 2 * m * r)))
-        all_known, (P, bias) = self._known(V, penalty)
-        for part, known, target in zip(self._parts(V), all_known, self._parts(out), strict=True):
+        for part, known, target in zip(self._parts(V), self._known(V, penalty), self._parts(out), strict=True):
             before = known.put(part)
             after = _signed(before.copy(), rest, crosswise=self._crosswise)
             target[...] = 2.0 * penalty * (after - before)[:, :-rest, :-rest]
         own, in_head = self._pairs
         out.groups[:, *own] *= 2.0
         out.head[0][in_head] = 0.0
-        W = self.loss.project(self.loss.dual(self.program.weight[:, None] * (P / self._root)[self._place], bias))
-        return GroupedDual(W=W, N=NO_PRODUCTS, groups=self.groups, blocks=out.groups, head=out.head[0])
+        return GroupedDual(W=self._loss.W(), N=NO_PRODUCTS, groups=self.groups, blocks=out.groups, head=out.head[0])
 
     @property
     def _pairs(self) -> tuple[tuple[IntArray, IntArray], tuple[IntArray, IntArray]]:
@@ -304,13 +282,14 @@ class GroupedSplitting:
 
     def start(self, z: FloatArray, v: FloatArray, penalty: float, dual: GroupedDual | None = None) -> Matrices:
         """V of a network: its moments, and the multipliers of its loss and of the costs, or those of a dual."""
-        program, groups, A, rest, c = self.program, self.groups, self.program.space.generators, self._rest, len(v)
+        program, groups, loss, rest, c = self.program, self.groups, self._loss.loss, self._rest, len(v)
+        A = program.space.generators
         if dual is None:
             parts = [[side @ v.T for side in _sides(part, z)] for part in np.array_split(A, len(self._blocks))]
             seen = np.concatenate([part for side in zip(*parts, strict=True) for part in side])
-            W = self.loss.project(self.loss.dual(program.weight[:, None] * seen[program.feature]))
+            W = loss.project(loss.dual(program.weight[:, None] * seen[program.feature]))
         else:
-            W = self.loss.project(dual.W)
+            W = loss.project(dual.W)
         pull = np.stack(np.split(program.features_of(W), 2), axis=1) / (-2.0 * penalty)
         # In every copy an equal part.
         pull[groups.head] *= 0.5

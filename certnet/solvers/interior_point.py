@@ -11,18 +11,15 @@ import numpy as np
 
 from certnet.runtime.version import __version__
 from certnet.solvers.admm import admm
-from certnet.solvers.cost import affordable_constraints
-from certnet.solvers.dual_loss import DualLoss, DualPoint, narrowed, widened
-from certnet.solvers.face_problem import face_problem, feasible_multipliers
+from certnet.solvers.dual_loss import DualLoss, narrowed, widened
+from certnet.solvers.face_problem import all_products, face_problem, feasible_multipliers, largest, least_correlation
 from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus, WarmStart
-from certnet.solvers.iterate import FaceIterate, Measure, cold_starts, mean_mu, warm_start
+from certnet.solvers.iterate import FaceIterate, Iterate, Measure, cold_start, warm_start
 from certnet.solvers.orthonormal import FOR_PRODUCTS
-from certnet.solvers.products import all_products, largest, least_correlation
-from certnet.solvers.rounds import COLD, USUAL, Rounds
+from certnet.solvers.rounds import COLD, USUAL, Rounds, affordable_constraints
 from certnet.solvers.session import Session
 from certnet.solvers.warm_start import usable
 from formulations import Dual, InputError, Primal, Program
-from formulations._validation import FloatArray, IntArray
 
 MAX_ITERATIONS = 400  # Default limit on Newton steps over all rounds.
 MAX_CONSTRAINTS = 14_000  # Order of the largest Schur complement (1.5 GiB), unless W and t alone need more.
@@ -76,29 +73,25 @@ class _Solve:
         self.program, self.options = program, options
         self.loss = DualLoss.of(program)
         self.problem = face_problem(program, self.loss)
-        self.neurons, self.max_rounds = program.space.neurons, max_rounds
+        self.max_rounds = max_rounds
         self.max_products = min(max_products, max(MAX_CONSTRAINTS - self.problem.fixed, 0))
         empty = np.zeros(0, dtype=np.int64)
+        self.rounds = self._rounds(cold_start([self.problem], self.loss, [(empty, empty)]), COLD)
         if program.loss is not None:
             y = feasible_multipliers(self.problem, self.loss)
-            self.session.offer(self._dual(y, empty, empty), self.loss.value(y[self.problem.entries]))
-        self.rounds = self._cold_rounds(empty, empty)
+            dual = self._dual(self.rounds.at.faces[0]._replace(y=y))
+            self.session.offer(dual, self.loss.value(y[self.problem.entries]))
 
-    def _dual(self, y: FloatArray, p: IntArray, q: IntArray) -> Dual:
-        """The dual that multipliers are."""
-        return Dual(self.loss.W(y[self.problem.entries]), self.problem.products(y, p, q))
+    def _dual(self, at: FaceIterate) -> Dual:
+        """The dual that its multipliers are."""
+        return Dual(self.loss.W(at.y[self.problem.entries]), self.problem.products(at.y, at.p, at.q))
 
-    def _cold_rounds(self, p: IntArray, q: IntArray) -> Rounds:
-        dual_point, (at,) = cold_starts([self.problem], self.loss, [(p, q)])
-        return self._rounds(dual_point, at, COLD)
-
-    def _rounds(self, dual_point: DualPoint, at: FaceIterate, attempt: int) -> Rounds:
+    def _rounds(self, start: Iterate, attempt: int) -> Rounds:
         limit = self.options.max_iterations
         return Rounds(
             [self.problem],
             self.loss,
-            dual_point,
-            [at],
+            start,
             look=self._look,
             late=self.session.out_of_time,
             tolerance=self.options.tolerance,
@@ -110,60 +103,66 @@ class _Solve:
 
     def solve(self) -> SolveStatus:
         """Find a start, unless the prediction ends the solve already, and go on from there."""
-        primal, dual = usable(self.program, self.options.warm_start) or (None, None)
-        ended = None
-        if primal is None or dual is None:
-            are_few = self.program.positions**2 <= 2 * FEW_PRODUCTS
-            # The ADMM takes no inequalities; where all products are few, a prediction takes longer than it saves.
-            if self.program.loss is None and (self.program.beyond_signs or are_few):
-                self.rounds = self._cold(dual, are_few=are_few)
-                return self._run()
-            primal, dual, ended = self._short_admm(dual)
-        repaired, value = self.session.offer_repaired(dual, nearly_feasible=True)
-        W, first, decay = self.loss.inside(dual.W, INWARD), np.zeros(0), self.program.gamma
-        if self.program.loss is None:
-            dual, first, decay = repaired, np.array([2.0 * value]), abs(2.0 * value)
-        region = np.full(len(self.problem.quadratics) - len(first), self.program.share * decay)
-        products = largest(dual.N, self.neurons, min(FIRST_PRODUCTS, self.max_products, self._affordable_products()))
-        y = self.problem.multipliers(np.concatenate([first, region, W]), dual.N, *products)
-        at = warm_start(self.problem, narrowed(primal.S, self.problem.basis), y, *products)
-        if at is None:
-            self.rounds = self._cold_rounds(*products)
-        else:
-            self.rounds = self._rounds(self.loss.point(W, mean_mu([at])), at, USUAL)
-        return ended or self._run()
-
-    def _run(self) -> SolveStatus:
+        ended = self._start()
+        if ended is not None:
+            return ended
         status = self.rounds.run()
         if status in (SolveStatus.CONVERGED, SolveStatus.INACCURATE):
             self._offer(self.rounds.measure, repair=True)
         return status
 
-    def _cold(self, dual: Dual | None, *, are_few: bool) -> Rounds:
-        """Begin a form program with the products of a dual; without one with all if they are few, else with none."""
-        dual = self.session.dual if dual is None else dual
-        products = largest(dual.N, self.neurons, self.max_products)
-        if are_few and not len(products[0]):
-            products = all_products(self.program.positions, self.neurons)
-        self.session.offer_repaired(dual)
-        return self._cold_rounds(*products)
-
-    def _affordable_products(self) -> int:
-        """How many products let a round end within the time limit, by the guess of a step's time."""
-        limit = self.options.time_limit
-        if limit is None:
-            return self.max_products
-        constraints = affordable_constraints((1.0 - PREDICTION_SHARE) * limit)
-        return max(constraints - self.problem.fixed, self.problem.order)
+    def _start(self) -> SolveStatus | None:
+        """Rounds that begin at the warm start, at the prediction, or cold; how the solve ends if it ends there."""
+        primal, dual = usable(self.program, self.options.warm_start) or (None, None)
+        ended, problem, neurons, at = None, self.problem, self.program.space.neurons, None
+        are_few = self.program.positions**2 <= 2 * FEW_PRODUCTS
+        # The ADMM takes no inequalities; where all products are few, a prediction takes longer than it saves.
+        if (primal is None or dual is None) and self.program.loss is None and (self.program.beyond_signs or are_few):
+            dual = self.session.dual if dual is None else dual
+            products = largest(dual.N, neurons, self.max_products)
+            if are_few and not len(products[0]):
+                products = all_products(self.program.positions, neurons)
+            self.session.offer_repaired(dual)
+        else:
+            if primal is None or dual is None:
+                primal, dual, ended = self._short_admm(dual)
+            repaired, value = self.session.offer_repaired(dual, nearly_feasible=True)
+            W, first, decay = self.loss.inside(dual.W, INWARD), np.zeros(0), self.program.gamma
+            if self.program.loss is None:
+                dual, first, decay = repaired, np.array([2.0 * value]), abs(2.0 * value)
+            region = np.full(problem.quadratics - len(first), self.program.share * decay)
+            most, limit = self.max_products, self.options.time_limit
+            if limit is not None:
+                # So many let a round end within it, by the guess of a step's time.
+                affordable = affordable_constraints((1.0 - PREDICTION_SHARE) * limit)
+                most = min(most, max(affordable - problem.fixed, problem.order))
+            products = largest(dual.N, neurons, min(FIRST_PRODUCTS, most))
+            y = problem.multipliers(np.concatenate([first, region, W]), dual.N, *products)
+            at = warm_start(problem, narrowed(primal.S, problem.basis), y, *products)
+        if at is None:
+            self.rounds = self._rounds(cold_start([problem], self.loss, [products]), COLD)
+        else:
+            self.rounds = self._rounds(Iterate.on(W, self.loss, [at]), USUAL)
+        return ended
 
     def _short_admm(self, dual: Dual | None) -> tuple[Primal, Dual, SolveStatus | None]:
         """Its iterates, and how the solve ends if it ends there. The ADMM knows the products of signs alone."""
         limit, program, phi = self.options.time_limit, self.program, self.program.space.phi
+
+        def of_all(dual: Dual) -> Dual:
+            """A dual of the ADMM with zeros for the other inequalities."""
+            return Dual(dual.W, np.pad(dual.N, (0, self.program.positions - len(dual.N))))
+
+        def look(progress: Progress) -> bool:
+            """Pass it on; the dual it shows is feasible."""
+            self.session.offer(of_all(progress.dual()), self.program.to_own(progress.lower_bound))
+            return self.session.show(replace(progress, iteration=0, dual=self.session.copy_dual))
+
         options = replace(
             self.options,
             time_limit=None if limit is None else PREDICTION_SHARE * limit,
             max_iterations=PREDICTION_STEPS,
-            callback=None if self.options.callback is None else self._report_prediction,
+            callback=None if self.options.callback is None else look,
             warm_start=None if dual is None else (None, Dual(dual.W, dual.N[phi, phi])),
         )
         if program.loss is not None:
@@ -172,50 +171,38 @@ class _Solve:
         ends = result.status in (SolveStatus.STOPPED, SolveStatus.INTERRUPTED)
         assert result.primal is not None  # the ADMM always has both
         assert result.dual is not None
-        return result.primal, self._of_all(result.dual), result.status if ends else None
-
-    def _of_all(self, dual: Dual) -> Dual:
-        """A dual of the ADMM with zeros for the other inequalities."""
-        return Dual(dual.W, np.pad(dual.N, (0, self.program.positions - len(dual.N))))
-
-    def _report_prediction(self, progress: Progress) -> bool:
-        """Pass a look at the ADMM on; the dual it shows is feasible."""
-        self.session.offer(self._of_all(progress.dual()), self.program.to_own(progress.lower_bound))
-        return self.session.show(replace(progress, iteration=0, dual=self.session.copy_dual))
+        return result.primal, of_all(result.dual), result.status if ends else None
 
     def _look(self, rounds: Rounds, seen: Measure) -> bool:
         """Keep the multipliers, and now and then what repair makes of them if they are not feasible; report."""
         self._offer(seen, repair=rounds.iterations % REPAIR_EVERY == 0 or seen.error <= rounds.target)
-        status = self.session.report(
+        return self.session.report(
             iteration=rounds.iterations,
             objective=seen.primal,
             primal_residual=seen.primal_residual,
             dual_residual=seen.dual_residual,
             rank=self.problem.order,
             iterate=lambda: self._iterate(rounds),
-            violation=lambda: -least_correlation(seen.points[0].moments, self.neurons),
+            violation=lambda: -least_correlation(seen.points[0].moments, self.problem.neurons),
         )
-        return status is not None
 
     def _iterate(self, rounds: Rounds) -> WarmStart:
-        at = rounds.measure.points[0].at
-        return self._primal(at), self._dual(at.y, at.p, at.q)
+        (at,) = rounds.measure.at.faces
+        return self._primal(at), self._dual(at)
 
     def _primal(self, at: FaceIterate) -> Primal:
         return Primal(widened(at.S, self.problem.basis), self.program.space.outputs)
 
     def _offer(self, seen: Measure, *, repair: bool) -> None:
-        at = seen.points[0].at
         if seen.is_dual_feasible:
-            self.session.offer(self._dual(at.y, at.p, at.q), seen.dual)
+            self.session.offer(self._dual(*seen.at.faces), seen.dual)
         elif repair:
-            self.session.offer_repaired(self._dual(at.y, at.p, at.q), nearly_feasible=True)
+            self.session.offer_repaired(self._dual(*seen.at.faces), nearly_feasible=True)
 
     def result(self, status: SolveStatus) -> SolverResult:
         """The last primal iterate and the best feasible dual."""
-        rounds = self.rounds
-        seen = rounds.reached
-        at = seen.points[0].at
+        rounds, seen = self.rounds, self.rounds.reached
+        (at,) = seen.at.faces
         primal = self._primal(at)
         return SolverResult(
             primal=primal,

@@ -1,14 +1,15 @@
 """Iterates of the interior point on one face or several, what is measured of them, and how they begin."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
-from certnet.solvers.dual_loss import DualLoss, DualPoint
+from certnet.solvers.dual_loss import DualLoss
 from certnet.solvers.face_map import FaceMap
-from certnet.solvers.face_problem import FaceProblem
+from certnet.solvers.face_problem import SMALL_MOMENT, FaceProblem
 from certnet.solvers.linear_algebra import is_positive_definite, longest_step
 from formulations._validation import FloatArray, IntArray
 
@@ -23,11 +24,9 @@ CENTRE_GAP = 0.3  # Gap from which later rounds may start at an iterate.
 CENTRE_RESIDUAL = 1e-2  # Residuals likewise.
 NEW_CORRELATION = 0.01  # Least value of a new product, as a correlation.
 NEW_SHARE = 0.5  # Part of the way to the boundary of M that new multipliers may take.
-SMALL_MOMENT = 1e-14
 
 
-@dataclass(frozen=True, eq=False)
-class FaceIterate:
+class FaceIterate(NamedTuple):
     """S and M ≻ 0, multipliers y = (W', t, N_pq) and the values z > 0 of inequalities, which are products (p, q)."""
 
     S: FloatArray
@@ -36,6 +35,38 @@ class FaceIterate:
     z: FloatArray
     p: IntArray
     q: IntArray
+
+    def moved(self, step: float, by: "FaceIterate") -> "FaceIterate":
+        """So far along a direction."""
+        S, M, y, z = (own + step * change for own, change in zip(self[:4], by[:4], strict=True))
+        return FaceIterate(S, M, y, z, self.p, self.q)
+
+
+class Iterate(NamedTuple):
+    """W' strictly inside the domain of the loss, the multipliers s > 0 of its limits, and the faces; or a direction."""
+
+    W: FloatArray
+    s: FloatArray
+    faces: Sequence[FaceIterate]
+
+    @classmethod
+    def on(cls, W: FloatArray, loss: DualLoss, faces: Sequence[FaceIterate]) -> "Iterate":
+        """The multipliers of the limits that go with W' at the μ of these faces."""
+        return cls(W, mean_mu(faces) / loss.gaps(W), faces)
+
+    def moved(self, step: float, by: "Iterate") -> "Iterate":
+        """So far along a direction."""
+        faces = [own.moved(step, change) for own, change in zip(self.faces, by.faces, strict=True)]
+        return Iterate(self.W + step * by.W, self.s + step * by.s, faces)
+
+    def mu(self, problems: Sequence[FaceProblem], loss: DualLoss) -> float:
+        """The mean product of what is complementary."""
+        gaps = loss.gaps(self.W)
+        total, size = float(self.s @ gaps), len(gaps)
+        for problem, at in zip(problems, self.faces, strict=True):
+            total += float(np.sum(at.S * at.M) + at.y[problem.signed(len(at.p))] @ at.z)
+            size += len(at.S) + len(at.z)
+        return total / size
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +91,11 @@ class FacePoint:
 
 @dataclass(frozen=True, eq=False)
 class Measure:
-    """The points of all faces, W' with its residual ``rows`` and its ``gaps``, and what follows from them."""
+    """An iterate, its points on all faces, the residual ``rows`` of W' and its ``gaps``, and what follows from them."""
 
+    at: Iterate
     points: tuple[FacePoint, ...]
     loss: DualLoss
-    dual_point: DualPoint
     rows: FloatArray
     gaps: FloatArray
     mu: float
@@ -94,15 +125,12 @@ class Measure:
         return self.dual_residual == 0.0
 
 
-def measure(
-    problems: Sequence[FaceProblem], loss: DualLoss, dual_point: DualPoint, faces: Sequence[FaceIterate]
-) -> Measure:
+def measure(problems: Sequence[FaceProblem], loss: DualLoss, here: Iterate) -> Measure:
     """Residuals of an iterate. A small dual residual is removed exactly, which makes y strictly feasible."""
-    W, gaps = dual_point.W, loss.gaps(dual_point.W)
-    points, fitted = [], np.zeros(loss.size)
+    W, points, fitted = here.W, [], np.zeros(loss.size)
     primal = squares = dual_residual = 0.0
-    complementarity, size, dual = float(dual_point.s @ gaps), len(gaps), loss.value(W)
-    for problem, at in zip(problems, faces, strict=True):
+    dual = loss.value(W)
+    for problem, at in zip(problems, here.faces, strict=True):
         constraints = problem.with_products(at.p, at.q)
         slack = problem.cost - constraints.adjoint(at.y)
         residual = float(np.linalg.norm(slack - at.M)) / max(float(np.linalg.norm(problem.cost)), 1e-300)
@@ -112,7 +140,7 @@ def measure(
             # A slack that is at least half of M takes its place at little cost of the centrality.
             resets = residual <= SMALL_RESIDUAL and longest_step(at.M, slack - at.M) >= 2.0
         if resets:
-            at, residual = replace(at, M=slack), 0.0
+            at, residual = at._replace(M=slack), 0.0
         gram = constraints.gram(at.S)
         values = constraints.values(gram)
         entries, signed = problem.entries, problem.signed(len(at.p))
@@ -123,21 +151,20 @@ def measure(
         fitted[problem.shared] += values[entries]
         primal += float(np.sum(problem.cost * at.S))
         dual += float(problem.rhs @ at.y[: len(problem.rhs)])
-        complementarity += float(np.sum(at.S * at.M) + at.y[signed] @ at.z)
-        size += len(at.S) + len(at.z)
         squares += float(rows @ rows)
         dual_residual = max(dual_residual, residual)
         points.append(FacePoint(problem, at, constraints, rows, slack - at.M, problem.inequality_moments(gram)))
-    rows_of_W = loss.slope(W) + loss.pull(dual_point.s) - fitted
+    here = here._replace(faces=[point.at for point in points])
+    rows_of_W = loss.slope(W) + loss.pull(here.s) - fitted
     bias = loss.bias(W, rows_of_W)
     rows_of_W = rows_of_W - loss.repeated(bias)
     return Measure(
+        at=here,
         points=tuple(points),
         loss=loss,
-        dual_point=dual_point,
         rows=rows_of_W,
-        gaps=gaps,
-        mu=complementarity / size,
+        gaps=loss.gaps(W),
+        mu=here.mu(problems, loss),
         primal=primal + loss.objective(fitted, bias),
         dual=dual,
         primal_residual=float(np.hypot(np.sqrt(squares), loss.missing(W, rows_of_W))) / (1.0 + loss.norm),
@@ -145,25 +172,18 @@ def measure(
     )
 
 
-def _cold_start(problem: FaceProblem, W: FloatArray, p: IntArray, q: IntArray) -> FaceIterate:
-    """Multiples of the identity, with this W'."""
-    primal, dual, identity = (
-        PRIMAL_START * problem.moment_unit,
-        DUAL_START * problem.unit,
-        np.eye(problem.order),
-    )
-    y, signed = np.zeros(problem.fixed + len(p)), problem.signed(len(p))
-    y[problem.entries] = W[problem.shared]
-    y[signed] = dual
-    return FaceIterate(primal * identity, dual * identity, y, np.full(len(signed), primal), p, q)
-
-
-def cold_starts(
+def cold_start(
     problems: Sequence[FaceProblem], loss: DualLoss, products: Sequence[tuple[IntArray, IntArray]]
-) -> tuple[DualPoint, list[FaceIterate]]:
+) -> Iterate:
     """Multiples of the identity on all faces, with a W' well inside the domain."""
-    faces = [_cold_start(problem, loss.centre, *known) for problem, known in zip(problems, products, strict=True)]
-    return loss.point(loss.centre, mean_mu(faces)), faces
+    faces = []
+    for problem, (p, q) in zip(problems, products, strict=True):
+        primal, dual = PRIMAL_START * problem.moment_unit, DUAL_START * problem.unit
+        identity, y, signed = np.eye(problem.order), np.zeros(problem.fixed + len(p)), problem.signed(len(p))
+        y[problem.entries] = loss.centre[problem.shared]
+        y[signed] = dual
+        faces.append(FaceIterate(primal * identity, dual * identity, y, np.full(len(signed), primal), p, q))
+    return Iterate.on(loss.centre, loss, faces)
 
 
 def warm_start(

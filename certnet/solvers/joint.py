@@ -5,17 +5,23 @@ loss alone. The dual asks for the best common W such that every leaf's slack is 
 of its own. So the value is at least that of any fixed W on the same leaves, and a disjunctive bound on the optimum.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from certnet.solvers.dual_loss import DualLoss, DualPoint, narrowed, widened
-from certnet.solvers.face_problem import FaceProblem, face_problem, feasible_multipliers, node_problem
-from certnet.solvers.iterate import FaceIterate, Measure, mean_mu
+from certificates.failure import Deadline
+from certnet.solvers.dual_loss import DualLoss, narrowed, widened
+from certnet.solvers.face_problem import (
+    FaceProblem,
+    face_problem,
+    feasible_multipliers,
+    largest,
+    node_problem,
+    violated,
+)
+from certnet.solvers.iterate import FaceIterate, Iterate, Measure, mean_mu
 from certnet.solvers.linear_algebra import longest_step
-from certnet.solvers.products import largest, violated
 from certnet.solvers.rounds import Rounds
 from formulations import Part, Program, restrict
 from formulations._validation import FloatArray, IntArray
@@ -114,7 +120,7 @@ def solve_joint(
         max_iterations: Newton steps.
         time_limit: seconds.
     """
-    begin = time.perf_counter()
+    deadline = Deadline.after(time_limit)
     nodes = [restrict(program, item) for item in signs]
     loss = DualLoss.of(program)
     problems = [node_problem(program, node, loss) for node in nodes]
@@ -133,9 +139,9 @@ def solve_joint(
     rounds = Rounds(
         problems,
         loss,
-        *_start(program, problems, nodes, loss, W, starts),
+        _start(program, problems, nodes, loss, W, starts),
         look=look,
-        late=lambda ahead: time_limit is not None and time.perf_counter() - begin + ahead >= time_limit,
+        late=lambda ahead: not deadline.left > ahead,
         tolerance=tolerance,
         max_iterations=max_iterations,
         max_products=MAX_PRODUCTS,
@@ -144,7 +150,7 @@ def solve_joint(
     )
     rounds.run()
     seen = rounds.reached
-    W = np.zeros(program.shape) if best is None else loss.W(best.dual_point.W)
+    W = np.zeros(program.shape) if best is None else loss.W(best.at.W)
     leaves = []
     for number, (problem, point) in enumerate(zip(problems, seen.points, strict=True)):
         N = np.zeros((problem.positions,) * 2)
@@ -158,7 +164,7 @@ def solve_joint(
         value=-np.inf if best is None else best.dual,
         objective=seen.primal,
         steps=rounds.iterations,
-        bytes=sum(8 * len(at.y) ** 2 for at in rounds.faces),
+        bytes=sum(8 * len(at.y) ** 2 for at in rounds.at.faces),
     )
 
 
@@ -169,13 +175,13 @@ def _start(
     loss: DualLoss,
     W: FloatArray,
     starts: Sequence[JointLeaf],
-) -> tuple[DualPoint, list[FaceIterate]]:
+) -> Iterate:
     """Approximate solutions moved into the cones: the dual towards a strictly feasible one, S by the identity."""
     whole = face_problem(program.with_inequalities(program.inequalities[:0]), loss)
     inner = feasible_multipliers(whole, loss)
     inner_W, inner_t = inner[whole.entries], inner[whole.entries.stop :]
     outer_W = loss.inside(W, 0.0)
-    products = [_products(problem, start, loss) for problem, start in zip(problems, starts, strict=True)]
+    products = [_products(problem, start) for problem, start in zip(problems, starts, strict=True)]
     for share in SETTINGS.interior_shares:
         mixed = (1.0 - share) * outer_W + share * inner_W
         ys, slacks, least = [], [], np.inf
@@ -202,22 +208,16 @@ def _start(
         z = np.maximum(problem.with_products(p, q)(S)[problem.signed(len(p))], shift)
         faces.append(FaceIterate(S, M, y, z, p, q))
     mu = mean_mu(faces)
-    return loss.point(mixed, mu), [_lifted(problem, at, mu) for problem, at in zip(problems, faces, strict=True)]
+    lifted = [_lifted(problem, at, mu) for problem, at in zip(problems, faces, strict=True)]
+    return Iterate.on(mixed, loss, faces)._replace(faces=lifted)
 
 
-def _products(problem: FaceProblem, start: JointLeaf, loss: DualLoss) -> tuple[IntArray, IntArray]:
+def _products(problem: FaceProblem, start: JointLeaf) -> tuple[IntArray, IntArray]:
     """Those with the largest multipliers, and those that the start violates most."""
-    most = SETTINGS.products_per_order * problem.order
-    p, q = largest(start.N, problem.neurons, most)
-    gram = problem.with_products(p, q).gram(narrowed(start.S, loss.basis))
-    moments = problem.inequality_moments(gram)
-    new_p, new_q = violated(
-        moments,
-        problem.neurons,
-        (p, q),
-        tolerance=LEAST_VIOLATION,
-        count=SETTINGS.new_per_order * problem.order,
-    )
+    neurons, count = problem.neurons, SETTINGS.new_per_order * problem.order
+    p, q = largest(start.N, neurons, SETTINGS.products_per_order * problem.order)
+    moments = problem.inequality_moments(problem.map.gram(narrowed(start.S, problem.basis)))
+    new_p, new_q = violated(moments, neurons, (p, q), tolerance=LEAST_VIOLATION, count=count)
     return np.concatenate([p, new_p]), np.concatenate([q, new_q])
 
 
@@ -230,4 +230,4 @@ def _lifted(problem: FaceProblem, at: FaceIterate, mu: float) -> FaceIterate:
     share = min(1.0, 0.5 * longest_step(at.M, -change))
     y = at.y.copy()
     y[signed] = np.maximum(own + share * more[signed], SMALL_MULTIPLIER * mu / at.z)
-    return replace(at, M=at.M - share * change, y=y)
+    return at._replace(M=at.M - share * change, y=y)

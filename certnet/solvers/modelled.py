@@ -10,7 +10,7 @@ import ctypes
 import importlib.util
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from types import SimpleNamespace
@@ -35,9 +35,6 @@ NOT_LICENSED = (
     "MOSEK is installed but has no valid licence: get one at https://www.mosek.com and place it as mosek.lic in "
     "a folder mosek below your home folder, or name it in MOSEKLM_LICENSE_FILE."
 )
-
-Ended = tuple[SolveStatus | None, str, int]
-"""How a solve ended (None where it stopped before it was done), the solver's own words, and its iterations."""
 
 
 def unavailable(name: str) -> str | None:
@@ -123,44 +120,40 @@ def _residuals(program: Program, primal: Primal, dual: Dual) -> tuple[float, flo
     )
 
 
-def _clarabel_options(options: SolverOptions, left: float | None) -> dict[str, Any]:
-    """Accurate for small programs (order N+k+c up to about 100); time grows with the sixth power of the order."""
-    tolerances = dict.fromkeys(("tol_gap_abs", "tol_gap_rel", "tol_feas"), options.tolerance)
-    # Every block is dense, so there is nothing to decompose.
-    return {**tolerances, "chordal_decomposition_enable": False, "max_iter": options.max_iterations, "time_limit": left}
+def _wishes(name: str, options: SolverOptions, left: float | None) -> dict[str, Any]:
+    """What a solver is told within the seconds left; what is None is not said."""
+    tolerance, steps = options.tolerance, options.max_iterations
+    if name == "clarabel":
+        # Accurate for small programs (order N+k+c up to about 100); time grows with the sixth power of the order. Every
+        # block is dense, so there is nothing to decompose.
+        tolerances = dict.fromkeys(("tol_gap_abs", "tol_gap_rel", "tol_feas"), tolerance)
+        return {**tolerances, "chordal_decomposition_enable": False, "max_iter": steps, "time_limit": left}
+    if name == "scs":
+        # Scales further than Clarabel, at low accuracy; its objective is no bound (it may lie on either side). The
+        # program is feasible and bounded; what looks otherwise is too early a verdict.
+        tolerances = {"eps_abs": tolerance, "eps_rel": tolerance, "eps_infeas": 1e-15}
+        return {**tolerances, "max_iters": steps, "time_limit_secs": left}
+    names = [f"MSK_DPAR_INTPNT_CO_TOL_{what}" for what in ("REL_GAP", "PFEAS", "DFEAS")]
+    limits = {"MSK_IPAR_INTPNT_MAX_ITERATIONS": steps, "MSK_DPAR_OPTIMIZER_MAX_TIME": left}
+    return {"mosek_params": _given(dict.fromkeys(names, tolerance) | limits), "accept_unknown": True}
 
 
-def _read_clarabel(compiled: Compiled, answer: Any) -> Ended:
-    fields = {field: getattr(answer, field) for field in ("x", "z", "obj_val", "solve_time", "iterations")}
-    # Called solved, so that CVXPY reads the iterates whatever happened.
-    compiled.keep(SimpleNamespace(**fields, status="Solved"))
-    word = str(answer.status)
-    ended = {"Solved": SolveStatus.CONVERGED, "NumericalError": SolveStatus.FAILED}.get(word)
-    return ended, word, int(answer.iterations)
+def _read(name: str, compiled: Compiled, answer: Any) -> tuple[SolveStatus | None, str, int]:
+    """How a solve ended (None where it stopped before it was done), the solver's own words, and its iterations.
 
-
-def _scs_options(options: SolverOptions, left: float | None) -> dict[str, Any]:
-    """Scales further than Clarabel, at low accuracy; its objective is no bound (it may lie on either side)."""
-    tolerances = {"eps_abs": options.tolerance, "eps_rel": options.tolerance}
-    # The program is feasible and bounded; what looks otherwise is too early a verdict.
-    return {**tolerances, "eps_infeas": 1e-15, "max_iters": options.max_iterations, "time_limit_secs": left}
-
-
-def _read_scs(compiled: Compiled, answer: Any) -> Ended:
-    info = answer["info"]
-    compiled.keep({**answer, "info": {**info, "status_val": 1}})
-    known = {1: SolveStatus.CONVERGED, -3: SolveStatus.FAILED, -4: SolveStatus.FAILED, -5: SolveStatus.INTERRUPTED}
-    return known.get(info["status_val"]), str(info["status"]), max(int(info["iter"]), 0)
-
-
-def _mosek_options(options: SolverOptions, left: float | None) -> dict[str, Any]:
-    """Accurate; needs a licence."""
-    names = [f"MSK_DPAR_INTPNT_CO_TOL_{name}" for name in ("REL_GAP", "PFEAS", "DFEAS")]
-    limits = {"MSK_IPAR_INTPNT_MAX_ITERATIONS": options.max_iterations, "MSK_DPAR_OPTIMIZER_MAX_TIME": left}
-    return {"mosek_params": _given(dict.fromkeys(names, options.tolerance) | limits), "accept_unknown": True}
-
-
-def _read_mosek(compiled: Compiled, answer: Any) -> Ended:
+    Iterates are kept as those of a solve that is called solved, so that CVXPY reads them whatever happened.
+    """
+    if name == "clarabel":
+        fields = {field: getattr(answer, field) for field in ("x", "z", "obj_val", "solve_time", "iterations")}
+        compiled.keep(SimpleNamespace(**fields, status="Solved"))
+        word = str(answer.status)
+        ended = {"Solved": SolveStatus.CONVERGED, "NumericalError": SolveStatus.FAILED}.get(word)
+        return ended, word, int(answer.iterations)
+    if name == "scs":
+        info = answer["info"]
+        compiled.keep({**answer, "info": {**info, "status_val": 1}})
+        known = {1: SolveStatus.CONVERGED, -3: SolveStatus.FAILED, -4: SolveStatus.FAILED, -5: SolveStatus.INTERRUPTED}
+        return known.get(info["status_val"]), str(info["status"]), max(int(info["iter"]), 0)
     solution = compiled.keep(answer)
     word = str(solution.status)
     return SolveStatus.CONVERGED if word == "optimal" else None, word, int(solution.attr.get("num_iters") or 0)
@@ -173,13 +166,12 @@ def _given(wishes: dict[str, Any]) -> dict[str, Any]:
 
 def _run(name: str, compiled: Compiled, options: SolverOptions, session: Session) -> tuple[SolveStatus, str, int]:
     """How the solve ended, the solver's own words, and its iterations. Callbacks and warm starts are not used."""
-    wishes, read = WAYS[name]
-    given = _given(wishes(options, session.deadline.limit))
+    given = _given(_wishes(name, options, session.deadline.limit))
     call = partial(compiled.chain.solve_via_data, compiled.problem, compiled.data, solver_opts=given)
     with _c_output_to_stderr():
         # Nothing tells them to stop through CVXPY.
         answer = abandonable(call, interrupt=lambda: None, patience=0.0)
-    status, words, iterations = read(compiled, answer)
+    status, words, iterations = _read(name, compiled, answer)
     if status is None:
         status = SolveStatus.INACCURATE
         if "iter" in words.lower() or iterations >= (options.max_iterations or np.inf):
@@ -215,11 +207,4 @@ def _c_output_to_stderr() -> Iterator[None]:
         os.close(saved)
 
 
-WAYS: dict[str, tuple[Callable[[SolverOptions, float | None], dict[str, Any]], Callable[[Compiled, Any], Ended]]] = {
-    "clarabel": (_clarabel_options, _read_clarabel),
-    "scs": (_scs_options, _read_scs),
-    "mosek": (_mosek_options, _read_mosek),
-}
-"""What each is told within the seconds left, and how its answer is kept and read."""
-
-clarabel, scs, mosek = (cast(Any, partial(_solve, name)) for name in WAYS)
+clarabel, scs, mosek = (cast(Any, partial(_solve, name)) for name in TITLES)

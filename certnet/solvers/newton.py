@@ -14,9 +14,9 @@ import numpy as np
 import scipy.linalg as sl
 
 from certnet.runtime.blocks import side_by_side
-from certnet.solvers.iterate import FacePoint, Measure
+from certnet.solvers.iterate import FaceIterate, FacePoint, Iterate, Measure
+from certnet.solvers.iterations import conjugate_gradients
 from certnet.solvers.linear_algebra import (
-    conjugate_gradients,
     factor_in_place,
     longest_positive_step,
     longest_step,
@@ -35,23 +35,6 @@ LEAST_CENTRING = 1e-6
 T = TypeVar("T")
 
 
-class Change(NamedTuple):
-    """Changes of (S, M, y, z) of a face."""
-
-    S: FloatArray
-    M: FloatArray
-    y: FloatArray
-    z: FloatArray
-
-
-class Direction(NamedTuple):
-    """Changes of W', of the multipliers of its gaps, and of every face."""
-
-    W: FloatArray
-    s: FloatArray
-    faces: tuple[Change, ...]
-
-
 class _Block(NamedTuple):
     """A face's own multipliers, eliminated: where they and the W' that they see are, the factor L and ``L⁻¹B``."""
 
@@ -59,15 +42,6 @@ class _Block(NamedTuple):
     own: IntArray
     factor: FloatArray
     coupling: FloatArray
-
-    def inwards(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """``L⁻¹x``, and what it takes off the equations of W'."""
-        x = solve_factored(self.factor, x, transposed=False)
-        return x, self.coupling.T @ x
-
-    def outwards(self, x: FloatArray, shared: FloatArray) -> FloatArray:
-        """The own multipliers, given those of W'."""
-        return solve_factored(self.factor, x - self.coupling @ shared, transposed=True)
 
 
 class NewtonSystem:
@@ -79,8 +53,8 @@ class NewtonSystem:
     def __init__(self, at: Measure, executor: Executor | None = None) -> None:
         self._at, self._points, self._loss, self._executor = at, at.points, at.loss, executor
         self._size = at.loss.size
-        self._ratio = at.dual_point.s / at.gaps
-        self._curvature = at.loss.curvature(at.dual_point.W, self._ratio)
+        self._ratio = at.at.s / at.gaps
+        self._curvature = at.loss.curvature(at.at.W, self._ratio)
         self._is_arrow = len(self._points) > 1
         self._index: list[IntArray] = []
         rows, diagonal = [at.rows], [self._curvature.diagonal]
@@ -156,15 +130,18 @@ class NewtonSystem:
 
     def _solve_without_bias(self, rhs: FloatArray) -> FloatArray:
         x = self._scale * rhs
-        parts = self._each(lambda one: one.inwards(x[one.own]), self._blocks)
-        for one, (own, pulled) in zip(self._blocks, parts, strict=True):
+        parts = self._each(lambda one: solve_factored(one.factor, x[one.own], transposed=False), self._blocks)
+        for one, own in zip(self._blocks, parts, strict=True):
             x[one.own] = own
-            x[one.shared] -= pulled
+            x[one.shared] -= one.coupling.T @ own
         if self._is_arrow:
             n = self._size
             x[:n] = sl.cho_solve((self._core, True), x[:n], check_finite=False)
-        found = self._each(lambda one: one.outwards(x[one.own], x[one.shared]), self._blocks)
-        for one, own in zip(self._blocks, found, strict=True):
+
+        def own_part(one: _Block) -> FloatArray:
+            return solve_factored(one.factor, x[one.own] - one.coupling @ x[one.shared], transposed=True)
+
+        for one, own in zip(self._blocks, self._each(own_part, self._blocks), strict=True):
             x[one.own] = own
         solution: FloatArray = self._scale * x
         return solution
@@ -204,11 +181,11 @@ class NewtonSystem:
             image[index] += seen
         return image
 
-    def direction(self, mu: float, predictor: Direction | None = None) -> Direction:
+    def direction(self, mu: float, predictor: Iterate | None = None) -> Iterate:
         """Direction towards the central path at ``mu``, with Mehrotra's second-order term of a predictor."""
 
         def begun(
-            point: FacePoint, inverse: FloatArray, seen: Change | None
+            point: FacePoint, inverse: FloatArray, seen: FaceIterate | None
         ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
             at, y = point.at, point.at.y[point.signed]
             S, z = mu * inverse - at.S, mu / y - at.z
@@ -221,7 +198,7 @@ class NewtonSystem:
         known = [None] * len(self._points) if predictor is None else predictor.faces
         S, M, z, values = map(list, zip(*self._each(begun, self._points, self._inverse, known), strict=True))
         gaps, loss, W = self._at.gaps, self._loss, slice(0, self._size)
-        s = mu / gaps - self._at.dual_point.s
+        s = mu / gaps - self._at.at.s
         if predictor is not None:
             s = s - predictor.s * loss.moved(predictor.W) / gaps
         x = np.zeros(len(self._rows))
@@ -241,16 +218,17 @@ class NewtonSystem:
                 S[number], M[number] = S[number] + change, M[number] - adjoint
                 values[number] = values[number] + seen
                 z[number] = z[number] - point.at.z / point.at.y[point.signed] * step[index[point.signed]]
-        faces = (Change(S[i], symmetric(M[i]), x[index], z[i]) for i, index in enumerate(self._index))
-        return Direction(x[W], s - self._ratio * loss.moved(x[W]), tuple(faces))
+        found = zip(self._points, self._index, S, M, z, strict=True)
+        faces = [FaceIterate(dS, symmetric(dM), x[i], dz, at.at.p, at.at.q) for at, i, dS, dM, dz in found]
+        return Iterate(x[W], s - self._ratio * loss.moved(x[W]), faces)
 
-    def longest(self, direction: Direction) -> float:
+    def longest(self, direction: Iterate) -> float:
         """Largest common step that keeps S, M, z, the gaps and the multipliers nonnegative.
 
         Primal and dual share it because W is a primal residual and a dual multiplier at once.
         """
 
-        def longest(point: FacePoint, change: Change) -> float:
+        def longest(point: FacePoint, change: FaceIterate) -> float:
             at, signed = point.at, point.signed
             return min(
                 longest_step(at.S, change.S),
@@ -262,23 +240,17 @@ class NewtonSystem:
         return min(
             *self._each(longest, self._points, direction.faces),
             longest_positive_step(self._at.gaps, self._loss.moved(direction.W)),
-            longest_positive_step(self._at.dual_point.s, direction.s),
+            longest_positive_step(self._at.at.s, direction.s),
         )
 
-    def corrected(self) -> Direction:
+    def corrected(self) -> Iterate:
         """Mehrotra's direction: how far the predictor comes tells how much to centre."""
         mu, predictor = self._at.mu, self.direction(0.0)
         if not (mu > 0):
             raise np.linalg.LinAlgError("The iterate is on the boundary of the cone by rounding.")
-        step = min(1.0, self.longest(predictor))
-        gaps = self._at.gaps + step * self._loss.moved(predictor.W)
-        left, size = float(gaps @ (self._at.dual_point.s + step * predictor.s)), len(gaps)
-        for point, change in zip(self._points, predictor.faces, strict=True):
-            at, signed = point.at, point.signed
-            left += float(np.sum((at.S + step * change.S) * (at.M + step * change.M)))
-            left += float((at.y[signed] + step * change.y[signed]) @ (at.z + step * change.z))
-            size += len(at.S) + len(at.z)
-        return self.direction(min(1.0, max(LEAST_CENTRING, (left / (size * mu)) ** 3)) * mu, predictor)
+        there = self._at.at.moved(min(1.0, self.longest(predictor)), predictor)
+        left = there.mu([point.problem for point in self._points], self._loss)
+        return self.direction(min(1.0, max(LEAST_CENTRING, (left / mu) ** 3)) * mu, predictor)
 
 
 def _inverted(point: FacePoint) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -14,7 +14,8 @@ the τ at which the data reach as far in the bias as in a mean other direction; 
 on the quotient by the bias (``making.quotient``).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg as sl
@@ -26,8 +27,7 @@ from formulations.program import NO_PRODUCTS
 from formulations.scaling import congruent
 
 
-@dataclass(frozen=True)
-class Units:
+class Units(NamedTuple):
     """Rows of norm ``(k/N)^row_exponent``, and the output block in multiples of ``output``."""
 
     row_exponent: float
@@ -46,11 +46,47 @@ SMALLEST = 1e-6
 def orthonormal(program: Program, units: Units) -> Scaling:
     """Change to coordinates in which E is a multiple of the identity, with rows and outputs in these units.
 
-    With a region that is true of another metric, see the module's text.
+    With a region that is true of another metric, see the module's text. The largest entry of a form becomes 1, and its
+    null directions stay: C may depend on them.
     """
     L: FloatArray = np.linalg.cholesky(_metric(program)).astype(np.float64)
     A = sl.solve_triangular(L, program.space.generators.T, lower=True).T
-    return _form(program, L, A, units) if program.loss is None else _training(program, L, A, units)
+
+    def congruent_to(form: FloatArray) -> FloatArray:
+        """L⁻¹ F L⁻ᵀ of a form F."""
+        half = sl.solve_triangular(L, form, lower=True)
+        return np.asarray(sl.solve_triangular(L, half.T, lower=True))
+
+    def row_norm(A: FloatArray) -> float:
+        return float((A.shape[1] / max(len(A), 1)) ** units.row_exponent)
+
+    metric, region = np.eye(len(L)), program.region
+    if region.size:
+        metric, region = congruent_to(program.metric), congruent_to(region)
+    if program.loss is None:
+        beta = np.linalg.norm(A, axis=1) / row_norm(A)
+        z = sl.solve_triangular(L, np.eye(len(L)), lower=True, trans="T")
+        C = congruent(program.form, np.concatenate([beta, beta]), z.T, 1.0)
+        square = float(np.abs(C).max(initial=0.0)) or 1.0
+        balanced = Program.of_form(LiftedSpace(A / beta[:, None]), 0.5 * (C + C.T) / square, metric)
+        balanced = replace(balanced, region=region, share=program.share)
+        return Scaling(program, balanced, beta, z, 1.0, float(np.sqrt(square)))
+    space = LiftedSpace(A, program.space.outputs)
+    plain = replace(program, space=space, metric=metric, region=region, inequalities=NO_PRODUCTS, scale=1.0)
+    scaling = rescale(replace(plain, constant=0.0), whiten=False)
+    unit = scaling.program
+    size = row_norm(unit.space.generators)
+    balanced = replace(
+        unit,
+        space=LiftedSpace(size * unit.space.generators, unit.space.outputs),
+        metric=unit.metric / units.output**2,
+        region=unit.region / units.output**2,
+        weight=unit.weight * units.output / size,
+        gamma=float(unit.gamma) * units.output**2,
+        scale=1.0,
+    )
+    z = sl.solve_triangular(L, scaling.z, lower=True, trans="T")
+    return Scaling(program, balanced, scaling.phi / size, z, units.output * scaling.v, scaling.unit)
 
 
 def _metric(program: Program) -> FloatArray:
@@ -66,56 +102,3 @@ def _metric(program: Program) -> FloatArray:
     part = BIAS_PART if Quotient.of(program) is None else 1.0
     metric: FloatArray = cost + max(part * tau, SMALLEST) * square
     return metric
-
-
-def _row_norm(A: FloatArray, units: Units) -> float:
-    return float((A.shape[1] / max(len(A), 1)) ** units.row_exponent)
-
-
-def _form(program: Program, L: FloatArray, A: FloatArray, units: Units) -> Scaling:
-    """The metric becomes I, and the largest entry of C becomes 1. Null directions stay: C may depend on them."""
-    space = program.space
-    beta = np.linalg.norm(A, axis=1) / _row_norm(A, units)
-    z = sl.solve_triangular(L, np.eye(len(L)), lower=True, trans="T")
-    C = congruent(program.form, np.concatenate([beta, beta]), z.T, 1.0)
-    square = float(np.abs(C).max(initial=0.0)) or 1.0
-    metric = np.eye(space.dimension) if not program.region.size else _congruent(program.metric, L)
-    balanced = Program.of_form(LiftedSpace(A / beta[:, None]), 0.5 * (C + C.T) / square, metric)
-    balanced = replace(balanced, region=_congruent(program.region, L), share=program.share)
-    return Scaling(program, balanced, beta, z, 1.0, float(np.sqrt(square)))
-
-
-def _congruent(form: FloatArray, L: FloatArray) -> FloatArray:
-    """L⁻¹ F L⁻ᵀ of a form F, if there is one."""
-    if not form.size:
-        return NO_PRODUCTS
-    half = sl.solve_triangular(L, form, lower=True)
-    return np.asarray(sl.solve_triangular(L, half.T, lower=True))
-
-
-def _training(program: Program, L: FloatArray, A: FloatArray, units: Units) -> Scaling:
-    plain = replace(
-        program,
-        space=LiftedSpace(A, program.space.outputs),
-        metric=np.eye(len(L)) if not program.region.size else _congruent(program.metric, L),
-        region=_congruent(program.region, L),
-        inequalities=NO_PRODUCTS,
-        scale=1.0,
-        constant=0.0,
-    )
-    scaling = rescale(plain, whiten=False)
-    unit = scaling.program
-    assert unit.loss is not None
-    row_norm = _row_norm(unit.space.generators, units)
-    balanced = Program(
-        space=LiftedSpace(row_norm * unit.space.generators, unit.space.outputs),
-        metric=unit.metric / units.output**2,
-        region=unit.region / units.output**2,
-        share=unit.share,
-        loss=unit.loss,
-        feature=unit.feature,
-        weight=unit.weight * units.output / row_norm,
-        gamma=float(unit.gamma) * units.output**2,
-    )
-    z = sl.solve_triangular(L, scaling.z, lower=True, trans="T")
-    return Scaling(program, balanced, scaling.phi / row_norm, z, units.output * scaling.v, scaling.unit)

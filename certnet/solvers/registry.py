@@ -6,8 +6,8 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from certnet.runtime.public import public
-from certnet.solvers.cost import round_seconds
 from certnet.solvers.interface import Callback, Repair, Solver, SolverOptions, SolverResult, WarmStart
+from certnet.solvers.rounds import round_seconds
 from certnet.solvers.warm_start import usable
 from formulations import InputError, Program
 

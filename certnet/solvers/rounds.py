@@ -12,15 +12,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from certnet.runtime.blocks import workers
-from certnet.solvers.cost import step_seconds
-from certnet.solvers.dual_loss import DualLoss, DualPoint
-from certnet.solvers.face_problem import FaceProblem
+from certnet.solvers.dual_loss import DualLoss
+from certnet.solvers.face_problem import FaceProblem, least_correlation, violated
 from certnet.solvers.interface import SolveStatus
-from certnet.solvers.iterate import FaceIterate, Measure, cold_starts, extended, mean_mu, measure, warm_start
+from certnet.solvers.iterate import Iterate, Measure, cold_start, extended, measure, warm_start
 from certnet.solvers.linear_algebra import is_positive_definite
 from certnet.solvers.newton import NewtonSystem
-from certnet.solvers.products import least_correlation, violated
-from formulations._validation import IntArray
 
 FIRST_GAP = 0.01  # Error at which the first round ends. Measured: 0.005 and 0.02 save one of 26 steps at most.
 GAP_REDUCTION = 1e-3  # By how much the next one's is smaller.
@@ -35,8 +32,22 @@ USABLE_ERROR = 0.05  # Error up to which a round's iterate is the result rather 
 LATE_SHIFTS = (0.03, 0.01)  # Shifts of a start next to the end of an earlier round; see ``warm_start``.
 SLOWEST = 5.0  # How many times longer than guessed more constraints may be expected to take.
 
+ROUND_STEPS = 25  # Newton steps of a round, for a guess of what it takes before there is one to measure.
+SECONDS_PER_CUBE = 2e-11
+"""Seconds of a step by the cube of the number of constraints: 1e-11 was measured on two cores, 4e-11 on busy ones."""
+
 USUAL, LATE, COLD = 0, 1, 2
 """Attempts at a round: the usual start, one next to the last round's end, and a central one."""
+
+
+def round_seconds(constraints: int) -> float:
+    """Seconds of a round with so many constraints."""
+    return ROUND_STEPS * SECONDS_PER_CUBE * float(constraints) ** 3
+
+
+def affordable_constraints(seconds: float) -> int:
+    """Inverse of ``round_seconds``."""
+    return int((seconds / (ROUND_STEPS * SECONDS_PER_CUBE)) ** (1 / 3))
 
 
 class Rounds:
@@ -49,8 +60,7 @@ class Rounds:
         self,
         problems: Sequence[FaceProblem],
         loss: DualLoss,
-        dual_point: DualPoint,
-        faces: Sequence[FaceIterate],
+        start: Iterate,
         *,
         look: Callable[["Rounds", Measure], bool],
         late: Callable[[float], bool],
@@ -61,9 +71,8 @@ class Rounds:
         attempt: int = USUAL,
         feasible: bool = False,
     ) -> None:
-        """Start from an iterate. ``look`` sees each measure and may end the solve, ``late`` tells whether so many
-        further seconds are too many; ``dual_point`` is what the faces share. With ``feasible`` a round goes on until
-        its multipliers are strictly feasible, for a caller who does not repair them."""
+        """``look`` sees each measure and may end the solve, ``late`` tells whether so many more seconds are too many.
+        A round goes on until its multipliers are strictly ``feasible`` for a caller who does not repair them."""
         self.problems, self.loss, self.look, self.late = problems, loss, look, late
         self.tolerance, self.max_iterations = tolerance, max_iterations
         self.max_products, self.max_rounds = max_products, max_rounds
@@ -72,11 +81,11 @@ class Rounds:
         self.settled: Measure | None = None
         self.centre: Measure | None = None
         self.last_step = 0.0, 0.0
-        self._begin(dual_point, faces, attempt)
-        self.measure = measure(problems, loss, dual_point, faces)
+        self._begin(start, attempt)
+        self.measure = measure(problems, loss, start)
 
-    def _begin(self, dual_point: DualPoint, faces: Sequence[FaceIterate], attempt: int) -> None:
-        self.dual_point, self.faces, self.attempt = dual_point, faces, attempt
+    def _begin(self, at: Iterate, attempt: int) -> None:
+        self.at, self.attempt = at, attempt
         self.short, self.least = 0, np.inf
 
     @property
@@ -108,8 +117,8 @@ class Rounds:
     def _round(self) -> SolveStatus:
         """Newton steps until ``target`` is met. INACCURATE when no further progress is possible."""
         while True:
-            seen = measure(self.problems, self.loss, self.dual_point, self.faces)
-            self.faces = [point.at for point in seen.points]
+            seen = measure(self.problems, self.loss, self.at)
+            self.at = seen.at
             if seen.error < self.least:
                 self.measure, self.least = seen, seen.error
             if self.centre is None and seen.is_centre:
@@ -136,7 +145,7 @@ class Rounds:
             self.short = 0 if step > SHORT_STEP else self.short + 1
 
     def _guess(self) -> float:
-        return sum(step_seconds(len(at.y)) for at in self.faces)
+        return sum(round_seconds(len(at.y)) for at in self.at.faces) / ROUND_STEPS
 
     def _expected_seconds(self) -> float:
         """What a Newton step may take: the last one's time, more if there are more constraints."""
@@ -148,25 +157,20 @@ class Rounds:
 
     def _step(self, seen: Measure) -> float:
         """Go on to the next iterate; returns how far the way was."""
-        with workers(len(self.faces)) as executor:
+        with workers(len(self.problems)) as executor:
             system = NewtonSystem(seen, executor)
             direction = system.corrected()
             step = min(1.0, STEP_FRACTION * system.longest(direction))
-        faces = [
-            FaceIterate(at.S + step * by.S, at.M + step * by.M, at.y + step * by.y, at.z + step * by.z, at.p, at.q)
-            for at, by in zip(self.faces, direction.faces, strict=True)
-        ]
-        at = seen.dual_point
-        dual_point = DualPoint(at.W + step * direction.W, at.s + step * direction.s)
-        inside = self.loss.gaps(dual_point.W).min(initial=np.inf) > 0
-        if not (inside and all(is_positive_definite(at.S) and is_positive_definite(at.M) for at in faces)):
+        at = self.at.moved(step, direction)
+        inside = self.loss.gaps(at.W).min(initial=np.inf) > 0
+        if not (inside and all(is_positive_definite(face.S) and is_positive_definite(face.M) for face in at.faces)):
             raise np.linalg.LinAlgError("The step left the cone by rounding.")
-        self.dual_point, self.faces = dual_point, faces
+        self.at = at
         return step
 
     def _try_again(self) -> None:
         """The start of this round failed: a safer one, next to the last round's end, and at last a central one."""
-        known = [(at.p, at.q) for at in self.faces]
+        known = [(at.p, at.q) for at in self.at.faces]
         self.centre = None
         if self.attempt == USUAL and self.settled is not None:
             # Products that are not the settled iterate's own have the multiplier 0 there.
@@ -176,11 +180,8 @@ class Rounds:
             ]
             faces = [at for at in starts if at is not None]
             if len(faces) == len(starts):
-                return self._begin(self.loss.point(self.settled.dual_point.W, mean_mu(faces)), faces, LATE)
-        self._begin_cold(known)
-
-    def _begin_cold(self, products: Sequence[tuple[IntArray, IntArray]]) -> None:
-        self._begin(*cold_starts(self.problems, self.loss, products), COLD)
+                return self._begin(Iterate.on(self.settled.at.W, self.loss, faces), LATE)
+        self._begin(cold_start(self.problems, self.loss, known), COLD)
 
     def _add_products(self) -> int:
         """Begin the next round with the most violated products of every face that carries something."""
@@ -197,11 +198,11 @@ class Rounds:
                 p, q, added = np.concatenate([p, new_p]), np.concatenate([q, new_q]), added + len(new_p)
             products.append((p, q))
         if not added:
-            self._begin(self.dual_point, self.faces, USUAL if self.centre else COLD)
+            self._begin(self.at, USUAL if self.centre else COLD)
         elif self.centre is None:
-            self._begin_cold(products)
+            self._begin(cold_start(self.problems, self.loss, products), COLD)
         else:
             centre = self.centre
             faces = [extended(point, centre.mu, *known) for point, known in zip(centre.points, products, strict=True)]
-            self._begin(centre.dual_point, faces, USUAL)
+            self._begin(centre.at._replace(faces=faces), USUAL)
         return added

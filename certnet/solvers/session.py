@@ -92,8 +92,8 @@ class Session:
         """True when the time limit has passed, or will have passed ``ahead`` seconds from now."""
         return not self.deadline.left > ahead
 
-    def report(self, *, objective: float, dual: Callable[[], Dual] | None = None, **figures: Any) -> SolveStatus | None:
-        """Show the callback, if any, where the solve is and the best repaired bound; STOPPED when it asks for that.
+    def report(self, *, objective: float, dual: Callable[[], Dual] | None = None, **figures: Any) -> bool:
+        """Show the callback, if any, where the solve is and the best repaired bound; true when it asks to stop.
 
         Args:
             objective: in the program's own scale.
@@ -101,17 +101,13 @@ class Session:
             figures: the other fields of ``Progress``.
         """
         if self._callback is None:
-            return None
+            return False
         self._reports += 1
         if dual is not None and is_due(self._reports):
             self.offer_repaired(dual())
-        progress = Progress(
-            objective=self._program.to_original(objective),
-            dual=self.copy_dual,
-            lower_bound=self._program.to_original(self.value),
-            **figures,
-        )
-        return SolveStatus.STOPPED if self.show(progress) else None
+        original = self._program.to_original
+        figures |= {"objective": original(objective), "lower_bound": original(self.value)}
+        return self.show(Progress(dual=self.copy_dual, **figures))
 
     def show(self, progress: Progress) -> bool:
         """Call the callback, if any; true when it asks to stop."""

@@ -15,8 +15,8 @@ import numpy as np
 
 from certificates.making.repair import project, raw_dual, repair_form
 from certnet.solvers.dual_loss import DualLoss
-from certnet.solvers.face_problem import NONE, FaceProblem, face_problem
-from certnet.solvers.iterate import FaceIterate, Measure
+from certnet.solvers.face_problem import NONE, face_problem
+from certnet.solvers.iterate import FaceIterate, Iterate, Measure
 from certnet.solvers.orthonormal import Units, orthonormal
 from certnet.solvers.rounds import COLD, Rounds
 from formulations import Dual, Program
@@ -48,29 +48,23 @@ def sharpen(program: Program, dual: Dual) -> Dual:
     total = float(N.sum())
     factor = max(float(first.N.sum()) / total, SMALLEST_FACTOR) if total > 0 else 1.0
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        y = _maximise(_problem(form, N), np.concatenate([[first.delta, factor], 0.5 * first.t]))
+        y = _maximise(form, N, np.concatenate([[first.delta, factor], 0.5 * first.t]))
     best = raw_dual(np.zeros(form.shape), y[1] * N, 2.0 * y[2:], gamma=1.0)
     return there.undo_dual(best) if repair_form(form, best).delta > first.delta else dual
 
 
-def _problem(form: Program, N: FloatArray) -> FaceProblem:
-    """The form's problem for ``y = (δ, ν, t/2)``."""
-    problem = face_problem(form, DualLoss.of(form))
-    k, order = form.space.dimension, problem.order
-    metric = np.zeros((order, order))
-    metric[order - k :, order - k :] = form.metric
-    products = form.space.pull_back(form.lift_inequalities(N))
-    return replace(problem, quadratics=0.5 * np.stack([metric, products]))
-
-
-def _maximise(problem: FaceProblem, y: FloatArray) -> FloatArray:
-    """y of about the largest δ, from a feasible one moved from where M is nearly singular.
+def _maximise(form: Program, N: FloatArray, y: FloatArray) -> FloatArray:
+    """``y = (δ, ν, t/2)`` of about the largest δ, from a feasible one moved from where M is nearly singular.
 
     ``t − s`` and a lower δ add a definite matrix of size s to M. Where rounding ends the path, the best y on it counts.
     """
-    generators, none = problem.program.space.generators, np.zeros(0, dtype=np.int64)
-    constraints = problem.with_products(none, none)
-    y, loss = y.copy(), DualLoss.of(problem.program)
+    generators, none, loss, y = form.space.generators, np.zeros(0, dtype=np.int64), DualLoss.of(form), y.copy()
+    problem = face_problem(form, loss)
+    k, order = form.space.dimension, problem.order
+    metric, products = np.zeros((order, order)), form.space.pull_back(form.lift_inequalities(N))
+    metric[order - k :, order - k :] = form.metric
+    constraints = replace(problem.map, quadratics=0.5 * np.stack([metric, products]))
+    problem = replace(problem, map=constraints)
     s = START * float(np.abs(np.diag(problem.cost - constraints.adjoint(y))).mean())
     y[2:] -= s
     y[0] -= 2.0 * s * (1.0 + 0.5 * float(np.linalg.norm(generators, 2)) ** 2)
@@ -89,8 +83,7 @@ def _maximise(problem: FaceProblem, y: FloatArray) -> FloatArray:
     Rounds(
         [problem],
         loss,
-        loss.point(NONE, 0.0),
-        [at],
+        Iterate(NONE, NONE, [at]),
         look=look,
         late=lambda _: False,
         tolerance=ACCURACY,

@@ -20,7 +20,7 @@ from certificates.failure import NO_DEADLINE, Deadline
 from certificates.making.assemble import residual_dual
 from certificates.making.repair import RepairedDual, repair_without_products
 from certificates.making.shor_bound import Factor
-from certnet.solvers.lbfgs import lbfgs
+from certnet.solvers.iterations import lbfgs
 from formulations import Presolved, Program
 from formulations._validation import FloatArray
 

@@ -6,7 +6,8 @@ One half projects onto ``{J S Jᵀ : S ⪰ 0}``. The range of J has an orthonorm
     α = σ/√2 + B ζ,   β = σ/√2 − B ζ,   z = R⁻¹ ζ,   B = A R⁻¹/2,
 
 so a projection costs one eigendecomposition of order N+k+c and O(N²k) besides. The other half minimises entrywise the
-objective and ``ρ‖Z − V‖²/2`` over Z with ``Z_φφ ≥ 0``, ``diag(Z_αβ) = 0`` and what else the program asks for. Matrices
+objective and ``ρ‖Z − V‖²/2`` over Z with ``Z_φφ ≥ 0``, ``diag(Z_αβ) = 0`` and what else the program asks for: of
+training the loss over (φ, v) and ``γ/2 (⟨E, G_zz⟩ + tr G_vv)``, of a form ``½⟨C, G⟩`` with ``⟨E, G_zz⟩ = 1``. Matrices
 of the order of λ are written once in each half; everything else happens in blocks.
 
 A form with null vectors (``making.quotient``) needs neither the signs of G_αα and G_ββ nor its region, because
@@ -14,16 +15,23 @@ multiples of ``(w, 0, ν)`` and ``(0, w, −ν)`` in the columns of a factor cos
 along w, and G_αβ may be moved by any ``w xᵀ + y wᵀ``. That converges about four times as fast.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg as sl
 
 from certificates.making.quotient import Quotient
+from certificates.making.repair import raw_dual, repair_form
 from certnet.solvers.arrays import Array, Arrays
-from certnet.solvers.entrywise import FormTerms, LossTerms
 from formulations import Dual, Program
-from formulations._validation import FloatArray
+from formulations._validation import FloatArray, IntArray
+from formulations.loss import Loss
+from formulations.losses import smoothed
+from formulations.prox import Prox
+
+KINKS = 2e-4  # What smoothing may take from a loss with kinks, as a part of that of the network without neurons.
+NONE = np.zeros(0, dtype=np.int64)
 
 
 class Sizes(NamedTuple):
@@ -35,19 +43,60 @@ class Sizes(NamedTuple):
     gap: float = 0.0
 
 
+class LossMap:
+    """A loss's own map over the m ``features`` that it sees, on the host in float64; it begins where a step ended last.
+
+    ``found`` are its last entries (m, c), and the output bias.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.loss, self._weight = _without_kinks(program), program.weight[:, None]
+        self.features, place = np.unique(program.feature, return_inverse=True)
+        self._place = place.ravel()
+        self._prox = Prox(self.loss, self._place, program.weight, len(self.features))
+        self.start: tuple[FloatArray, FloatArray] | None = None
+
+    def __call__(
+        self, seen: FloatArray, penalty: FloatArray | float, start: tuple[FloatArray, FloatArray] | None
+    ) -> FloatArray:
+        """Entries (m, c) of the solution, given those that it sees; ``penalty`` may be (m, 1)."""
+        self.found = self._prox(seen, penalty, start=start)
+        return self.found[0]
+
+    def go_on(self) -> None:
+        """A step ends: the next one begins at what it found. A mere look changes nothing."""
+        self.start = self.found
+        self._prox.go_on()
+
+    def W(self) -> FloatArray:
+        """−∇L at the entries that were found, in the domain."""
+        P, bias = self.found
+        return self.loss.project(self.loss.dual(self._weight * P[self._place], bias))
+
+
+def _without_kinks(program: Program) -> Loss:
+    """Its loss; kinks, if any, are smoothed so little that the share ``KINKS`` of its value is not lost."""
+    loss = program.loss
+    assert loss is not None
+    if not loss.kind.has_kinks:
+        return loss
+    # An envelope is below the loss by at most ε/2 w² for each entry, and |w| ≤ 1 for all losses with kinks.
+    value = loss.unit**2 * loss.value(np.zeros(loss.shape))
+    entries = loss.shape[1] * float(np.sum(loss.sample_weight))
+    return replace(loss, kind=smoothed(loss.kind, max(2.0 * KINKS * value / entries, 1e-12)))
+
+
 class Splitting:
     """The two proximal maps of a program in orthonormal coordinates, on the arrays of a layer.
 
-    Args:
-        objective: what is minimised besides signs and distance; that of the program by default.
-
-    Attributes:
-        size: of the costs, in which the penalty ρ is measured.
+    ``loss`` is that of the program by default, and ``gone`` are entries of φ that vanish. The penalty ρ is measured in
+    the ``size`` of the costs.
     """
 
-    def __init__(self, program: Program, layer: Arrays, objective: FormTerms | LossTerms | None = None) -> None:
-        space = self.space = program.space
-        self.layer, A, quotient = layer, space.generators, Quotient.of(program)
+    def __init__(self, program: Program, layer: Arrays, loss: LossMap | None = None, gone: IntArray = NONE) -> None:
+        space, quotient = program.space, Quotient.of(program)
+        self.program, self.space, self.layer, self._gone = program, space, layer, gone
+        self.shape, A, k = (space.order, space.order), space.generators, space.dimension
         self._w: Array | None = None
         if quotient is not None:
             w = quotient.w / np.linalg.norm(quotient.w)
@@ -55,25 +104,73 @@ class Splitting:
             self._w = layer.array(w)
             self._shift = np.outer(quotient.free, w @ space.generators) / np.linalg.norm(quotient.w)
         self._moves = layer.zeros(2, space.order, 4)
-        R = np.linalg.cholesky(np.eye(space.dimension) + 0.5 * A.T @ A).T
-        inverse = sl.solve_triangular(R, np.eye(space.dimension))
+        R = np.linalg.cholesky(np.eye(k) + 0.5 * A.T @ A).T
+        inverse = sl.solve_triangular(R, np.eye(k))
         self._inverse, self._B = layer.array(inverse), layer.array(0.5 * A @ inverse)
-        terms = FormTerms if program.loss is None else LossTerms
-        self._objective = objective or terms(program, layer, in_region=quotient is None)
-        self.size = self._objective.size
+        self._loss, self._form, self._normal = loss, None, None
+        if program.loss is None:
+            self._form, self._normal = layer.array(0.5 * program.form), layer.array(program.cost())
+            self._tail = self._form[2 * space.neurons :]
+            self.size = float(np.abs(program.form).max(initial=0.0)) or 1.0
+        else:
+            self._loss = loss or LossMap(program)
+            self._features = layer.array(self._loss.features)
+            tail = np.zeros((k + space.outputs, space.order))
+            tail[:k, space.z], tail[k:, space.v] = program.cost(), np.eye(space.outputs)
+            self._tail = layer.array(0.5 * program.gamma * tail)
+            # A numpy scalar of float64 would turn float32 arrays into float64 ones.
+            self.size = float(program.gamma)
+        self._region = layer.array(program.region) if quotient is None and program.region.size else None
         self._blocks = layer.blocks(space.neurons, space.order)
 
-    def entrywise(self, V: Array, penalty: float, Z: Array) -> tuple[Array, Sizes]:
+    def _columns(self, V: Array, penalty: float) -> Array:
+        """Rows φ and columns v of the solution, which hold the loss."""
+        columns, loss = self.layer.copy(V[self.space.phi, self.space.v]), self._loss
+        if loss is not None:
+            seen = self.layer.host(columns[self._features]).astype(np.float64)
+            columns[self._features] = self.layer.array(loss(seen, 2 * penalty, loss.start))
+        return columns
+
+    def _rows_of_phi(self, V: Array, columns: Array, penalty: float, rows: slice) -> Array:
+        """Rows of φ of the solution, before the signs."""
+        Z = self.layer.copy(V[rows]) if self._form is None else V[rows] - self._form[rows] / penalty
+        Z[:, self.space.v] = columns[rows]
+        if len(self._gone):
+            Z[:, self._gone] = 0.0
+            Z[self._gone[(self._gone >= rows.start) & (self._gone < rows.stop)] - rows.start] = 0.0
+        return Z
+
+    def _other_rows(self, V: Array, columns: Array, penalty: float) -> Array:
+        """Rows of z and v of the solution: the block over z is moved onto the normalisation, and into the region."""
+        space, dot, E, Q = self.space, self.layer.dot, self._normal, self._region
+        Z = V[2 * space.neurons :] - self._tail / penalty
+        block = Z[: space.dimension, space.z]
+        if E is not None:
+            block += (1.0 - dot(E, block)) / dot(E, E) * E
+        if Q is not None and dot(Q, block) < 0:
+            # Along the part of Q that keeps the normalisation.
+            across = Q if E is None else Q - dot(E, Q) / dot(E, E) * E
+            block -= dot(Q, block) / dot(Q, across) * across
+        Z[space.dimension :, space.phi] = columns.T
+        if len(self._gone):
+            Z[:, self._gone] = 0.0
+        return Z
+
+    def entrywise(self, V: Array, penalty: float, Z: Array, columns: Array | None = None) -> tuple[Array, Sizes]:
         """Write the minimiser of loss, cost, signs and ``ρ‖Z − V‖²/2`` to Z, whose content is the last one.
 
         Each off-diagonal entry counts twice. Returns the upper triangle of ``Qᵀ(2Z − V)Q`` (order N+k+c), of which the
-        next half step takes the positive part, and the sizes of what was written.
+        next half step takes the positive part, and the sizes of what was written. ``columns`` are those of the loss
+        where others know them.
         """
-        space, square, objective = self.space, self.layer.square, self._objective
+        space, square = self.space, self.layer.square
         N, k = space.neurons, space.dimension
+        if columns is None:
+            columns = self._columns(V, penalty)
+            if self._loss is not None:
+                self._loss.go_on()
         # Not empty: LAPACK multiplies what lies below the diagonal by zero, and NaN among it spoils the eigenvalues.
-        X = self.layer.zeros(space.face_order, space.face_order)
-        columns, total = objective.columns(V, penalty), np.zeros(3)
+        X, total = self.layer.zeros(space.face_order, space.face_order), np.zeros(3)
         x, y = self.layer.zeros(2, N)
 
         def put(rows: slice, new: Array) -> Array:
@@ -85,14 +182,14 @@ class Splitting:
 
         def put_signed(rows: slice, partner: slice) -> Array:
             """The same for rows of φ; ``partner`` are the columns of the complementary neurons."""
-            new = objective.rows_of_phi(V, columns, penalty, rows)
+            new = self._rows_of_phi(V, columns, penalty, rows)
             other = space.beta if rows.start < N else space.alpha
             self.layer.positive_part(new[:, space.phi if self._w is None else other])
             self.layer.diagonal(new[:, partner])[...] = 0.0
             return put(rows, new)
 
         z, v = slice(N, N + k), slice(N + k, space.face_order)
-        last = put(slice(2 * N, space.order), objective.other_rows(V, columns, penalty))
+        last = put(slice(2 * N, space.order), self._other_rows(V, columns, penalty))
         X[v, v] = last[k:, space.v]
         X_zz = self._inverse.T @ self._tilt(last[:k])
         X_zv = self._inverse.T @ last[:k, space.v]
@@ -110,7 +207,6 @@ class Splitting:
         X[z, z], X[z, v] = X_zz, X_zv
         if self._w is not None:
             self._leave(X, x, y, self._w)
-        objective.go_on()
         return X, Sizes(*np.sqrt(total).tolist())
 
     def _leave(self, X: Array, x: Array, y: Array, w: Array) -> None:
@@ -160,19 +256,40 @@ class Splitting:
             out[rows] = scale * difference
         return out, float(np.sqrt(total))
 
-    def multipliers(self, V: Array, penalty: float) -> Dual:
-        """(W, N) of a point V, with exact signs, in float64: ``N = −2ρ(V' − Z)_φφ`` for what V' is before the signs."""
+    def products(self, V: Array, penalty: float, columns: Array) -> FloatArray:
+        """N of a point V, with exact signs, in float64: ``−2ρ(V' − Z)_φφ`` for what V' is before the signs."""
         space, i = self.space, np.arange(self.space.neurons)
-        columns = self._objective.columns(V, penalty)
-        block = self._objective.rows_of_phi(V, columns, penalty, space.phi)[:, space.phi]
+        block = self._rows_of_phi(V, columns, penalty, space.phi)[:, space.phi]
         host = self.layer.host(block).astype(np.float64)
         N = np.maximum(-host, 0.0)
         if self._w is not None:
             N[: len(i), : len(i)] = N[len(i) :, len(i) :] = 0.0
         j = i + len(i)
         N[i, j], N[j, i] = -host[i, j], -host[j, i]
-        return Dual(self._objective.W(V, penalty), penalty * (N + N.T))
+        return penalty * (N + N.T)
 
-    def scaled_multiplier(self, dual: Dual, penalty: float) -> FloatArray:
-        """A scaled multiplier ``L = V − Z`` that belongs to this dual."""
-        return self._objective.pulls(dual) / (2 * penalty)
+    def multipliers(self, V: Array, penalty: float) -> Dual:
+        """(W, N) of a point V, with exact signs, in float64."""
+        N = self.products(V, penalty, self._columns(V, penalty))
+        return Dual(np.zeros(self.program.shape) if self._loss is None else self._loss.W(), N)
+
+    def pulls(self, dual: Dual) -> FloatArray:
+        """What a dual's scaled multiplier ``V − Z`` is times 2ρ: the loss, the costs and the signs.
+
+        Of a form ``C − N − δE`` of the repaired dual, positive semidefinite on the face.
+        """
+        program, space = self.program, self.space
+        if program.loss is None:
+            form = repair_form(program, dual)
+            L: FloatArray = program.form - program.lift_inequalities(raw_dual(dual.W, form.N, form.t, gamma=1.0).N)
+            L[space.z, space.z] -= form.delta * program.cost()
+            if self._region is not None:
+                L[space.z, space.z] -= form.sigma * program.region
+            return L
+        L = np.zeros((space.order, space.order))
+        L[space.phi, space.phi] = -dual.N
+        L[space.phi, space.v] = -program.features_of(dual.W)
+        L[space.v, space.phi] = L[space.phi, space.v].T
+        L[space.z, space.z] = program.gamma * program.cost()
+        L[space.v, space.v] = program.gamma * np.eye(space.outputs)
+        return L

@@ -92,31 +92,25 @@ def usable(program: Program, warm_start: WarmStart | None) -> WarmStart | None:
         None when nothing is left.
     """
     primal, dual = warm_start or (None, None)
-    primal = None if primal is None else _proper_primal(program, primal)
-    dual = None if dual is None else _proper_dual(program, dual)
+    space, order, positions = program.space, program.space.face_order, (program.positions, program.positions)
+    if primal is not None:
+        S = np.asarray(primal.S)
+        fits = primal.outputs == space.outputs and S.shape == (order, order)
+        if fits and _moderate(S, LARGEST * program.moment_size):
+            root = Arrays().positive_factor(0.5 * (S + S.T), order)
+            primal = Primal(root @ root.T, space.outputs)
+        else:
+            primal = None
+    if dual is not None:
+        W, N = np.asarray(dual.W), np.asarray(dual.N)
+        fits = W.shape == program.shape and N.shape in (positions, NO_PRODUCTS.shape)
+        largest = LARGEST * (program.loss.size() if program.loss else 1.0)
+        if fits and _moderate(W, largest) and _moderate(N, LARGEST * program.dual_size):
+            _, products, t = project(program, Dual(W, N))
+            dual = raw_dual(W, products, t, gamma=program.gamma)
+        else:
+            dual = None
     return None if primal is None and dual is None else (primal, dual)
-
-
-def _proper_primal(program: Program, primal: Primal) -> Primal | None:
-    space = program.space
-    order = space.face_order
-    S = np.asarray(primal.S)
-    if primal.outputs != space.outputs or S.shape != (order, order) or not _moderate(S, LARGEST * program.moment_size):
-        return None
-    root = Arrays().positive_factor(0.5 * (S + S.T), len(S))
-    return Primal(root @ root.T, space.outputs)
-
-
-def _proper_dual(program: Program, dual: Dual) -> Dual | None:
-    positions = program.positions
-    W, N = np.asarray(dual.W), np.asarray(dual.N)
-    if W.shape != program.shape or N.shape not in ((positions, positions), NO_PRODUCTS.shape):
-        return None
-    largest = LARGEST * (program.loss.size() if program.loss else 1.0)
-    if not (_moderate(W, largest) and _moderate(N, LARGEST * program.dual_size)):
-        return None
-    _, products, t = project(program, Dual(W, N))
-    return raw_dual(W, products, t, gamma=program.gamma)
 
 
 def _moderate(matrix: FloatArray, largest: float) -> bool:

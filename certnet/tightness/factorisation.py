@@ -15,7 +15,7 @@ import numpy as np
 from certificates.arithmetic import Enclosure
 from certificates.arithmetic.floating import inflate, sum_of_products
 from certificates.failure import NO_DEADLINE, Deadline
-from certnet.solvers.lbfgs import lbfgs
+from certnet.solvers.iterations import lbfgs
 from formulations._validation import FloatArray
 
 ITERATIONS = 2000  # Projections of one run.

@@ -16,12 +16,8 @@ class Coordinates:
     """``u = A u'`` with the same cost and the same outputs.
 
     Directions that X does not see only cost; without them a plane is recognised behind more features. Where the hidden
-    bias is free, features are centred, which moves the bias alone.
-
-    Attributes:
-        inner: the program over u'.
-        basis: (d, d') A.
-        inverse: (d', d) its left inverse, orthogonal in the cost.
+    bias is free, features are centred, which moves the bias alone. ``inner`` is the program over u', ``basis`` is A
+    (d, d'), and ``inverse`` (d', d) its left inverse, orthogonal in the cost.
     """
 
     inner: TrainingProgram
@@ -32,16 +28,10 @@ class Coordinates:
     def of(cls, program: TrainingProgram) -> "Coordinates":
         """The coordinates for a program; itself where there is nothing to do."""
 
-        def over(X: FloatArray, hidden_bias: str) -> TrainingProgram:
-            return TrainingProgram(
-                X,
-                program.Y,
-                program.gamma,
-                loss=program.loss.kind,
-                sample_weight=program.loss.sample_weight,
-                hidden_bias=hidden_bias,
-                output_bias=program.output_bias,
-            )
+        def over(X: FloatArray, hidden: str) -> TrainingProgram:
+            loss, omega, output = program.loss.kind, program.loss.sample_weight, program.output_bias
+            given = X, program.Y, program.gamma
+            return TrainingProgram(*given, loss=loss, sample_weight=omega, hidden_bias=hidden, output_bias=output)
 
         if len(program.ball):
             centre = program.X[:, :-1].mean(axis=0)

@@ -1,6 +1,5 @@
 """The curvature of a loss, row by row, and the Newton systems that it makes with the columns of a group lasso."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,6 +7,7 @@ import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from certificates.failure import Deadline
+from certnet.solvers.iterations import conjugate_gradients
 from formulations._validation import FloatArray
 
 LARGEST_DIRECT_SYSTEM = 2500  # Order up to which a Newton system is factored; beyond, conjugate gradients.
@@ -19,9 +19,8 @@ BLOCK_ENTRIES = 1 << 21
 class Curvature:
     """The positive definite Hessian ``diag(diagonal_i) − row_i row_iᵀ = S_i²`` of each row.
 
-    Attributes:
-        diagonal: (n, c) positive, or (n, 1) where it is the same for all outputs.
-        row: (n, c), or None where outputs do not depend on one another.
+    ``diagonal`` is (n, c), or (n, 1) where it is the same for all outputs; ``row`` is (n, c), or None where outputs do
+    not depend on one another.
     """
 
     diagonal: FloatArray
@@ -92,8 +91,19 @@ def newton_step(H: FloatArray, curvature: Curvature, L: FloatArray, G: FloatArra
     def down(F: FloatArray) -> FloatArray:
         return np.asarray((L @ (H.T @ (F if same else curvature.root(F)))[:, :, None])[:, :, 0])
 
+    def iterated() -> FloatArray:
+        """Without forming the system, to the accuracy that Newton needs."""
+        return conjugate_gradients(
+            G.ravel(),
+            lambda r: (r, r),
+            lambda x: x + up(down(x.reshape(n, c))).ravel(),
+            steps=300,
+            tolerance=1e-10,
+            deadline=deadline,
+        ).reshape(n, c)
+
     if min(a, n) * c > LARGEST_DIRECT_SYSTEM:
-        return _conjugate_gradients(up, down, G, deadline)
+        return iterated()
     try:
         if a <= n:
             gram = _gram(H, None if same else curvature, L)
@@ -106,7 +116,7 @@ def newton_step(H: FloatArray, curvature: Curvature, L: FloatArray, G: FloatArra
         matrix[np.diag_indices(n * c)] += 1.0
         return np.asarray(cho_solve(cho_factor(matrix, lower=True, overwrite_a=True), G.ravel()).reshape(n, c))
     except LinAlgError:
-        return _conjugate_gradients(up, down, G, deadline)
+        return iterated()
 
 
 def _gram(H: FloatArray, curvature: Curvature | None, L: FloatArray) -> FloatArray:
@@ -125,25 +135,3 @@ def _gram(H: FloatArray, curvature: Curvature | None, L: FloatArray) -> FloatArr
             gram -= (rows.T @ rows).reshape(gram.shape)
     half = (L @ gram.reshape(a, c, a * c)).reshape(a * c, a, c)
     return np.asarray((half.transpose(1, 0, 2) @ L).transpose(1, 0, 2).reshape(a * c, a * c))
-
-
-def _conjugate_gradients(
-    up: Callable[[FloatArray], FloatArray],
-    down: Callable[[FloatArray], FloatArray],
-    G: FloatArray,
-    deadline: Deadline,
-) -> FloatArray:
-    """The same system without forming it, to the accuracy that Newton needs."""
-    x, r, p = np.zeros_like(G), G.copy(), G.copy()
-    rho = float(np.sum(r**2))
-    target = 1e-20 * rho
-    for _ in range(300):
-        if not (rho > target) or deadline.passed:
-            break
-        Ap = p + up(down(p))
-        step = rho / float(np.sum(p * Ap))
-        x += step * p
-        r -= step * Ap
-        rho, previous = float(np.sum(r**2)), rho
-        p = r + (rho / previous) * p
-    return x

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from certificates.failure import Deadline
-from certnet.solvers.lbfgs import lbfgs
+from certnet.solvers.iterations import lbfgs
 from certnet.training.climbing import HELD
 from formulations._validation import FloatArray, IntArray
 from formulations.loss import FREE_BIAS, Loss

@@ -106,27 +106,34 @@ def group_lasso(
     solve = _quadratic if isinstance(loss.kind, Quadratic) else _newton
     steps = 0
     while True:
-        best = solve(_Problem(H[:, useful], loss, gamma, tolerance, deadline), x[useful])
+        best = _Lasso(H[:, useful], loss, gamma, tolerance, deadline)
+        best.offer(x[useful])
+        solve(best)
         x[useful], steps = best.x, steps + best.steps
         more = ~useful & (np.linalg.norm(H.T @ best.W, axis=1) > gamma * (1.0 + tolerance))
         if not more.any() or deadline.passed:
             break
         useful |= more
-    whole = _Problem(H, loss, gamma, tolerance, deadline)
-    objective, dual_value = whole.value(x, best.a), whole.dual_value(best.W)
+    best.H = H
+    objective, dual_value = best.value(x, best.a), best.dual_value(best.W)
     gap = max(objective - dual_value, 0.0) / objective if objective > 0 else 0.0
     return GroupLassoResult(x.T, best.W, objective, dual_value, gap, steps)
 
 
-@dataclass(frozen=True, eq=False)
-class _Problem:
-    """L(Hx) + γ Σ‖x_j‖ over x (m×c)."""
+@dataclass(eq=False)
+class _Lasso:
+    """L(Hx) + γ Σ‖x_j‖ over x (m×c), with the best point (x, a) and the best dual so far; at first those of zero."""
 
     H: FloatArray
     loss: Loss
     gamma: float
     tolerance: float
     deadline: Deadline
+
+    def __post_init__(self) -> None:
+        self.x, self.W = np.zeros((self.H.shape[1], self.loss.shape[1])), np.zeros(self.loss.shape)
+        self.a = self.loss.bias(self.H @ self.x)
+        self.best, self.best_dual, self.steps = self.value(self.x, self.a), 0.0, 0
 
     def value(self, x: FloatArray, a: FloatArray) -> float:
         return self.loss.value(self.H @ x, a) + self.gamma * float(np.sum(np.linalg.norm(x, axis=1)))
@@ -137,44 +144,33 @@ class _Problem:
         earned = self.loss.dual_value(min(1.0, self.gamma / price if price > 0 else 1.0) * W)
         return earned if earned > 0 else 0.0
 
-
-class _Best:
-    """The best point and the best dual of a problem so far."""
-
-    def __init__(self, problem: _Problem, x: FloatArray) -> None:
-        self.problem, zero = problem, np.zeros_like(x)
-        self.x, self.a = zero, problem.loss.bias(problem.H @ zero)
-        self.value, self.dual_value, self.steps = problem.value(zero, self.a), 0.0, 0
-        self.W = np.zeros(problem.loss.shape)
-        self.offer(x, problem.loss.bias(problem.H @ x))
-
     @property
     def gap(self) -> float:
         """How far the values are apart."""
-        return self.value - self.dual_value
+        return self.best - self.best_dual
 
     @property
     def is_done(self) -> bool:
         """Whether that is enough, or the time is over."""
-        return not self.gap > self.problem.tolerance * self.value or self.problem.deadline.passed
+        return not self.gap > self.tolerance * self.best or self.deadline.passed
 
-    def offer(self, x: FloatArray, a: FloatArray) -> None:
-        """Keep a better point."""
-        value = self.problem.value(x, a)
-        if value < self.value:
-            self.x, self.a, self.value = x, a, value
+    def offer(self, x: FloatArray, a: FloatArray | None = None) -> None:
+        """Keep a better point, by default with the best bias."""
+        a = self.loss.bias(self.H @ x) if a is None else a
+        value = self.value(x, a)
+        if value < self.best:
+            self.x, self.a, self.best = x, a, value
 
     def offer_dual(self, W: FloatArray) -> None:
         """Keep a better dual."""
-        value = self.problem.dual_value(W)
-        if value >= self.dual_value:
-            self.W, self.dual_value = W, value
+        value = self.dual_value(W)
+        if value >= self.best_dual:
+            self.W, self.best_dual = W, value
 
 
-def _newton(problem: _Problem, x: FloatArray) -> _Best:
+def _newton(best: _Lasso) -> None:
     """Newton's method with a line search, for a loss without kinks."""
-    loss, H = problem.loss, problem.H
-    best, floor = _Best(problem, x), FLOOR
+    loss, H, floor = best.loss, best.H, FLOOR
     penalty = SETTINGS.newton_penalty if best.x.any() else SETTINGS.cold_penalty
     for _ in range(50):
         x, a = best.x, best.a
@@ -185,20 +181,19 @@ def _newton(problem: _Problem, x: FloatArray) -> _Best:
         target = curvature.root(H @ x + a) + curvature.inverse_root(W)
         gap = best.gap
         # The gap is of the order of the error, and the decrease that Newton's step promises of its square.
-        wanted = max(SETTINGS.forcing * gap * min(gap / best.value, 1.0), 0.01 * problem.tolerance * best.value)
-        step = _solution(problem, curvature, target, (x, a), wanted, penalty)
+        wanted = max(SETTINGS.forcing * gap * min(gap / best.best, 1.0), 0.01 * best.tolerance * best.best)
+        step = _solution(best, curvature, target, (x, a), wanted, penalty)
         penalty, best.steps = step.penalty, best.steps + step.steps
         best.offer_dual(loss.project(step.W))
-        before, length, there = best.value, 1.0, (step.x, step.a)
-        while problem.value(*there) > before - 1e-4 * length * step.decrease and length > 1e-9:
+        before, length, there = best.best, 1.0, (step.x, step.a)
+        while best.value(*there) > before - 1e-4 * length * step.decrease and length > 1e-9:
             length *= 0.5
             there = x + length * (step.x - x), a + length * (step.a - a)
         floor = min(max(floor * (FLOOR_CHANGE if length == 1.0 else 1.0 / FLOOR_CHANGE), 1e-11), 1.0)
         best.offer(*there)
-        best.offer(best.x, loss.bias(H @ best.x))
-        if not (before - best.value > 0.01 * problem.tolerance * before or best.gap < 0.5 * gap):
+        best.offer(best.x)
+        if not (before - best.best > 0.01 * best.tolerance * before or best.gap < 0.5 * gap):
             break
-    return best
 
 
 def _curvature(loss: Loss, f: FloatArray, floor: float) -> Curvature:
@@ -209,15 +204,15 @@ def _curvature(loss: Loss, f: FloatArray, floor: float) -> Curvature:
     return Curvature(diagonal + least, row) if loss.kind.couples else compact(np.maximum(diagonal, least))
 
 
-def _quadratic(problem: _Problem, x: FloatArray) -> _Best:
+def _quadratic(best: _Lasso) -> None:
     """One quadratic problem, or, where the dual earns something linear, one for each proximal point step."""
-    loss = problem.loss
+    loss = best.loss
     omega, zero = loss.sample_weight[:, None], np.zeros(loss.shape)
     lower, upper = loss.limits
     is_boxed = bool(np.isfinite(lower).any() or np.isfinite(upper).any())
     kinks, size = loss.kind.has_kinks, spread(loss)
     centre = loss.kind.fitted(zero, loss.target) / loss.unit
-    best, epsilon, W = _Best(problem, x), SETTINGS.smoothing * size if kinks else 1.0, zero
+    epsilon, W = SETTINGS.smoothing * size if kinks else 1.0, zero
     (x, a), stalled = (best.x, best.a), 0
     for number in range(40 if kinks else 1):
         if best.is_done or not len(x) or stalled > SETTINGS.patience:
@@ -225,9 +220,9 @@ def _quadratic(problem: _Problem, x: FloatArray) -> _Best:
         curvature = compact(np.broadcast_to(omega / epsilon, loss.shape))
         root = np.sqrt(curvature.diagonal)
         target = root * (centre + epsilon * W / omega) if kinks else root * centre
-        wanted = max(0.3 * problem.tolerance * best.value, SETTINGS.forcing * best.gap) if kinks else None
+        wanted = max(0.3 * best.tolerance * best.best, SETTINGS.forcing * best.gap) if kinks else None
         box = (lower / root, upper / root) if is_boxed else None
-        step = _solution(problem, curvature, target, (x, a), wanted, SETTINGS.kink_penalty if kinks else None, box)
+        step = _solution(best, curvature, target, (x, a), wanted, SETTINGS.kink_penalty if kinks else None, box)
         best.steps += step.steps
         x, a, W = step.x, step.a, loss.project(step.W)
         before = best.gap
@@ -238,9 +233,8 @@ def _quadratic(problem: _Problem, x: FloatArray) -> _Best:
         if number and best.gap > 0.1 * before:
             epsilon = max(SMOOTHING_DECAY * epsilon, LEAST_SMOOTHING * size)
     if not kinks:
-        best.offer(best.x, loss.bias(problem.H @ best.x))
-        best.offer_dual(loss.dual(problem.H @ best.x))
-    return best
+        best.offer(best.x)
+        best.offer_dual(loss.dual(best.H @ best.x))
 
 
 class _Solution(NamedTuple):
@@ -255,7 +249,7 @@ class _Solution(NamedTuple):
 
 
 def _solution(
-    problem: _Problem,
+    problem: _Lasso,
     curvature: Curvature,
     target: FloatArray,
     start: tuple[FloatArray, FloatArray],

@@ -9,9 +9,8 @@ from scipy.optimize import minimize_scalar
 
 from certificates.failure import NO_DEADLINE, Deadline
 from certnet.training.descent import Descent, snapped_to_kinks
-from certnet.training.directions import length
 from certnet.training.group_lasso import GroupLassoResult, group_lasso, spread
-from certnet.training.pricing import SAME_DIRECTION
+from certnet.training.pricing import SAME_DIRECTION, length
 from formulations import Dual, MergedRows
 from formulations._validation import FloatArray, IntArray
 from formulations.losses import smoothed

@@ -26,14 +26,9 @@ BOX_ROUNDS = 5  # Rounds in which a dual is made feasible for the output bias an
 
 @dataclass(frozen=True, eq=False)
 class QuadraticLasso:
-    """See the module's text. The columns SH have a norm of about 1.
+    """See the module's text. The columns S(h_j) (n, m) and the target T (n, c) have norms of about 1.
 
-    Attributes:
-        H: (n, m).
-        curvature: S.
-        target: (n, c) T, of a norm of about 1.
-        limit, decay: (m,).
-        box: (lower, upper) of R, (n, c) each with 0 in it; None where there is none. Then S is a diagonal.
+    The box is (lower, upper) of R, (n, c) each with 0 in it, and S a diagonal with it; None where there is none.
     """
 
     H: FloatArray
@@ -94,6 +89,37 @@ class QuadraticLasso:
             R = self.boxed(R - np.tensordot(np.linalg.pinv(products, hermitian=True) @ excess, ones, 1))
         return R
 
+    def multipliers(self, P: FloatArray, Q: FloatArray, penalty: float) -> tuple[FloatArray, FloatArray]:
+        """The new (x, B): the proximal maps of P = x + σHᵀSR and Q = B + σR."""
+        x = ((1.0 - self._shrinkage(P, penalty)) / (1.0 + penalty * self.decay))[:, None] * P
+        return x, np.zeros_like(Q) if self.box is None else Q - penalty * np.clip(Q / penalty, *self.box)
+
+    def _shrinkage(self, P: FloatArray, penalty: float) -> FloatArray:
+        """(m,) threshold over the norm of each row of P, at most 1."""
+        size = np.maximum(np.linalg.norm(P, axis=1), 1e-300)
+        return np.asarray(np.minimum(penalty * self.limit / size, 1.0))
+
+    def newton(
+        self, P: FloatArray, Q: FloatArray, penalty: float, gradient: FloatArray, deadline: Deadline
+    ) -> FloatArray:
+        """The Newton step of R for the augmented Lagrangian, of this gradient.
+
+        That is ½‖R‖² − ⟨R,T⟩ + Σ of the Moreau envelopes at P, and of the box at Q.
+        """
+        ratio = self._shrinkage(P, penalty)
+        active = np.flatnonzero(ratio < 1.0)
+        z = P[active] / np.maximum(np.linalg.norm(P[active], axis=1), 1e-300)[:, None]
+        factor = penalty / (1.0 + penalty * self.decay[active])
+        # L_j, symmetric, with L² = factor ((1 − ratio)I + ratio zzᵀ), the derivative of a proximal map.
+        root = np.sqrt(1.0 - ratio[active])[:, None, None]
+        roots = root * np.eye(z.shape[1]) + (1.0 - root) * z[:, :, None] * z[:, None, :]
+        roots = np.sqrt(factor)[:, None, None] * roots
+        if self.box is None:
+            return -newton_step(self.H[:, active], self.curvature, roots, gradient, deadline)
+        outside = np.sqrt(1.0 + penalty * (self.boxed(Q / penalty) != Q / penalty))
+        curvature = compact(self.curvature.diagonal / outside**2)
+        return np.asarray(-newton_step(self.H[:, active], curvature, roots, gradient / outside, deadline) / outside)
+
 
 def solve_quadratic(
     problem: QuadraticLasso, x: FloatArray, tolerance: float, relative: float, penalty: float, deadline: Deadline
@@ -129,41 +155,6 @@ def solve_quadratic(
     return best[0], problem.boxed(best[1]), penalty * mean, steps
 
 
-@dataclass(frozen=True, eq=False)
-class _Lagrangian:
-    """½‖R‖² − ⟨R,T⟩ + Σ of the Moreau envelopes at P = x + σHᵀSR, and of the box at Q = B + σR, as a function of R."""
-
-    problem: QuadraticLasso
-    penalty: float
-
-    def shrinkage(self, P: FloatArray) -> FloatArray:
-        """(m,) threshold over the norm of each row of P, at most 1."""
-        size = np.maximum(np.linalg.norm(P, axis=1), 1e-300)
-        return np.asarray(np.minimum(self.penalty * self.problem.limit / size, 1.0))
-
-    def multipliers(self, P: FloatArray, Q: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """The new (x, B): the proximal maps of P and Q."""
-        x = ((1.0 - self.shrinkage(P)) / (1.0 + self.penalty * self.problem.decay))[:, None] * P
-        box = self.problem.box
-        return x, np.zeros_like(Q) if box is None else Q - self.penalty * np.clip(Q / self.penalty, *box)
-
-    def step(self, P: FloatArray, Q: FloatArray, gradient: FloatArray, deadline: Deadline) -> FloatArray:
-        """The Newton step of R."""
-        problem, ratio = self.problem, self.shrinkage(P)
-        active = np.flatnonzero(ratio < 1.0)
-        z = P[active] / np.maximum(np.linalg.norm(P[active], axis=1), 1e-300)[:, None]
-        factor = self.penalty / (1.0 + self.penalty * problem.decay[active])
-        # L_j, symmetric, with L² = factor ((1 − ratio)I + ratio zzᵀ), the derivative of a proximal map.
-        root = np.sqrt(1.0 - ratio[active])[:, None, None]
-        roots = root * np.eye(z.shape[1]) + (1.0 - root) * z[:, :, None] * z[:, None, :]
-        roots = np.sqrt(factor)[:, None, None] * roots
-        if problem.box is None:
-            return -newton_step(problem.H[:, active], problem.curvature, roots, gradient, deadline)
-        outside = np.sqrt(1.0 + self.penalty * (problem.boxed(Q / self.penalty) != Q / self.penalty))
-        curvature = compact(problem.curvature.diagonal / outside**2)
-        return np.asarray(-newton_step(problem.H[:, active], curvature, roots, gradient / outside, deadline) / outside)
-
-
 def _newton(
     problem: QuadraticLasso,
     x: FloatArray,
@@ -174,9 +165,8 @@ def _newton(
     deadline: Deadline,
 ) -> tuple[FloatArray, FloatArray, FloatArray, int]:
     """Minimise the augmented Lagrangian over R. Returns R, the new multipliers x and B, and the number of steps."""
-    lagrangian = _Lagrangian(problem, penalty)
     rest, P, Q = R - problem.target, x + penalty * problem.correlation(R), B + penalty * R
-    x, B = lagrangian.multipliers(P, Q)
+    x, B = problem.multipliers(P, Q, penalty)
     steps, smallest, stalled = 0, np.inf, 0
     while steps < INNER_ITERATIONS:
         steps += 1
@@ -187,44 +177,35 @@ def _newton(
         smallest = min(size, smallest)
         if not (size > tolerance) or (stalled > 4 and size < 1e-7) or deadline.passed:
             break
-        step = lagrangian.step(P, Q, gradient, deadline)
+        step = problem.newton(P, Q, penalty, gradient, deadline)
         change = penalty * problem.correlation(step)
-        length = _step_length(lagrangian, (rest, P, Q), (step, change, penalty * step), float(np.sum(gradient * step)))
+        way, slope = (step, change, penalty * step), float(np.sum(gradient * step))
+        length = _step_length(problem, penalty, (rest, P, Q), way, slope)
         if length == 0.0:
             break
         rest, P, Q = rest + length * step, P + length * change, Q + length * penalty * step
-        x, B = lagrangian.multipliers(P, Q)
+        x, B = problem.multipliers(P, Q, penalty)
     return rest + problem.target, x, B, steps
 
 
 def _step_length(
-    lagrangian: _Lagrangian, point: tuple[FloatArray, ...], way: tuple[FloatArray, ...], slope: float
+    problem: QuadraticLasso,
+    penalty: float,
+    point: tuple[FloatArray, ...],
+    way: tuple[FloatArray, ...],
+    slope: float,
 ) -> float:
     """By bisection on the derivative of the augmented Lagrangian along a step, which is convex: this never cycles.
 
-    ``point`` is (R − T, P, Q), and the step moves it along ``way``.
+    ``point`` is (R − T, P, Q), and the step moves it along ``way``. 0 where it does not descend.
     """
-
-    def derivative(length: float) -> float:
+    low, high, length = 0.0, np.inf, 1.0
+    for _ in range(70 if slope < 0 else 0):
         rest, P, Q = (old + length * move for old, move in zip(point, way, strict=True))
-        x, B = lagrangian.multipliers(P, Q)
-        return float(np.sum((rest + B) * way[0])) + float(np.sum(x * way[1])) / lagrangian.penalty
-
-    if not (slope < 0):
-        return 0.0
-    low, high, at = 0.0, 1.0, derivative(1.0)
-    if abs(at) <= 0.5 * abs(slope):
-        return 1.0
-    if at < 0:
-        while at < 0.5 * slope and high < 1e6:
-            low, high = high, 2.0 * high
-            at = derivative(high)
-        if at <= 0:
-            return high
-    for _ in range(50):
-        middle = 0.5 * (low + high)
-        at = derivative(middle)
-        if abs(at) <= 0.3 * abs(slope):
-            return middle
-        low, high = (middle, high) if at < 0 else (low, middle)
+        x, B = problem.multipliers(P, Q, penalty)
+        at = float(np.sum((rest + B) * way[0])) + float(np.sum(x * way[1])) / penalty
+        if abs(at) <= (0.5 if high == np.inf else 0.3) * abs(slope):
+            return length
+        low, high = (length, high) if at < 0 else (low, length)
+        length = min(2.0 * length, 1e6) if high == np.inf else 0.5 * (low + high)
     return low

@@ -6,9 +6,8 @@ import numpy as np
 
 from certificates.failure import Deadline
 from certnet.runtime.numerics import computing
-from certnet.training.directions import drawn, largest_prices, normalised
 from certnet.training.polish import Network, descend, joined, network_dual, polish, prune
-from certnet.training.pricing import values
+from certnet.training.pricing import drawn, largest_prices, normalised, values
 from formulations import TrainingProgram
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from certnet.training.directions import length
+from certnet.training.pricing import length
 from formulations._validation import FloatArray
 from formulations.training import TrainingProgram
 

@@ -15,9 +15,8 @@ from certificates.failure import Deadline
 from certnet.runtime.public import public
 from certnet.training import polish as weights
 from certnet.training.coordinates import Coordinates
-from certnet.training.directions import drawn, is_exact, largest_prices, length, normalised
 from certnet.training.polish import Network
-from certnet.training.pricing import Pricing, distinct, values
+from certnet.training.pricing import Pricing, distinct, drawn, is_exact, largest_prices, length, normalised, values
 from certnet.training.ridge import best_ridge, responses
 from formulations._validation import FloatArray, as_matrix, as_positive
 from formulations.arguments import matrices

@@ -9,9 +9,9 @@ import pytest
 from certnet.jobs.best import repaired, repairing
 from certnet.solvers import admm
 from certnet.solvers import arrays as array_module
-from certnet.solvers.anderson import Anderson
 from certnet.solvers.arrays import Arrays
 from certnet.solvers.interface import Progress, Repair, SolverOptions, SolverResult, SolveStatus
+from certnet.solvers.iterations import Anderson
 from certnet.solvers.orthonormal import FOR_BOUNDS, orthonormal
 from certnet.solvers.splitting import Splitting
 from formulations import InputError, Program, TrainingProgram, presolve

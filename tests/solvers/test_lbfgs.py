@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from certificates.failure import Deadline
-from certnet.solvers.lbfgs import lbfgs
+from certnet.solvers.iterations import lbfgs
 
 START = np.full((2, 3), 2.0)
 

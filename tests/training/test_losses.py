@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from certnet.training import fit
-from certnet.training.directions import largest_prices, normalised
 from certnet.training.group_lasso import group_lasso
 from certnet.training.polish import balance, merge, network_dual, polish, prune, reduce_width, refit
-from certnet.training.pricing import values
+from certnet.training.pricing import largest_prices, normalised, values
 from formulations import TrainingProgram
 from formulations.losses import COUNTS, ONE_HOT, SIGNS, kind_named
 

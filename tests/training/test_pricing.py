@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certnet.training.pricing import Pricing, climbed, distinct, draw_starts, normalised, price_planar, values
+from certnet.training.pricing import Pricing, climbed, distinct, draw_starts, price_planar, unit_columns, values
 from formulations import InputError
 
 
 def price(X, W, starts=None, *, samples=100, random_state=0) -> Pricing:
     """What is reached from given starts and drawn ones."""
     drawn = draw_starts(X, W, samples, np.random.default_rng(random_state))
-    U = drawn if starts is None else np.hstack([normalised(starts), drawn])
+    U = drawn if starts is None else np.hstack([unit_columns(starts), drawn])
     return climbed(X, W, U)
 
 
@@ -25,7 +25,7 @@ def test_no_start_is_better_than_the_best_point_reached(seed, n, d, c):
     np.testing.assert_allclose(np.linalg.norm(found.directions, axis=0), 1.0, atol=1e-12)
     np.testing.assert_allclose(values(X, W, found.directions), found.values, rtol=1e-12)
     assert np.all(np.diff(found.values) <= 0)
-    assert found.best >= values(X, W, normalised(starts)).max() * (1 - 1e-12)
+    assert found.best >= values(X, W, unit_columns(starts)).max() * (1 - 1e-12)
 
 
 @settings(max_examples=40)
@@ -62,7 +62,7 @@ def test_points_reached_are_local_maxima(seed):
     found = price(X, W, samples=20, random_state=0)
     step = 1e-6 * generator.standard_normal((4, 500))
     for u, value in zip(found.directions.T, found.values, strict=True):
-        around = normalised(u[:, None] + step)
+        around = unit_columns(u[:, None] + step)
         assert values(X, W, around).max() <= value * (1 + 1e-9)
 
 
@@ -73,7 +73,7 @@ def test_bad_scaling_does_no_harm():
     X = basis * np.array([1.0, 1e3, 1e-3])
     found = price(X, W, samples=200, random_state=0)
     more = generator.standard_normal((3, 20000)) * np.array([[1.0], [1e-3], [1e3]])
-    assert found.best >= values(X, W, normalised(np.hstack([more, generator.standard_normal((3, 20000))]))).max()
+    assert found.best >= values(X, W, unit_columns(np.hstack([more, generator.standard_normal((3, 20000))]))).max()
 
 
 def test_rotation_and_equal_rows_leave_the_best_value():
@@ -97,7 +97,7 @@ def test_degenerate_input_gives_no_direction():
 
 
 def test_distinct_keeps_the_best_of_equal_directions():
-    U = normalised(np.array([[1.0, 1.0, 0.0], [0.0, 1e-7, 1.0]]))
+    U = unit_columns(np.array([[1.0, 1.0, 0.0], [0.0, 1e-7, 1.0]]))
     kept = distinct(U, np.array([1.0, 2.0, 0.5]))
     np.testing.assert_array_equal(kept.values, [2.0, 0.5])
     np.testing.assert_array_equal(kept.directions[:, 0], U[:, 1])
