@@ -79,22 +79,18 @@ def assemble(
 ) -> Certificate:
     """Write a repaired dual and a network down as a certificate; see ``assemble_proof``.
 
-    ``circuits`` are the program's inequalities, in this order; those without multipliers are left out.
+    ``circuits`` are the program's inequalities, in this order.
 
     Raises:
         InputError: the program has inequalities, and ``circuits`` does not say why they hold.
     """
     neurons, N = merged.program.space.neurons, repaired.N
     require_named(merged.program, circuits)
-    if circuits is not None and N.size:
-        used = np.flatnonzero(N[2 * neurons :].any(axis=1))
-        kept = np.concatenate([np.arange(2 * neurons), 2 * neurons + used])
-        N, circuits = N[np.ix_(kept, kept)], circuits.take(used)
     leaf, groups = LeafProof.from_matrix(N, repaired.t) if N.size else LeafProof.plain(repaired.t), None
     if repaired.grouped is not None:
         leaf, groups = LeafProof.from_groups(repaired.grouped, repaired.t), repaired.grouped.groups.labels
     leaf = replace(leaf, sigma=sigma_of(merged.original, repaired.sigma))
-    named = as_proof(circuits) if circuits is not None and N.size else None
+    named = None if circuits is None else as_proof(circuits)
     proof = build(leaf, neurons, circuits=named, quadratics=len(leaf.sigma), groups=groups)
     return assemble_proof(merged, repaired.W, proof, U, V, provenance)
 

@@ -100,7 +100,7 @@ def build(
     """Flatten a tree; nodes and leaves are numbered in preorder, active sides first.
 
     Multipliers of signs that vanish on a leaf (α_i where i is inactive, β_i where it is active) do nothing there; they
-    are left out, and so is t_i of a fixed neuron.
+    are left out, and so are t_i of a fixed neuron and circuits without multipliers.
 
     Args:
         root: tree whose leaves hold their multipliers.
@@ -143,12 +143,14 @@ def build(
         split.append(LEAF)
         number_of.append(len(leaves))
         leaves.append(_written(node, signs[:neurons], positions, quadratics))
+    pairs = np.concatenate([leaf.pairs for leaf in leaves]).astype(np.int64)
+    circuits, pairs = _in_use(circuits, pairs, 2 * neurons + rows)
     return LiftedProof(
         split=np.array(split, dtype=np.int64),
         children=np.array(children, dtype=np.int64),
         leaf=np.array(number_of, dtype=np.int64),
         pair_offset=np.cumsum([0, *(len(leaf.pairs) for leaf in leaves)], dtype=np.int64),
-        pairs=np.concatenate([leaf.pairs for leaf in leaves]).astype(np.int64),
+        pairs=pairs,
         multipliers=np.concatenate([leaf.multipliers for leaf in leaves]).astype(np.float64),
         complementarity=np.stack([leaf.complementarity for leaf in leaves]),
         sigma=np.stack([leaf.sigma for leaf in leaves]),
@@ -156,6 +158,14 @@ def build(
         triangles=triangles,
         groups=nothing if groups is None else groups.astype(np.int64),
     )
+
+
+def _in_use(circuits: Circuits, pairs: IntArray, first: int) -> tuple[Circuits, IntArray]:
+    """The circuits that some pair names, and the pairs with the positions that follow; ``first`` is that of all."""
+    used, size = np.isin(np.arange(first, first + len(circuits.target)), pairs), np.diff(circuits.offset)
+    offset = np.cumsum([0, *size[used]], dtype=np.int64)
+    kept = Circuits(circuits.target[used], offset, circuits.support[np.repeat(used, size)])
+    return kept, pairs - np.searchsorted(first + np.flatnonzero(~used), pairs)
 
 
 def _written(node: LeafProof, signs: IntArray, positions: int, quadratics: int) -> LeafProof:

@@ -34,8 +34,6 @@ KNOWN = 0.1
 """Part of a negative value up to which it is computed: such a node has to be split anyway."""
 SECONDS_PER_FLOP = 2e-10
 """A guess for the first step; later ones are measured."""
-SMALL = 120
-"""Order up to which systems of all nodes are inverted together where ``pairs`` are kept."""
 
 
 def _grams(factors: Iterable[FloatArray], *, trans: bool = False) -> FloatArray:
@@ -77,7 +75,7 @@ class _System:
                 order += 1
             K[:, np.arange(order), np.arange(order)] += 1.0
         self.inverse: FloatArray | None = None
-        if scaled.pairs is not None and order <= SMALL:
+        if scaled.pairs is not None:
             self.inverse = np.asarray(np.linalg.inv(K), dtype=np.float64)
         else:
             self.factors = [scipy.linalg.cho_factor(one, lower=True, check_finite=False) for one in K]

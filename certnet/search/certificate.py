@@ -51,31 +51,25 @@ def certify_search(
     repair, merged, leaves = LeafRepair(presolved, result.W), presolved.rows, list(result.root.leaves)
     program, dual, size = merged.program, repair.dual, repair.size
     neurons, outputs = program.space.neurons, result.root.outputs
+    named = None if circuits is None else as_proof(circuits)
 
     def candidates() -> Iterator[Certificate]:
         for margin in MARGINS:
             repaired = repair.many(leaves, result.unit, margin)
             h_bar = size * float(np.sqrt(max(-form.delta for form, _ in repaired)))
             s = program.best_scale(dual, h_bar, margin)
-            lifted, used = [], np.zeros(program.positions - 2 * neurons, dtype=bool)
-            for form, node in repaired:
+            proofs = {}
+            for leaf, (form, node) in zip(leaves, repaired, strict=True):
                 N, t = node.lift((s * size) ** 2 * form.N), np.zeros(neurons)
                 t[node.free] = (s * size) ** 2 * form.t
-                used |= N[2 * neurons : program.positions].any(axis=1)
                 # The output of a form whose W has the size 1 is now that of s·size times as much.
                 N = np.pad(N, (0, program.positions + outputs - len(N)))
                 N[program.positions :] /= s * size
                 N[:, program.positions :] /= s * size
-                lifted.append((N, t, sigma_of(merged.original, (s * size) ** 2 * form.sigma)))
-            # Circuits without multipliers are left out.
-            kept = np.flatnonzero(np.concatenate([np.ones(2 * neurons, bool), used, np.ones(outputs, bool)]))
-            proofs = {
-                id(leaf): replace(LeafProof.from_matrix(N[np.ix_(kept, kept)], t), sigma=sigma)
-                for leaf, (N, t, sigma) in zip(leaves, lifted, strict=True)
-            }
-            named = None if circuits is None else as_proof(circuits.take(np.flatnonzero(used)))
+                sigma = sigma_of(merged.original, (s * size) ** 2 * form.sigma)
+                proofs[id(leaf)] = replace(LeafProof.from_matrix(N, t), sigma=sigma)
             tree = proof_tree(result.root, lambda leaf: proofs[id(leaf)])  # noqa: B023 (called at once)
-            proof = build(tree, neurons, circuits=named, quadratics=len(lifted[0][2]), outputs=outputs)
+            proof = build(tree, neurons, circuits=named, quadratics=len(sigma), outputs=outputs)
             yield assemble_proof(merged, s * dual, proof, U, V, provenance or {})
 
     return prove(candidates())

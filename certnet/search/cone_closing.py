@@ -141,7 +141,8 @@ class SubdivisionSearch:
                 if found is None:
                     # Nothing as fine can be afforded.
                     asked = goal = float(np.sqrt(asked * shown))
-                    if not self._may_go_on() or asked > BETWEEN * shown:
+                    spent = self.max_tests is not None and self.tests >= self.max_tests
+                    if self._deadline(1.0).passed or spent or asked > BETWEEN * shown:
                         return
                     continue
                 if self.closed():
@@ -176,11 +177,6 @@ class SubdivisionSearch:
                 return
             self._climb(W, found)
             self.exhausted, room = found.complete, 10.0 * room
-
-    def _may_go_on(self) -> bool:
-        """Whether time and tests are left."""
-        seconds = self.left()
-        return (seconds is None or seconds > 0) and (self.max_tests is None or self.tests < self.max_tests)
 
     def _deadline(self, share: float) -> Deadline:
         """After a share of the time left."""

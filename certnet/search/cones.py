@@ -184,7 +184,8 @@ Slice = tuple[IntArray, FloatArray, FloatArray, IntArray, FloatArray, float]
 def _slice(output: Output, part: _Segment, limit: float, notable: float, budget: int, plain: bool = False) -> Slice:
     """(codes, positions, cones that wait in preorder, their depths, notable points, best) of one call of the kernel."""
     loop = kernel.search if plain else fast_search()
-    work = kernel.workspace(*output.rows.shape, output.weights.shape[1], budget)
+    (N, k), c = output.rows.shape, output.weights.shape[1]
+    work = kernel.workspace(N, k, c, budget)
     T, *_, depth, codes, positions, found = work[:9]
     statement = output.rows, output.weights, output.linear, output.metric
     tests, hits, best, following, top = loop(*statement, part.cones, part.depths, limit**2, notable**2, budget, work)

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
+from certificates.failure import Deadline
 from formulations._validation import FloatArray
 
 GAP = 1e-8
@@ -61,6 +62,11 @@ class Gradients:
         return np.block(
             [[self.U.T @ (theta[:, None] * self.U), cross], [cross.T, self.B.T @ (other[:, None] * self.B)]]
         )
+
+    def slack(self, L: float, s: FloatArray) -> FloatArray:
+        """2L − M at θ = exp s."""
+        M = self.matrix(np.exp(s), np.exp(-s))
+        return 2.0 * L * np.eye(len(M)) - M
 
     def bound(self, theta: FloatArray, other: FloatArray) -> float:
         """Half the largest eigenvalue of M, which bounds all gradients if ``θ_i other_i ≥ 1``."""
@@ -123,13 +129,14 @@ def best_weights(
 ) -> FloatArray:
     """θ (N,) > 0 whose bound is smallest, or what was found in ``time_limit`` seconds; no row of U or B is zero.
 
-    No step is begun that would take longer. ``keep`` gets every θ that is better than those before, for callers that do
-    not wait for the end.
+    No step is begun that would take longer, by the slowest so far. ``keep`` gets every θ that is better than those
+    before, for callers that do not wait for the end.
     """
     N = len(gradients.U)
     if N == 0:
         return np.ones(0)
-    clock = _Steps(math.inf if time_limit is None else time.perf_counter() + time_limit, gradients)
+    deadline, order = Deadline.after(time_limit), gradients.U.shape[1] + gradients.B.shape[1]
+    guess, slowest = SECONDS_PER_FLOP * (4.0 * N * order**2 + 8.0 * N**2 * order + 2.0 * order**3 + N**3), 0.0
     # With rows of unit norm the weights are near 1 where a constant weight is good.
     u, b = np.linalg.norm(gradients.U, axis=1), np.linalg.norm(gradients.B, axis=1)
     root = np.sqrt(u * b)
@@ -143,9 +150,9 @@ def best_weights(
         gradients.J / unit,
     )
     least = max(scaled.bound(np.exp(s), np.exp(-s)), 1e-300)
-    best, L, below, order = s, 1.1 * least, 0.0, gradients.U.shape[1] + gradients.B.shape[1]
-    weight = order / least
-    while clock.allows_step() and not L - below <= GAP * L:
+    best, L, below, weight = s, 1.1 * least, 0.0, order / least
+    while (slowest or guess) < deadline.left and not L - below <= GAP * L:
+        begun = time.perf_counter()
         with np.errstate(all="ignore"):
             newton = _newton(scaled, L, s, weight)
             if newton is None:
@@ -161,26 +168,8 @@ def best_weights(
                 # Rounding keeps the two bounds apart.
                 break
             weight *= GROWTH
-        clock.stepped()
+        slowest = max(slowest, time.perf_counter() - begun)
     return np.asarray(np.exp(best) * b / u)
-
-
-class _Steps:
-    """Whether another Newton step ends in time, by the slowest so far."""
-
-    def __init__(self, ends: float, gradients: Gradients) -> None:
-        N, order = len(gradients.U), gradients.U.shape[1] + gradients.B.shape[1]
-        self._ends, self._last, self._slowest = ends, time.perf_counter(), 0.0
-        self._guess = SECONDS_PER_FLOP * (4.0 * N * order**2 + 8.0 * N**2 * order + 2.0 * order**3 + N**3)
-
-    def allows_step(self) -> bool:
-        """To be asked before each step."""
-        self._last = time.perf_counter()
-        return bool(self._last + (self._slowest or self._guess) < self._ends)
-
-    def stepped(self) -> None:
-        """To be told after it."""
-        self._slowest = max(self._slowest, time.perf_counter() - self._last)
 
 
 class _Newton(NamedTuple):
@@ -214,9 +203,8 @@ def _newton(gradients: Gradients, L: float, s: FloatArray, weight: float) -> _Ne
 
 
 def _barrier(gradients: Gradients, L: float, s: FloatArray, weight: float) -> float:
-    slack = 2.0 * L * np.eye(gradients.U.shape[1] + gradients.B.shape[1]) - gradients.matrix(np.exp(s), np.exp(-s))
     try:
-        return weight * L - 2.0 * float(np.log(np.diag(np.linalg.cholesky(slack))).sum())
+        return weight * L - 2.0 * float(np.log(np.diag(np.linalg.cholesky(gradients.slack(L, s)))).sum())
     except np.linalg.LinAlgError:
         return math.inf
 
@@ -225,10 +213,9 @@ def _derivatives(gradients: Gradients, L: float, s: FloatArray, weight: float) -
     """Gradient and Hessian of the barrier in (L, s), gathered from ``A Z Aᵀ``, as each term of M has rank two, and the
     bound that no weights have, from Z divided by twice its trace."""
     d, N = gradients.U.shape[1], len(s)
-    order = d + gradients.B.shape[1]
-    Z = np.linalg.inv(2.0 * L * np.eye(order) - gradients.matrix(np.exp(s), np.exp(-s)))
+    Z = np.linalg.inv(gradients.slack(L, s))
     Z = 0.5 * (Z + Z.T)
-    A = np.zeros((2 * N, order))
+    A = np.zeros((2 * N, len(Z)))
     A[:N, :d] = np.exp(0.5 * s)[:, None] * gradients.U
     A[N:, d:] = np.exp(-0.5 * s)[:, None] * gradients.B
     AZ = A @ Z

@@ -137,6 +137,47 @@ def plant(root: Vertex, splits: Sequence[int], place: IntArray, stable: IntArray
             stack += [(inactive, at + 1 + int(size[at + 1])), (active, at + 1)]
 
 
+def last_moments(leaf: Branch, generators: FloatArray) -> tuple[FloatArray, Branch]:
+    """The face matrix S of the vertex on a leaf's path that was bounded last, on the leaf's own face, and that vertex.
+
+    The root has been bounded.
+    """
+    source, path = leaf, list[Branch]()
+    while source.bound is None:
+        path.append(source)
+        assert source.parent is not None  # only the root has none
+        source = source.parent
+    S, above = source.bound.S, source
+    for vertex in reversed(path):
+        S, above = share_of_child(S, generators, above, vertex), vertex
+    return S, source
+
+
+def share_of_child(S: FloatArray, generators: FloatArray, parent: Branch, child: Branch) -> FloatArray:
+    """A child's share of its parent's face matrix S, on its own face; the shares of both children sum to S.
+
+    Both sides of an output's split get half.
+
+    The activations α and β of the generator that was split are orthogonal in S. So S is the sum of its part along α,
+    where β vanishes, its part along β, where α vanishes, and a rest where both do, which is halved.
+    """
+    f, k, neuron = len(parent.free), generators.shape[1], parent.neuron
+    if neuron == len(generators):
+        return 0.5 * S
+    place = int(np.flatnonzero(parent.free == neuron)[0])
+    beta = np.eye(len(S))[place]
+    alpha = beta.copy()
+    alpha[f : f + k] = generators[neuron]
+    parts = []
+    for row in (alpha, beta):
+        image = S @ row
+        size = float(row @ image)
+        parts.append(np.outer(image, image) / size if size > 0 else np.zeros_like(S))
+    own = parts[0] if child.signs[neuron] == ACTIVE else parts[1]
+    kept = np.delete(np.arange(len(S)), place)
+    return np.asarray((own + 0.5 * (S - parts[0] - parts[1]))[np.ix_(kept, kept)])
+
+
 def proof_tree(root: V, proof: Callable[[V], LeafProof]) -> Node:
     """The tree that a certificate is built from, out of the proofs of the leaves; no recursion, for deep ones."""
     built: dict[int, Node] = {}
@@ -152,19 +193,18 @@ def write_tree(root: Branch, positions: int) -> dict[str, NDArray[Any]]:
     """The tree below ``root`` as named arrays, for a program with so many inequalities."""
     leaves = list(root.leaves)
     known = [leaf.bound for leaf in leaves if leaf.bound is not None]
-    none, nothing = np.zeros(0, dtype=np.int64), np.zeros(0)
+
+    def parts(name: str, kind: type = np.float64) -> NDArray[Any]:
+        return np.concatenate([np.zeros(0, dtype=kind), *(getattr(bound, name).ravel() for bound in known)])
+
     return {
         "version": np.array([VERSION, len(root.signs), positions], dtype=np.int64),
         "neuron": np.array([LEAF if v.children is None else v.neuron for v in root.preorder], dtype=np.int64),
         "h_squared": np.array([leaf.h_squared for leaf in leaves], dtype=np.float64),
         "count": np.array([UNBOUNDED if v.bound is None else len(v.bound.p) for v in leaves], dtype=np.int64),
         "branch": np.array([bound.branch for bound in known], dtype=np.int64),
-        "p": np.concatenate([none, *(bound.p for bound in known)]),
-        "q": np.concatenate([none, *(bound.q for bound in known)]),
-        "value": np.concatenate([nothing, *(bound.value for bound in known)]),
-        "t": np.concatenate([nothing, *(bound.t for bound in known)]),
-        "S": np.concatenate([nothing, *(bound.S.ravel() for bound in known)]),
-        "direction": np.concatenate([nothing, *(bound.direction for bound in known)]),
+        **{name: parts(name, np.int64) for name in ("p", "q")},
+        **{name: parts(name) for name in ("value", "t", "S", "direction")},
     }
 
 
@@ -184,7 +224,7 @@ def read_tree(root: Branch, state: "State", positions: int, dimension: int, outp
     bounded = [leaf for leaf, number in zip(leaves, count.tolist(), strict=True) if number != UNBOUNDED]
     count = count[count != UNBOUNDED]
     p, q, value = (
-        _parts(read(state, name), count) for read, name in ((integers, "p"), (integers, "q"), (floats, "value"))
+        _parts(array, count) for array in (integers(state, "p"), integers(state, "q"), floats(state, "value"))
     )
     t = floats(state, "t").reshape(len(bounded), m)
     direction = floats(state, "direction").reshape(len(bounded), dimension)

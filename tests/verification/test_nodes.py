@@ -9,9 +9,8 @@ from certificates import Certificate, Report, Robustness, Verdict, check
 from certificates.robustness import preactivation_bounds
 from certnet.jobs.verify import verify
 from certnet.search import eliminated_form
-from certnet.search.attack import attack, attack_all
+from certnet.search.attack import attack, attack_all, line_search
 from certnet.search.eliminated import eliminated_bound
-from certnet.search.line_search import line_search
 from certnet.search.linear import crown, finish, nodes_of
 from certnet.search.margin_proofs import case_proof, linear_leaf, semidefinite_margin
 from certnet.search.margin_rows import linear_bounds
