@@ -46,11 +46,9 @@ class _Forms:
     own: FloatArray
     head: FloatArray
 
-    def __add__(self, other: "_Forms") -> "_Forms":
-        return _Forms(self.own + other.own, self.head + other.head)
-
-    def __mul__(self, factor: float) -> "_Forms":
-        return _Forms(factor * self.own, factor * self.head)
+    def plus(self, other: "_Forms", factor: float) -> "_Forms":
+        """These and ``factor`` times others."""
+        return _Forms(self.own + factor * other.own, self.head + factor * other.head)
 
 
 class _Slack:
@@ -234,7 +232,7 @@ class _Way:
         """Whether the best shift with this ν proves more."""
         slack, before = self._slack, self.h_squared
         try:
-            pencil = _Pencil(slack, slack.of_W + self._products * factor, self._shifted)
+            pencil = _Pencil(slack, slack.of_W.plus(self._products, factor), self._shifted)
         except np.linalg.LinAlgError:
             return False
 

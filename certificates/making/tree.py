@@ -120,7 +120,6 @@ def build(
     positions = 2 * neurons + rows + len(circuits.target) + len(triangles.neuron) + outputs
     split: list[int] = []
     children: list[list[int]] = []
-    number_of: list[int] = []
     leaves: list[LeafProof] = []
     stack: list[tuple[Node, IntArray, int, int]] = [(root, np.full(neurons + outputs, FREE, dtype=np.int64), -1, 0)]
     while stack:
@@ -138,17 +137,16 @@ def build(
                 below[i] = sign
                 stack.append((child, below, len(split), column))
             split.append(i)
-            number_of.append(LEAF)
-            continue
-        split.append(LEAF)
-        number_of.append(len(leaves))
-        leaves.append(_written(node, signs[:neurons], positions, quadratics))
+        else:
+            split.append(LEAF)
+            leaves.append(_written(node, signs[:neurons], positions, quadratics))
+    is_leaf = np.array(split) == LEAF
     pairs = np.concatenate([leaf.pairs for leaf in leaves]).astype(np.int64)
     circuits, pairs = _in_use(circuits, pairs, 2 * neurons + rows)
     return LiftedProof(
         split=np.array(split, dtype=np.int64),
         children=np.array(children, dtype=np.int64),
-        leaf=np.array(number_of, dtype=np.int64),
+        leaf=np.where(is_leaf, np.cumsum(is_leaf) - 1, LEAF).astype(np.int64),
         pair_offset=np.cumsum([0, *(len(leaf.pairs) for leaf in leaves)], dtype=np.int64),
         pairs=pairs,
         multipliers=np.concatenate([leaf.multipliers for leaf in leaves]).astype(np.float64),

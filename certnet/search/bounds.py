@@ -99,7 +99,6 @@ def bound_node(
     *,
     start: NodeBound | None = None,
     enough: float = 0.0,
-    tolerance: float = TOLERANCE,
     time_limit: float | None = None,
 ) -> NodeBound:
     """Bound the price in one node with the interior point, warm-started from its parent.
@@ -126,7 +125,7 @@ def bound_node(
         return is_near and abs(bound - value) <= EXCESS_SHARE * (bound - enough) and progress.violation() <= NEAR
 
     warm = None if start is None else start.warm(node, form)
-    options = SolverOptions(tolerance=tolerance, callback=callback, warm_start=warm, time_limit=time_limit)
+    options = SolverOptions(tolerance=TOLERANCE, callback=callback, warm_start=warm, time_limit=time_limit)
     result = interior_point(form, options).uninterrupted()
     assert result.primal is not None  # the interior point always has both
     assert result.dual is not None

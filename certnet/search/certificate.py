@@ -1,7 +1,8 @@
 """From a search to a certificate: the bound of every leaf is repaired in the coordinates of the data, then proved."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,6 @@ from formulations.program import NO_PRODUCTS
 
 MARGINS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
 """Relative margins between repair and check, tried in turn."""
-LARGE = 200
-"""Order of a leaf's slack from which threads gain more than they cost. Not measured."""
 
 
 def certify_search(
@@ -36,13 +35,8 @@ def certify_search(
 ) -> tuple[Certificate, Report]:
     """The certificate that a search gives for a network.
 
-    The report says PROVED unless the data are beyond floating point; the caller must look.
-
-    Args:
-        presolved, result: the program that was searched, and what was found.
-        U, V: the network (d×m, c×m).
-        provenance: a JSON object that travels along.
-        circuits: why the program's inequalities hold, if it has any, in their order.
+    The report says PROVED unless the data are beyond floating point; the caller must look. ``circuits`` say why the
+    searched program's inequalities hold, in their order; the rest is as for ``making.certify``.
 
     Raises:
         InputError: the program has inequalities, and ``circuits`` does not say why they hold.
@@ -55,7 +49,7 @@ def certify_search(
 
     def candidates() -> Iterator[Certificate]:
         for margin in MARGINS:
-            repaired = repair.many(leaves, result.unit, margin)
+            repaired = list(side_by_side(partial(repair, unit=result.unit, margin=margin), leaves))
             h_bar = size * float(np.sqrt(max(-form.delta for form, _ in repaired)))
             s = program.best_scale(dual, h_bar, margin)
             proofs = {}
@@ -89,10 +83,7 @@ class LeafRepair:
         self.size = float(np.abs(self.dual).max())
 
     def __call__(self, leaf: Branch, unit: float, margin: float) -> tuple[RepairedForm, Part]:
-        """The leaf's multipliers, feasible up to rounding for ``dual / size``, and its node.
-
-        ``unit`` is the price in whose units the search has bounded the leaf.
-        """
+        """Multipliers, feasible up to rounding for ``dual / size``, and node of a leaf bounded in ``unit``²."""
         program = self._presolved.rows.program
         N = np.zeros((program.positions + 1,) * 2)
         if leaf.bound is not None:
@@ -101,12 +92,6 @@ class LeafRepair:
         node = restrict(program, leaf.signs)
         form = node.pricing(self.dual / self.size)
         return repair_form(form, Dual(np.zeros(form.shape), node.restrict(N)), margin=margin), node
-
-    def many(self, leaves: Sequence[Branch], unit: float, margin: float) -> list[tuple[RepairedForm, Part]]:
-        """The same for several; large ones side by side."""
-        if self._presolved.program.space.face_order < LARGE:
-            return [self(leaf, unit, margin) for leaf in leaves]
-        return list(side_by_side(lambda leaf: self(leaf, unit, margin), leaves))
 
     def price(self, leaf: Branch, unit: float) -> float:
         """The squared price (of W, in ``unit``²) that repair proves for a leaf."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from certificates.making.circuits import exact_circuits
 from certnet.search.best_first import Budget
-from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus, WarmStart
+from certnet.solvers.interface import SolverOptions, SolverResult, SolveStatus, WarmStart
 from certnet.solvers.products import violated
 from formulations import Dual, Presolved, Primal, Program
 from formulations._validation import FloatArray, IntArray
@@ -40,14 +40,6 @@ LEAST_GAIN = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
-class CircuitRound:
-    """One solve: how many circuits it had, and its bound in original units."""
-
-    circuits: int
-    lower_bound: float
-
-
-@dataclass(frozen=True, eq=False)
 class CircuitResult:
     """The relaxation with circuits, and its solution.
 
@@ -56,14 +48,14 @@ class CircuitResult:
         circuits: over the generators of ``presolved.rows.program``, in the order of the inequalities.
         result: of the solve with the largest bound, in the coordinates of ``presolved.program``.
         lower_bound: this bound in original units, valid up to rounding; of a pricing program it is ``−h̄²``.
-        rounds: one entry for each solve.
+        rounds: how many circuits each solve had, and its bound.
     """
 
     presolved: Presolved
     circuits: CircuitSet
     result: SolverResult
     lower_bound: float
-    rounds: tuple[CircuitRound, ...]
+    rounds: tuple[tuple[int, float], ...]
 
     @property
     def dual(self) -> Dual:
@@ -79,7 +71,6 @@ def solve_with_circuits(
     rounds: int = ROUNDS,
     tolerance: float = 1e-4,
     time_limit: float | None = None,
-    enough: float = np.inf,
 ) -> CircuitResult:
     """Bound the training objective with circuits, or the price of one W: solve and separate until nothing is gained.
 
@@ -91,7 +82,6 @@ def solve_with_circuits(
         tolerance: of the last solve, relative. The relaxation with circuits often has no interior, and then multipliers
             grow without end: small tolerances cost much and make the certificate harder to prove.
         time_limit: seconds for everything, or None.
-        enough: bound in original units at which to stop.
 
     Raises:
         InputError: a negative number of rounds, W does not fit, or more targets than the interior point takes.
@@ -105,28 +95,25 @@ def solve_with_circuits(
     N, circuits, age = space.neurons, CircuitSet.none(space.neurons), np.zeros(0, dtype=np.int64)
     start: WarmStart | None = None
     best: CircuitResult | None = None
-    done: list[CircuitRound] = []
-
-    def watch(progress: Progress) -> bool:
-        return progress.lower_bound >= enough
+    done: list[tuple[int, float]] = []
 
     while True:
         presolved = presolved.with_inequalities(circuits.rows(merged.dimension))
         program = presolved.program if W is None else presolved.program.pricing(W)
         last = len(done) >= rounds or (space.dimension == 2 and len(circuits) > 0)
         wanted = tolerance if last else max(COARSE if done else FIRST_TOLERANCE, tolerance)
-        options = SolverOptions(tolerance=wanted, time_limit=budget.left, callback=watch, warm_start=start)
+        options = SolverOptions(tolerance=wanted, time_limit=budget.left, warm_start=start)
         result = interior_point(program, options)
         primal, dual = result.primal, result.dual
         assert primal is not None  # the interior point always has both
         assert dual is not None
         bound = program.to_original(result.dual_value)
-        done.append(CircuitRound(len(circuits), bound))
+        done.append((len(circuits), bound))
         if best is None or bound >= best.lower_bound:
             best = CircuitResult(presolved, circuits, result, bound, ())
         stopped = result.status is SolveStatus.INTERRUPTED
-        gained = len(done) < 3 or bound - done[-3].lower_bound > LEAST_GAIN * abs(bound)
-        if last or stopped or not budget.allows(0) or bound >= enough or not gained:
+        gained = len(done) < 3 or bound - done[-3][1] > LEAST_GAIN * abs(bound)
+        if last or stopped or not budget.allows(0) or not gained:
             break
         start, count = (primal, dual), min(PER_GENERATOR * N, MOST_PER_GENERATOR * N - len(circuits))
         found = separate(program, program.inequality_moments(primal.S), merged.generators, circuits, count)

@@ -30,11 +30,9 @@ class Output:
     """``f(u) = Lu + Σ w_i (a_i·u)₊`` in the coordinates u = Bt of a basis, where rows look alike in all directions.
 
     Attributes:
-        basis: (d, d) B.
-        rows: (N, d) unit rows, multiples of a_i B.
-        weights: (N, c) w_i.
+        basis, metric: (d, d) B and BᵀEB.
+        rows, weights: (N, d) unit rows, multiples of a_i B, and (N, c) w_i.
         linear: (c, d) LB.
-        metric: (d, d) BᵀB.
     """
 
     basis: FloatArray
@@ -49,11 +47,6 @@ class Output:
         d = len(self.metric)
         signs = np.where((np.arange(1 << d)[:, None] >> np.arange(d)) & 1, 1.0, -1.0)
         return np.asarray(signs[:, None, :] * np.eye(d))
-
-    def value(self, t: FloatArray) -> FloatArray:
-        """‖f(u)‖/√(uᵀEu) at the columns t (d×m)."""
-        output = self.linear @ t + self.weights.T @ np.maximum(self.rows @ t, 0.0)
-        return np.asarray(np.linalg.norm(output, axis=0) / np.sqrt(np.sum(t * (self.metric @ t), axis=0)))
 
 
 def basis_of(generators: FloatArray) -> FloatArray:

@@ -60,13 +60,9 @@ class Known:
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """The form at some multipliers.
+    """The form at some multipliers: the bound, without and with the barrier, the latter's gradient, and the minimiser.
 
-    Attributes:
-        value, raised: the bound, and with the barrier.
-        slopes: gradient of the latter.
-        a, x: minimiser.
-        spread: (n, d) what the barrier, divided by its weight, adds to the means of α_i x_j.
+    ``spread`` (n, d) is what the barrier, divided by its weight, adds to the means of α_i x_j.
     """
 
     value: float

@@ -73,8 +73,7 @@ def joint_search(
     Args:
         program: presolved training program.
         enough: lower bound in original units that is large enough.
-        max_nodes: limit on relaxations: every leaf of every solve counts.
-        time_limit: seconds.
+        max_nodes, time_limit: on relaxations, of which every leaf of every solve is one, and on seconds.
         callback: called after every solve, and at steps of the root's; the search ends where no more leaves may be.
         resume: state of an earlier search for the same program.
         root: primal and dual of the relaxation, which is not solved again then.
@@ -128,15 +127,12 @@ class _Joint:
                 leaf.split(leaf.bound.branch if leaf.bound else -1)
             if chosen == [self.root] and self.large and self.most >= FIRST_LEAVES and self.budget.allows(FIRST_LEAVES):
                 self._split_again()
+            kept = False
             try:
-                better = self._solve()
-            except BaseException:
-                for leaf in chosen:
-                    leaf.rejoin()
-                raise
-            if not better and not self.budget.allows(0):
-                # Time has run out on it, and the larger tree shows no more.
-                for leaf in chosen:
+                # A larger tree that shows no more, and on which time has run out, is of no use.
+                kept = self._solve() or self.budget.allows(0)
+            finally:
+                for leaf in () if kept else chosen:
                     leaf.rejoin()
 
     def _take_root(self, root: WarmStart | None) -> bool:

@@ -10,15 +10,14 @@ is at most ``½(b_i·p)(u_i·δ) + ¼(θ_i (u_i·δ)² + (b_i·p)²/θ_i)`` for 
 bounds all gradients. Its minimum over θ is the bound of LipSDP (Fazlyab et al. 2019), with one weight for each neuron;
 a constant θ gives ``‖J‖ + ‖B‖‖U‖`` or less. In s = log θ the problem is convex, because ``eˢuuᵀ + e⁻ˢbbᵀ`` is, and it
 is solved with the barrier ``−log det(2L − M)`` by Newton's method. Every θ gives a valid bound, so it may stop at any
-time. How far it is from the least one is known as well: for every Z ⪰ 0 of trace ½ no θ has a bound below
-``⟨Z, M₀⟩ + 2 Σ √(u_iᵀZu_i · b_iᵀZb_i)``, M₀ being what does not depend on θ, and the barrier's own Z comes near it.
+time. For every Z ⪰ 0 of trace ½ no θ has a bound below ``⟨Z, M₀⟩ + 2 Σ √(u_iᵀZu_i · b_iᵀZb_i)``, M₀ being what does
+not depend on θ, and the barrier's own Z comes near the least one.
 """
 
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
@@ -154,16 +153,16 @@ def best_weights(
     while (slowest or guess) < deadline.left and not L - below <= GAP * L:
         begun = time.perf_counter()
         with np.errstate(all="ignore"):
-            newton = _newton(scaled, L, s, weight)
-            if newton is None:
-                # Near the boundary rounding makes the slack singular; the weights so far will do.
-                break
-            L, s, centred = newton.L, newton.s, newton.decrement < CENTRED
-        below = max(below, newton.below)
+            step = _newton(scaled, L, s, weight)
+        if step is None:
+            # Near the boundary rounding makes the slack singular; the weights so far will do.
+            break
+        L, s, centred, under = step
+        below = max(below, under)
         if least > L:
             best, least = s, L
             keep(np.exp(best) * b / u)
-        if centred or not newton.moved:
+        if centred:
             if order / weight < 0.1 * GAP * least:
                 # Rounding keeps the two bounds apart.
                 break
@@ -172,19 +171,13 @@ def best_weights(
     return np.asarray(np.exp(best) * b / u)
 
 
-class _Newton(NamedTuple):
-    """Where a step leads, strictly feasible; the squared decrement before it, what no weights have a bound below, and
-    whether the line search found a better point."""
+def _newton(
+    gradients: Gradients, L: float, s: FloatArray, weight: float
+) -> tuple[float, FloatArray, bool, float] | None:
+    """A step that decreases ``weight L − log det(2L − M(s))``; None where rounding makes the system singular.
 
-    L: float
-    s: FloatArray
-    decrement: float
-    below: float
-    moved: bool
-
-
-def _newton(gradients: Gradients, L: float, s: FloatArray, weight: float) -> _Newton | None:
-    """A step that decreases ``weight L − log det(2L − M(s))``; None where rounding makes the system singular."""
+    (L, s) where it leads, strictly feasible; whether there is hardly more to gain; what no weights have a bound below.
+    """
     try:
         gradient, hessian, below = _derivatives(gradients, L, s, weight)
         step = -np.linalg.solve(hessian, gradient)
@@ -197,9 +190,9 @@ def _newton(gradients: Gradients, L: float, s: FloatArray, weight: float) -> _Ne
     for _ in range(40):
         moved = L + size * step[0], s + size * step[1:]
         if _barrier(gradients, *moved, weight) <= value - 0.1 * size * decrement:
-            return _Newton(*moved, decrement, below, moved=True)
+            return *moved, decrement < CENTRED, below
         size *= 0.5
-    return _Newton(L, s, decrement, below, moved=False)
+    return L, s, True, below
 
 
 def _barrier(gradients: Gradients, L: float, s: FloatArray, weight: float) -> float:

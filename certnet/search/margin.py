@@ -152,8 +152,7 @@ class CaseSearch:
     def _begin(self, root: _Node, splits: Sequence[int]) -> None:
         """Bound the leaves of a given tree, which do not count: the search has as many nodes for the rest."""
         place = np.cumsum(self.problem.stable == FREE) - 1
-        plant(root, splits, place, self.problem.stable)
-        leaves = list(root.leaves)
+        leaves = plant(root, splits, place, self.problem.stable)
         for first in range(0, len(leaves), self.largest_batch):
             if self.counterexample is None and not self.deadline.passed:
                 self.bound(leaves[first : first + self.largest_batch])

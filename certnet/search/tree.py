@@ -113,28 +113,36 @@ class Branch(Vertex):
 V = TypeVar("V", bound=Vertex)
 
 
-def plant(root: Vertex, splits: Sequence[int], place: IntArray, stable: IntArray) -> None:
-    """Grow a given tree from its root on.
+def plant(root: V, splits: Sequence[int], place: IntArray, stable: IntArray) -> list[V]:
+    """Grow a given tree from its root on; its leaves in preorder.
 
     Args:
         root: a leaf.
         splits: vertices in preorder, active sides first: neurons of the network, ``LEAF`` for leaves.
         place: (m,) number in the tree's signs of each neuron that is not stable.
         stable: (m,) signs that the region fixes; what lies on their other side is left out.
+
+    Raises:
+        ValueError, IndexError: these are no splits of a tree.
     """
-    size = np.ones(len(splits), dtype=np.int64)
-    for at in range(len(splits) - 1, -1, -1):
-        if splits[at] != LEAF:
-            other = at + 1 + size[at + 1]
-            size[at] = 1 + size[at + 1] + size[other]
-    stack = [(root, 0)]
-    while stack:
-        vertex, at = stack.pop()
-        while splits[at] != LEAF and stable[splits[at]] != FREE:
-            at += 1 if stable[splits[at]] == ACTIVE else 1 + int(size[at + 1])
-        if splits[at] != LEAF:
-            active, inactive = vertex.split(int(place[splits[at]]))
-            stack += [(inactive, at + 1 + int(size[at + 1])), (active, at + 1)]
+    leaves, stack = list[V](), list[V | None]([root])
+    for neuron in splits:
+        if not stack:
+            raise ValueError("its tree goes on after its end")
+        vertex = stack.pop()
+        if vertex is None:
+            stack += [] if neuron == LEAF else [None, None]
+        elif neuron == LEAF:
+            leaves.append(vertex)
+        elif stable[neuron] != FREE:
+            stack += [None, vertex] if stable[neuron] == ACTIVE else [vertex, None]
+        elif neuron >= 0 and place[neuron] in vertex.open:
+            stack += vertex.split(int(place[neuron]))[::-1]
+        else:
+            raise ValueError("it splits where it cannot")
+    if stack:
+        raise ValueError("it ends too early")
+    return leaves
 
 
 def last_moments(leaf: Branch, generators: FloatArray) -> tuple[FloatArray, Branch]:
@@ -219,7 +227,8 @@ def read_tree(root: Branch, state: "State", positions: int, dimension: int, outp
     m = len(root.signs) - root.outputs
     if integers(state, "version").tolist() != [VERSION, len(root.signs), positions]:
         raise ValueError("it is about other data or of another version")
-    leaves = _grown(root, integers(state, "neuron").tolist())
+    every = np.arange(len(root.signs))
+    leaves = plant(root, integers(state, "neuron").tolist(), every, np.full(len(every), FREE))
     count, squares = integers(state, "count"), floats(state, "h_squared")
     bounded = [leaf for leaf, number in zip(leaves, count.tolist(), strict=True) if number != UNBOUNDED]
     count = count[count != UNBOUNDED]
@@ -240,24 +249,6 @@ def read_tree(root: Branch, state: "State", positions: int, dimension: int, outp
         if branch not in (leaf.open.tolist() or [-1]):
             raise ValueError("a leaf does not fit its signs")
         leaf.bound = NodeBound(leaf.h_squared, p_, q_, value_, t_, S_.reshape(n, n), leaf.free, branch, z, 0)
-
-
-def _grown(root: Branch, neurons: list[int]) -> list[Branch]:
-    """The leaves after these splits, which are in preorder."""
-    leaves, stack = [], [root]
-    for neuron in neurons:
-        if not stack:
-            raise ValueError("its tree goes on after its end")
-        vertex = stack.pop()
-        if neuron == LEAF:
-            leaves.append(vertex)
-        elif neuron in vertex.open:
-            stack += vertex.split(neuron)[::-1]
-        else:
-            raise ValueError("it splits where it cannot")
-    if stack:
-        raise ValueError("it ends too early")
-    return leaves
 
 
 def _parts(array: NDArray[Any], sizes: IntArray) -> list[NDArray[Any]]:
