@@ -9,7 +9,6 @@ import numpy as np
 from certificates.arithmetic import Arithmetic
 from certificates.certificate import Certificate, Training, TrainingProof, fingerprint
 from certificates.checker import check
-from certificates.making.circuits import as_proof
 from certificates.making.exact import exact
 from certificates.making.repair import MARGIN, RepairedDual, repair
 from certificates.making.tree import LeafProof, build
@@ -90,8 +89,7 @@ def assemble(
     if repaired.grouped is not None:
         leaf, groups = LeafProof.from_groups(repaired.grouped, repaired.t), repaired.grouped.groups.labels
     leaf = replace(leaf, sigma=sigma_of(merged.original, repaired.sigma))
-    named = None if circuits is None else as_proof(circuits)
-    proof = build(leaf, neurons, circuits=named, quadratics=len(leaf.sigma), groups=groups)
+    proof = build(leaf, neurons, circuits=circuits, quadratics=len(leaf.sigma), groups=groups)
     return assemble_proof(merged, repaired.W, proof, U, V, provenance)
 
 

@@ -1,10 +1,9 @@
-"""Circuits as a certificate holds them: supports alone, with the coefficients that exact arithmetic gives them."""
+"""Circuits with the coefficients that exact arithmetic gives them; a certificate holds their supports alone."""
 
 import numpy as np
 
 from certificates.combination import nonnegative_combination
 from certificates.failure import ProofFailure
-from certificates.proof import Circuits
 from formulations.arrays import FloatArray
 from formulations.circuits import CircuitSet, Supports, signed_rows
 
@@ -28,10 +27,3 @@ def exact_circuits(generators: FloatArray, supports: Supports) -> CircuitSet:
         targets.append(target)
         coefficients.append(full)
     return CircuitSet(np.array(targets, dtype=np.int64), np.array(coefficients).reshape(len(targets), len(rows)))
-
-
-def as_proof(circuits: CircuitSet) -> Circuits:
-    """The same circuits by their supports."""
-    circuit, support = np.nonzero(circuits.coefficients)
-    offset = np.searchsorted(circuit, np.arange(len(circuits) + 1))
-    return Circuits(*(array.astype(np.int64) for array in (circuits.target, offset, support)))

@@ -11,6 +11,7 @@ from formulations.arrays import FloatArray, IntArray
 from formulations.errors import InputError
 
 if TYPE_CHECKING:
+    from formulations.circuits import CircuitSet
     from formulations.groups import GroupedDual
 
 
@@ -90,7 +91,7 @@ def build(
     root: Node,
     neurons: int,
     *,
-    circuits: Circuits | None = None,
+    circuits: "CircuitSet | None" = None,
     triangles: Triangles | None = None,
     groups: IntArray | None = None,
     rows: int = 0,
@@ -114,10 +115,9 @@ def build(
         InputError: a neuron or output that does not exist, or is split twice on a path.
     """
     nothing = np.zeros(0, dtype=np.int64)
-    circuits = Circuits(nothing, np.zeros(1, dtype=np.int64), nothing) if circuits is None else circuits
     if triangles is None:
         triangles = Triangles(nothing, np.zeros((0, 2)))
-    positions = 2 * neurons + rows + len(circuits.target) + len(triangles.neuron) + outputs
+    positions = 2 * neurons + rows + len(circuits or ()) + len(triangles.neuron) + outputs
     split: list[int] = []
     children: list[list[int]] = []
     leaves: list[LeafProof] = []
@@ -142,7 +142,7 @@ def build(
             leaves.append(_written(node, signs[:neurons], positions, quadratics))
     is_leaf = np.array(split) == LEAF
     pairs = np.concatenate([leaf.pairs for leaf in leaves]).astype(np.int64)
-    circuits, pairs = _in_use(circuits, pairs, 2 * neurons + rows)
+    written, pairs = _in_use(circuits, pairs, 2 * neurons + rows)
     return LiftedProof(
         split=np.array(split, dtype=np.int64),
         children=np.array(children, dtype=np.int64),
@@ -152,18 +152,22 @@ def build(
         multipliers=np.concatenate([leaf.multipliers for leaf in leaves]).astype(np.float64),
         complementarity=np.stack([leaf.complementarity for leaf in leaves]),
         sigma=np.stack([leaf.sigma for leaf in leaves]),
-        circuits=circuits,
+        circuits=written,
         triangles=triangles,
         groups=nothing if groups is None else groups.astype(np.int64),
     )
 
 
-def _in_use(circuits: Circuits, pairs: IntArray, first: int) -> tuple[Circuits, IntArray]:
+def _in_use(circuits: "CircuitSet | None", pairs: IntArray, first: int) -> tuple[Circuits, IntArray]:
     """The circuits that some pair names, and the pairs with the positions that follow; ``first`` is that of all."""
-    used, size = np.isin(np.arange(first, first + len(circuits.target)), pairs), np.diff(circuits.offset)
-    offset = np.cumsum([0, *size[used]], dtype=np.int64)
-    kept = Circuits(circuits.target[used], offset, circuits.support[np.repeat(used, size)])
-    return kept, pairs - np.searchsorted(first + np.flatnonzero(~used), pairs)
+    if circuits is None:
+        return Circuits(np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64)), pairs
+    used = np.isin(first + np.arange(len(circuits)), pairs)
+    kept = circuits.take(np.flatnonzero(used))
+    circuit, support = np.nonzero(kept.coefficients)
+    offset = np.searchsorted(circuit, np.arange(len(kept) + 1))
+    moved = pairs - np.searchsorted(first + np.flatnonzero(~used), pairs)
+    return Circuits(*(array.astype(np.int64) for array in (kept.target, offset, support))), moved
 
 
 def _written(node: LeafProof, signs: IntArray, positions: int, quadratics: int) -> LeafProof:

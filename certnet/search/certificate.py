@@ -9,7 +9,6 @@ import numpy as np
 
 from certificates import Certificate, Report
 from certificates.making.assemble import assemble_proof, prove, require_named, sigma_of
-from certificates.making.circuits import as_proof
 from certificates.making.repair import RepairedForm, repair_form
 from certificates.making.tree import LeafProof, build
 from certnet.runtime.blocks import side_by_side
@@ -45,7 +44,6 @@ def certify_search(
     repair, merged, leaves = LeafRepair(presolved, result.W), presolved.rows, list(result.root.leaves)
     program, dual, size = merged.program, repair.dual, repair.size
     neurons, outputs = program.space.neurons, result.root.outputs
-    named = None if circuits is None else as_proof(circuits)
 
     def candidates() -> Iterator[Certificate]:
         for margin in MARGINS:
@@ -63,7 +61,7 @@ def certify_search(
                 sigma = sigma_of(merged.original, (s * size) ** 2 * form.sigma)
                 proofs[id(leaf)] = replace(LeafProof.from_matrix(N, t), sigma=sigma)
             tree = proof_tree(result.root, lambda leaf: proofs[id(leaf)])  # noqa: B023 (called at once)
-            proof = build(tree, neurons, circuits=named, quadratics=len(sigma), outputs=outputs)
+            proof = build(tree, neurons, circuits=circuits, quadratics=len(sigma), outputs=outputs)
             yield assemble_proof(merged, s * dual, proof, U, V, provenance or {})
 
     return prove(candidates())
