@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 
 from certificates import Certificate, Verdict, check
-from certificates.making import certify
+from certificates.making.assemble import certify
 from certificates.making.repair import repair
 from certificates.proof import Circuits
 from certnet.search.circuits import solve_with_circuits

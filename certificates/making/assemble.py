@@ -76,13 +76,7 @@ def assemble(
     *,
     circuits: CircuitSet | None = None,
 ) -> Certificate:
-    """Write a repaired dual and a network down as a certificate; see ``assemble_proof``.
-
-    ``circuits`` are the program's inequalities, in this order.
-
-    Raises:
-        InputError: the program has inequalities, and ``circuits`` does not say why they hold.
-    """
+    """Write a repaired dual and a network down as a certificate; see ``assemble_proof`` and ``require_named``."""
     neurons, N = merged.program.space.neurons, repaired.N
     require_named(merged.program, circuits)
     leaf, groups = LeafProof.from_matrix(N, repaired.t) if N.size else LeafProof.plain(repaired.t), None
@@ -165,8 +159,7 @@ def certify(
     look.
 
     Args:
-        merged: from ``formulations.merge_rows``.
-        duals: any duals in the merged program's coordinates.
+        merged, duals: from ``formulations.merge_rows``, and any duals in the coordinates of its program.
         U, V: the network (d×m, c×m).
         provenance: a JSON object that travels along.
         circuits: why the merged program's inequalities hold, if it has any.

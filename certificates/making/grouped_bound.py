@@ -194,11 +194,9 @@ class _Pencil:
 def best_grouped(
     program: Program, dual: GroupedDual, W: FloatArray, size: float, margin: float
 ) -> tuple[GroupedDual, FloatArray, float, float]:
-    """(N, t, σ, h²) of the least price of W (f×c) that N and t of a dual for ``size`` times W prove, repaired as the
-    module's text says.
+    """(N, t, σ, h²) of the least price of W (f×c) that N and t of a dual for ``size`` times W prove; see the module.
 
-    N is that for generators of unit norm, and its complementary entries are t. Nothing is finite where nothing is
-    proved.
+    N is that for generators of unit norm, and its complementary entries are t. h² is infinite where nothing is proved.
     """
     slack = _Slack(program, dual.groups, W)
     given = projected(dual, slack.norm, program.gamma / size**2)

@@ -104,10 +104,9 @@ def build(
     are left out, and so are t_i of a fixed neuron and circuits without multipliers.
 
     Args:
-        root: tree whose leaves hold their multipliers.
-        neurons: N.
+        root, neurons: tree whose leaves hold their multipliers, and N.
         circuits, triangles: further inequalities, at the positions from 2N + ``rows`` on, in this order.
-        groups: (N,) as in ``LiftedProof``; None for a proof that is not in groups.
+        groups: (N,) as in ``LiftedProof``, if any.
         rows, quadratics: how many the region has; 0 for all of R^k.
         outputs: how many may be split; their inequalities have the last positions.
 

@@ -54,8 +54,7 @@ def attack_all(
 
     Args:
         network, cases: what is attacked; the region is that of the first case.
-        starts: random starts, besides the middle of the box; the same for each case.
-        rng: where they come from; the same numbers give the same result.
+        starts, rng: random starts, besides the middle of the box, the same for each case, and where they come from.
         first: (n, d) further starts.
         until: the attack of all cases ends when a margin is below it.
     """

@@ -74,7 +74,7 @@ def best_first(root: V, task: Task[V]) -> None:
             task.bound(fresh)
         except BaseException:
             for leaf in chosen:
-                leaf.rejoin()
+                leaf.children = None
             raise
 
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from certificates.making.circuits import exact_circuits
+from certificates.combination import nonnegative_combination
+from certificates.failure import ProofFailure
 from certnet.search.best_first import Budget
 from certnet.solvers.interface import SolverOptions, SolverResult, SolveStatus, WarmStart
 from certnet.solvers.products import violated
 from formulations import Dual, Presolved, Primal, Program
 from formulations._validation import FloatArray, IntArray
-from formulations.circuits import CircuitSet, Supports, planar_circuits, violated_circuits
+from formulations.circuits import CircuitSet, Supports, planar_circuits, signed_rows, violated_circuits
 from formulations.errors import InputError
 
 ROUNDS = 8
@@ -77,8 +78,7 @@ def solve_with_circuits(
     Args:
         presolved: of the training program; inequalities it has already are replaced.
         W: (f, c) that is priced, in the coordinates of ``presolved.program``; None for training.
-        rounds: the most separations; 0 solves without circuits. Those of later rounds are weaker, and every node of a
-            search pays for them.
+        rounds: the most separations. Circuits of later ones are weaker, and every node of a search pays for them.
         tolerance: of the last solve, relative. The relaxation with circuits often has no interior, and then multipliers
             grow without end: small tolerances cost much and make the certificate harder to prove.
         time_limit: seconds for everything, or None.
@@ -158,6 +158,27 @@ def separate(
         supports = half
     keys = set(known.keys)
     return exact_circuits(generators, [key for key in supports if key not in keys])
+
+
+def exact_circuits(generators: FloatArray, supports: Supports) -> CircuitSet:
+    """The circuits of these supports that hold exactly over the float64 rows, coefficients rounded to nearest.
+
+    Supports that do not determine nonnegative coefficients are left out: so it can be where rows are dependent up to
+    rounding only. The ``generators`` (N×d) are the rows that the certificate will name.
+    """
+    rows = signed_rows(generators)
+    targets, coefficients = [], []
+    for target, support in supports:
+        try:
+            c = nonnegative_combination(rows[list(support)], rows[target].tolist(), "the circuit")
+            values = [float(value) for value in c]
+        except (ProofFailure, OverflowError):
+            continue
+        full = np.zeros(len(rows))
+        full[list(support)] = values
+        targets.append(target)
+        coefficients.append(full)
+    return CircuitSet(np.array(targets, dtype=np.int64), np.array(coefficients).reshape(len(targets), len(rows)))
 
 
 def _mirrored(key: tuple[int, tuple[int, ...]], neurons: int) -> tuple[int, tuple[int, ...]]:

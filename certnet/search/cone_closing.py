@@ -81,8 +81,7 @@ class SubdivisionSearch:
         left: seconds left, or None.
         tell: called with the tests so far, the objective and the bound.
         max_tests: limit on tests, or None.
-        workers: threads.
-        scheduler: address of a Dask cluster to use instead, or None.
+        workers, scheduler: threads, or the address of a Dask cluster to use instead.
         train: let points of too large a price become neurons. Without it the residual stays that of the network.
         better: called with the network whenever neurons were added.
         take: called with each certificate that was proved on the way, with its report.

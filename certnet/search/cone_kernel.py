@@ -312,16 +312,12 @@ def search(
     """Search cones one after the other until all are done or ``budget`` tests are.
 
     Args:
-        rows: (N, k) unit rows a_i.
-        weights: (N, c) w_i; the output is ``linear u + Σ w_i (a_i·u)₊``.
-        linear: (c, k).
+        rows, weights, linear: (N, k) unit rows a_i, (N, c) w_i and (c, k); the output is ``linear u + Σ w_i (a_i·u)₊``.
         metric: (k, k) E, positive definite.
-        cones: (s, k, k), generators in columns.
-        depths: (s,) number of cuts that led to each.
+        cones, depths: (s, k, k), generators in columns, and (s,) number of cuts that led to each.
         limit: ``‖output‖² ≤ limit · uᵀEu`` is to be shown.
         notable: vertices where ‖output‖²/uᵀEu exceeds this are reported.
-        budget: number of tests.
-        work: a ``workspace``.
+        budget, work: number of tests, and a ``workspace`` for them.
 
     Returns:
         (tests, notable points, best, cones begun, top), the best being the largest value at a vertex. In ``work`` stand

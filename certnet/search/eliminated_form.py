@@ -48,8 +48,7 @@ class Known:
     Attributes:
         own: (5, N) of neurons; NaN where one has none.
         region: (d,) of the inputs, and (d + 1,) with a ball.
-        products: (K, 3) neuron, input and 0 or 1 for its lower or upper side.
-        on_products: (K,).
+        products, on_products: (K, 3) neuron, input and 0 or 1 for its lower or upper side; and (K,).
     """
 
     own: FloatArray

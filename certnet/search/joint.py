@@ -133,7 +133,7 @@ class _Joint:
                 kept = self._solve() or self.budget.allows(0)
             finally:
                 for leaf in () if kept else chosen:
-                    leaf.rejoin()
+                    leaf.children = None
 
     def _take_root(self, root: WarmStart | None) -> bool:
         """Begin at the solution of another solver, as far as it is one."""

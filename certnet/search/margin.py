@@ -52,7 +52,6 @@ class CaseOutcome:
         lower_bound: of the margin over the region, by the linear bounds of open nodes or by the proof; not rounded.
         attacked: the least margin that was met.
         nodes: bounds computed, linear and semidefinite.
-        timed_out: whether the time limit ended it.
     """
 
     proof: CaseProof | None
@@ -81,8 +80,7 @@ class CaseSearch:
 
     Attributes:
         network, problem, number: the case.
-        attacked: the least margin that was met before.
-        rng: for attacks.
+        attacked, rng: the least margin that was met before, and for further attacks.
         size: of the margin's terms, from ``margin_sizes``.
         splits: a tree to begin with, as ``plant`` takes it; None begins with the whole region.
         asks: whether the checker's arithmetic is asked about each semidefinite leaf. It accepts them as a rule, and has

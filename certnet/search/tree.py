@@ -81,19 +81,14 @@ class Vertex:
         self.neuron, self.children = neuron, (children[0], children[1])
         return self.children
 
-    def rejoin(self) -> None:
-        """Take a split back."""
-        self.children = None
-
 
 @dataclass(eq=False)
 class Branch(Vertex):
     """A vertex of a search for a price.
 
     Attributes:
-        bound: of the node; None before it is bounded.
+        bound, start: of the node, once it is bounded, and what that starts from, by default the parent's bound.
         h_squared: the smallest proved bound on the squared price, its own or that of a vertex above.
-        start: what bounding it may start from, the parent's bound unless another is known.
     """
 
     bound: "NodeBound | None" = None
@@ -150,15 +145,11 @@ def last_moments(leaf: Branch, generators: FloatArray) -> tuple[FloatArray, Bran
 
     The root has been bounded.
     """
-    source, path = leaf, list[Branch]()
-    while source.bound is None:
-        path.append(source)
-        assert source.parent is not None  # only the root has none
-        source = source.parent
-    S, above = source.bound.S, source
-    for vertex in reversed(path):
-        S, above = share_of_child(S, generators, above, vertex), vertex
-    return S, source
+    if leaf.bound is not None:
+        return leaf.bound.S, leaf
+    assert leaf.parent is not None  # only the root has none
+    S, source = last_moments(leaf.parent, generators)
+    return share_of_child(S, generators, leaf.parent, leaf), source
 
 
 def share_of_child(S: FloatArray, generators: FloatArray, parent: Branch, child: Branch) -> FloatArray:

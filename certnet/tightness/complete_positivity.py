@@ -38,8 +38,7 @@ class CompletePositivity:
     """Whether a matrix is completely positive up to a tolerance, and why.
 
     Attributes:
-        verdict: see the module.
-        reason: one sentence.
+        verdict, reason: see the module, and one sentence.
         residual: an upper bound on the relative distance ‖P̃ − P‖_F/‖P‖_F from the nearest completely positive P̃; inf
             when none is known.
         distance: a lower bound on it, at least 0.
@@ -93,8 +92,7 @@ def check_completely_positive(
         tolerance: residual at which the answer is PROVED.
         least_distance: distance beyond which it is REFUTED, at least and by default the tolerance. It should exceed
             what is wrong with P itself.
-        time_limit: seconds, about.
-        random_state: seed.
+        time_limit, random_state: seconds, about, and seed.
 
     Raises:
         InputError: P is not square, symmetric and finite, or shapes that disagree.

@@ -98,13 +98,9 @@ def extract_points(
 
     Args:
         space: lifted space without outputs, of generators A.
-        G: (order, order) moment matrix over λ = (φ, z).
+        G: (order, order) moment matrix over λ = (φ, z); InputError if it has another order than the space.
         start: (k, m) points to begin with, such as the neurons of a network.
-        time_limit: seconds, about.
-        random_state: seed.
-
-    Raises:
-        InputError: G has another order than the space.
+        time_limit, random_state: seconds, about, and seed.
     """
     G = as_matrix("G", G)
     if G.shape != (space.order, space.order) or space.outputs:

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from certificates import Verdict, check
-from certificates.making.circuits import exact_circuits
 from certificates.proof import Circuits
 from certnet.search.certificate import certify_search
-from certnet.search.circuits import solve_with_circuits
+from certnet.search.circuits import exact_circuits, solve_with_circuits
 from certnet.search.joint import joint_search
 from certnet.search.price import search
 from certnet.training import fit

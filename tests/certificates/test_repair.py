@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certificates import Verdict, check
-from certificates.making import certify, residual_dual
-from certificates.making.assemble import assemble
+from certificates.making.assemble import assemble, certify, residual_dual
 from certificates.making.repair import project, repair
 from certificates.making.shifted import complementary, shifted_bound
 from certnet.solvers import solve
