@@ -82,12 +82,8 @@ class _Search:
 
     def around(self, points: FloatArray, rng: np.random.Generator) -> FloatArray:
         """Steps from points: both ways along the largest direction of their gradients, and at random."""
-        directions = np.concatenate(
-            [
-                np.linalg.svd(self.gradients(points[piece]), full_matrices=False)[2][:, 0]
-                for piece in self.pieces(points)
-            ]
-        )
+        gradients = (self.gradients(points[piece]) for piece in self.pieces(points))
+        directions = np.concatenate([np.linalg.svd(some, full_matrices=False)[2][:, 0] for some in gradients])
         noise = rng.standard_normal(points.shape)
         if self.region is None:
             length = np.linalg.norm(points, axis=1, keepdims=True)
