@@ -102,11 +102,14 @@ def test_any_multipliers_of_circuits_give_a_valid_bound(program: TrainingProgram
     assert guess.lower_bound <= smallest * (1 + 1e-6)
 
 
-def test_without_rounds_there_is_one_solve_without_circuits() -> None:
+def test_enough_ends_it() -> None:
     presolved, _ = _gaussian(6, 3, 1, 0.1)
     plain = solve_with_circuits(presolved, rounds=0)
     assert len(plain.rounds) == 1
     assert len(plain.circuits) == 0
+    early = solve_with_circuits(presolved, enough=0.5 * plain.lower_bound)
+    assert len(early.rounds) == 1
+    assert early.lower_bound >= 0.5 * plain.lower_bound
     with pytest.raises(InputError, match="negative"):
         solve_with_circuits(presolved, rounds=-1)
 
@@ -138,7 +141,7 @@ def test_the_random_sets_of_the_paper_within_a_thousandth(
     program = TrainingProgram(*paper_data(f"random{number}"), gamma)
     known = reference_values[f"random{number}/{gamma}"]
     network = fit(program)
-    result = solve_with_circuits(presolve(program))
+    result = solve_with_circuits(presolve(program), enough=network.objective * (1 - 9e-4))
     certificate, report = certify(result.presolved.rows, [result.dual], network.U, network.V, circuits=result.circuits)
     assert report.verdict is Verdict.PROVED
     assert known["dnn"] < certificate.lower_bound <= known["exact_upper"]

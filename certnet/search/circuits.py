@@ -13,7 +13,7 @@ import numpy as np
 from certificates.combination import nonnegative_combination
 from certificates.failure import ProofFailure
 from certnet.search.best_first import Budget
-from certnet.solvers.interface import SolverOptions, SolverResult, SolveStatus, WarmStart
+from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus, WarmStart
 from certnet.solvers.products import violated
 from formulations import Dual, Presolved, Primal, Program
 from formulations._validation import FloatArray, IntArray
@@ -72,6 +72,7 @@ def solve_with_circuits(
     rounds: int = ROUNDS,
     tolerance: float = 1e-4,
     time_limit: float | None = None,
+    enough: float = np.inf,
 ) -> CircuitResult:
     """Bound the training objective with circuits, or the price of one W: solve and separate until nothing is gained.
 
@@ -82,6 +83,7 @@ def solve_with_circuits(
         tolerance: of the last solve, relative. The relaxation with circuits often has no interior, and then multipliers
             grow without end: small tolerances cost much and make the certificate harder to prove.
         time_limit: seconds for everything, or None.
+        enough: bound in original units at which to stop.
 
     Raises:
         InputError: a negative number of rounds, W does not fit, or more targets than the interior point takes.
@@ -97,12 +99,15 @@ def solve_with_circuits(
     best: CircuitResult | None = None
     done: list[tuple[int, float]] = []
 
+    def watch(progress: Progress) -> bool:
+        return progress.lower_bound >= enough
+
     while True:
         presolved = presolved.with_inequalities(circuits.rows(merged.dimension))
         program = presolved.program if W is None else presolved.program.pricing(W)
         last = len(done) >= rounds or (space.dimension == 2 and len(circuits) > 0)
         wanted = tolerance if last else max(COARSE if done else FIRST_TOLERANCE, tolerance)
-        options = SolverOptions(tolerance=wanted, time_limit=budget.left, warm_start=start)
+        options = SolverOptions(tolerance=wanted, time_limit=budget.left, callback=watch, warm_start=start)
         result = interior_point(program, options)
         primal, dual = result.primal, result.dual
         assert primal is not None  # the interior point always has both
@@ -113,7 +118,7 @@ def solve_with_circuits(
             best = CircuitResult(presolved, circuits, result, bound, ())
         stopped = result.status is SolveStatus.INTERRUPTED
         gained = len(done) < 3 or bound - done[-3][1] > LEAST_GAIN * abs(bound)
-        if last or stopped or not budget.allows(0) or not gained:
+        if last or stopped or not budget.allows(0) or bound >= enough or not gained:
             break
         start, count = (primal, dual), min(PER_GENERATOR * N, MOST_PER_GENERATOR * N - len(circuits))
         found = separate(program, program.inequality_moments(primal.S), merged.generators, circuits, count)
