@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from certificates.making import residual_dual
+from certificates.making.assemble import residual_dual
 from formulations import Dual, Presolved, Primal, TrainingProgram
 
 SEEDS = st.integers(0, 2**32 - 1)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 
 from certificates import Certificate, Verdict, check
-from certificates.making import certify
+from certificates.making.assemble import certify
 from certificates.making.repair import repair
 from certificates.proof import Circuits
 from certnet.search.circuits import solve_with_circuits
@@ -47,11 +47,11 @@ def test_the_order_is_relaxation_circuits_optimum(solved: tuple) -> None:
 
 def test_rounds_tell_what_they_did(solved: tuple) -> None:
     _, network, result, certificate, _ = solved
-    counts = [entry.circuits for entry in result.rounds]
+    counts = [count for count, _ in result.rounds]
     assert counts[0] == 0
     assert counts[1] > 0
     assert len(result.rounds) <= 4
-    assert result.lower_bound == max(entry.lower_bound for entry in result.rounds) <= network.objective
+    assert result.lower_bound == max(bound for _, bound in result.rounds) <= network.objective
     assert certificate.lower_bound == pytest.approx(result.lower_bound, rel=1e-4)
 
 
@@ -83,7 +83,7 @@ def test_in_the_plane_circuits_close_the_gap(n: int, c: int, gamma: float) -> No
     assert report.verdict is Verdict.PROVED
     assert certificate.lower_bound <= network.objective
     assert certificate.lower_bound >= network.objective * (1 - 1e-3)
-    assert [entry.circuits for entry in result.rounds] == [0, 2 * n]
+    assert [count for count, _ in result.rounds] == [0, 2 * n]
 
 
 @pytest.mark.slow

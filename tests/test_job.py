@@ -9,7 +9,7 @@ import pytest
 
 import certnet
 from certificates import Verdict, check
-from certificates.making import certify
+from certificates.making.assemble import certify
 from certnet.jobs import closing as _closing
 from certnet.jobs import relaxing
 from certnet.jobs import stages as _stages

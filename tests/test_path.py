@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certificates import Verdict, check
-from certificates.making import certify, residual_dual
+from certificates.making.assemble import certify, residual_dual
 from certnet.jobs import path
 from certnet.jobs import train as job
 from certnet.jobs.path import PathResult, train_path, transferred_bound

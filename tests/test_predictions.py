@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, softmax
 
 from certificates import Certificate, Lipschitz, Report, Verdict
-from certificates.making import certify, residual_dual
+from certificates.making.assemble import certify, residual_dual
 from certificates.training import dual_value
 from certnet.jobs.predictions import PredictionRange, prediction_range, same_winner, sentences
 from formulations import InputError, TrainingProgram, merge_rows

@@ -9,7 +9,6 @@ import numpy as np
 from certificates.arithmetic import Arithmetic
 from certificates.certificate import Certificate, Training, TrainingProof, fingerprint
 from certificates.checker import check
-from certificates.making.circuits import as_proof
 from certificates.making.exact import exact
 from certificates.making.repair import MARGIN, RepairedDual, repair
 from certificates.making.tree import LeafProof, build
@@ -77,25 +76,14 @@ def assemble(
     *,
     circuits: CircuitSet | None = None,
 ) -> Certificate:
-    """Write a repaired dual and a network down as a certificate; see ``assemble_proof``.
-
-    ``circuits`` are the program's inequalities, in this order; those without multipliers are left out.
-
-    Raises:
-        InputError: the program has inequalities, and ``circuits`` does not say why they hold.
-    """
+    """Write a repaired dual and a network down as a certificate; see ``assemble_proof`` and ``require_named``."""
     neurons, N = merged.program.space.neurons, repaired.N
     require_named(merged.program, circuits)
-    if circuits is not None and N.size:
-        used = np.flatnonzero(N[2 * neurons :].any(axis=1))
-        kept = np.concatenate([np.arange(2 * neurons), 2 * neurons + used])
-        N, circuits = N[np.ix_(kept, kept)], circuits.take(used)
     leaf, groups = LeafProof.from_matrix(N, repaired.t) if N.size else LeafProof.plain(repaired.t), None
     if repaired.grouped is not None:
         leaf, groups = LeafProof.from_groups(repaired.grouped, repaired.t), repaired.grouped.groups.labels
     leaf = replace(leaf, sigma=sigma_of(merged.original, repaired.sigma))
-    named = as_proof(circuits) if circuits is not None and N.size else None
-    proof = build(leaf, neurons, circuits=named, quadratics=len(leaf.sigma), groups=groups)
+    proof = build(leaf, neurons, circuits=circuits, quadratics=len(leaf.sigma), groups=groups)
     return assemble_proof(merged, repaired.W, proof, U, V, provenance)
 
 
@@ -171,8 +159,7 @@ def certify(
     look.
 
     Args:
-        merged: from ``formulations.merge_rows``.
-        duals: any duals in the merged program's coordinates.
+        merged, duals: from ``formulations.merge_rows``, and any duals in the coordinates of its program.
         U, V: the network (d×m, c×m).
         provenance: a JSON object that travels along.
         circuits: why the merged program's inequalities hold, if it has any.

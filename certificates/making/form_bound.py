@@ -15,8 +15,8 @@ from dataclasses import replace
 import numpy as np
 
 from certificates.making.quotient import Quotient
-from certificates.making.shifted import ShiftedBound, complementary, whitener
-from formulations import LiftedSpace, Program
+from certificates.making.shifted import ShiftedBound, complementary, shifted_bound, whitener
+from formulations import Program
 from formulations.arrays import FloatArray
 
 _GOLDEN = (5**0.5 - 1) / 2
@@ -29,28 +29,6 @@ _SHARE_WIDTHS = (2.0, 1.2, 1.03)
 _SHARE_STEPS = 10
 _WIDEST = 1e12
 _WIDENINGS = 20
-
-
-def shifted_bound(space: LiftedSpace, M: FloatArray, metric: FloatArray) -> ShiftedBound:
-    """Set up h̄²(τ) for which ``h̄² zᵀEz − λᵀMλ + τ Σ α_iβ_i/‖a_i‖²`` is positive semidefinite on the face.
-
-    M is symmetric over λ = (φ, z). One τ for all is a fair choice where generators have unit norm.
-    """
-    A = space.generators
-    norm = np.linalg.norm(A, axis=1)
-    A = A / norm[:, None]
-    scale = np.concatenate([norm, norm, np.ones(space.dimension)])
-    M = M * np.outer(scale, scale)
-    a, b, z = space.alpha, space.beta, space.z
-    MA = M[a, a] @ A + M[a, z]
-    values, vectors = np.linalg.eigh(M[a, a] + M[b, b] + M[a, b] + M[b, a])
-    return ShiftedBound(
-        values=values,
-        cross=vectors.T @ (MA + M[b, a] @ A + M[b, z]),
-        data=vectors.T @ A,
-        corner=A.T @ MA + M[z, a] @ A + M[z, z],
-        metric_root=whitener(metric),
-    )
 
 
 def golden(value: Callable[[float], float], low: float, high: float, steps: int) -> tuple[float, float]:

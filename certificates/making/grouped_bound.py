@@ -46,11 +46,9 @@ class _Forms:
     own: FloatArray
     head: FloatArray
 
-    def __add__(self, other: "_Forms") -> "_Forms":
-        return _Forms(self.own + other.own, self.head + other.head)
-
-    def __mul__(self, factor: float) -> "_Forms":
-        return _Forms(factor * self.own, factor * self.head)
+    def plus(self, other: "_Forms", factor: float) -> "_Forms":
+        """These and ``factor`` times others."""
+        return _Forms(self.own + factor * other.own, self.head + factor * other.head)
 
 
 class _Slack:
@@ -196,11 +194,9 @@ class _Pencil:
 def best_grouped(
     program: Program, dual: GroupedDual, W: FloatArray, size: float, margin: float
 ) -> tuple[GroupedDual, FloatArray, float, float]:
-    """(N, t, σ, h²) of the least price of W (f×c) that N and t of a dual for ``size`` times W prove, repaired as the
-    module's text says.
+    """(N, t, σ, h²) of the least price of W (f×c) that N and t of a dual for ``size`` times W prove; see the module.
 
-    N is that for generators of unit norm, and its complementary entries are t. Nothing is finite where nothing is
-    proved.
+    N is that for generators of unit norm, and its complementary entries are t. h² is infinite where nothing is proved.
     """
     slack = _Slack(program, dual.groups, W)
     given = projected(dual, slack.norm, program.gamma / size**2)
@@ -234,7 +230,7 @@ class _Way:
         """Whether the best shift with this ν proves more."""
         slack, before = self._slack, self.h_squared
         try:
-            pencil = _Pencil(slack, slack.of_W + self._products * factor, self._shifted)
+            pencil = _Pencil(slack, slack.of_W.plus(self._products, factor), self._shifted)
         except np.linalg.LinAlgError:
             return False
 

@@ -17,7 +17,7 @@ from itertools import takewhile
 
 import numpy as np
 
-from certificates.making.shifted import ShiftedBound, complementary, crosswise, whitener
+from certificates.making.shifted import ShiftedBound, complementary, crosswise, shifted_bound
 from formulations import Program
 from formulations.arrays import FloatArray
 
@@ -83,22 +83,8 @@ class Quotient:
     def bound(self, M: FloatArray) -> ShiftedBound:
         """As ``shifted_bound``, on the quotient and with its shift, for M that vanishes on the null vectors."""
         space = self.program.space
-        norm = np.linalg.norm(space.generators, axis=1)
-        both = np.concatenate([norm, norm])
-        M = M[space.phi, space.phi] * np.outer(both, both)
-        a, b = space.alpha, space.beta
-        basis = np.linalg.svd((self.w / norm)[None])[2][1:].T  # across w
-        A = space.generators / norm[:, None] @ self.across
-        MA = M[a, a] @ A
-        values, vectors = np.linalg.eigh(basis.T @ (M[a, a] + M[b, b] + M[a, b] + M[b, a]) @ basis)
-        vectors = basis @ vectors
-        return ShiftedBound(
-            values=values,
-            cross=vectors.T @ (MA + M[b, a] @ A),
-            data=vectors.T @ A,
-            corner=A.T @ MA,
-            metric_root=whitener(self.across.T @ self.program.cost() @ self.across),
-        )
+        across_w = np.linalg.svd((self.w / np.linalg.norm(space.generators, axis=1))[None])[2][1:].T
+        return shifted_bound(space, M, self.program.cost(), (across_w, self.across))
 
     def shifted(self, N: FloatArray, t: FloatArray, tau: float) -> tuple[FloatArray, FloatArray]:
         """(N, t) after the quotient's shift τ ≥ 0."""

@@ -1,12 +1,8 @@
 """From any approximate dual to a valid bound.
 
-Any W, any multipliers N (signs are projected first) and any complementarity multipliers t tell how large
-``h̄² ≥ max ‖Wᵀ(Au)₊‖²`` over ``uᵀEu ≤ 1`` has to be (``making.form_bound``). No dual is too bad; it only gives a
-weaker bound. The best scale s of W maximises a concave function of one variable:
-
-    −L*(−sW) + constant,   0 ≤ s ≤ γ/h̄.
-
-W is first moved into the domain of L*, which for a free output bias asks for ``Wᵀ1 = 0``.
+Any W, N and t tell how large ``h̄² ≥ max ‖Wᵀ(Au)₊‖²`` over ``uᵀEu ≤ 1`` has to be (``making.form_bound``). W is first
+moved into the domain of L*, which for a free output bias asks for ``Wᵀ1 = 0``; then its best scale s in [0, γ/h̄]
+maximises the concave ``−L*(−sW) + constant``. No dual is too bad; it only gives a weaker bound.
 
 Floating point throughout: the result *proposes* a certificate, the checker proves it. A relative ``margin`` is given
 away so that it can.
@@ -142,8 +138,8 @@ def repair_without_products(
 ) -> RepairedDual:
     """The best bound that W (f×c) gives without products of inequalities; time O(N(k + c)²), memory O(N(k + c)).
 
-    Program and margin are as for ``repair``; the program's inequalities are not used. ``factors`` are moments of (u, v)
-    in its coordinates whose multipliers are tried in place of those found here.
+    The program's inequalities are not used. ``factors`` are moments of (u, v) in its coordinates whose multipliers are
+    tried in place of those found here.
     """
     unit = _unit(program, _in_domain(program, W))
     if unit is None:
@@ -207,16 +203,10 @@ def _scaled(
 def repair_form(
     program: Program, dual: Dual, *, margin: float = MARGIN, scale_multipliers: bool = True
 ) -> RepairedForm:
-    """The best valid lower bound on the form that these multipliers give; without them, if they overflow.
+    """The best valid lower bound on a program's form that these multipliers give; without them, if they overflow.
 
-    Args:
-        program: the form and the set; numbers should be of order one.
-        dual: any dual of that program; its W is empty.
-        margin: relative slack given away for the rigorous check.
-        scale_multipliers: look for the best factor of (N, t). Duals of an interior point hardly gain by it.
-
-    Raises:
-        InputError: the dual's shapes do not fit.
+    Numbers should be of order one, and W is empty. ``scale_multipliers``: look for the best factor of (N, t). Duals of
+    an interior point hardly gain by it. The rest is as for ``repair``.
     """
     _, N, t = project(program, dual)
     found_N, found_t, sigma, h_squared = best_multipliers(program, N, t, margin, factors=scale_multipliers)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from formulations import LiftedSpace
 from formulations.arrays import FloatArray
 
 _GRID = np.linspace(-11.0, 3.0, 57)
@@ -58,6 +59,31 @@ class ShiftedBound:
             left, right = x[max(best - 1, 0)], x[min(best + 1, len(x) - 1)]
             x = np.unique(np.concatenate([np.linspace(left, x[best], _FINER), np.linspace(x[best], right, _FINER)]))
         return found
+
+
+def shifted_bound(
+    space: LiftedSpace, M: FloatArray, metric: FloatArray, bases: tuple[FloatArray, FloatArray] | None = None
+) -> ShiftedBound:
+    """Set up h̄²(τ) for which ``h̄² zᵀEz − λᵀMλ + τ Σ α_iβ_i/‖a_i‖²`` is positive semidefinite on the face.
+
+    M is symmetric over λ = (φ, z). One τ for all is a fair choice where generators have unit norm. With orthonormal
+    ``bases`` (N×p) of β, in units where generators have norm 1, and (k×q) of z, only these subspaces count.
+    """
+    norm = np.linalg.norm(space.generators, axis=1)
+    A = space.generators / norm[:, None]
+    scale = np.concatenate([norm, norm, np.ones(space.dimension)])
+    M = M * np.outer(scale, scale)
+    a, b, z = space.alpha, space.beta, space.z
+    on_alpha, on_beta = M[a, a] @ A + M[a, z], M[a, a] + M[b, b] + M[a, b] + M[b, a]
+    cross, corner = on_alpha + M[b, a] @ A + M[b, z], A.T @ on_alpha + M[z, a] @ A + M[z, z]
+    if bases is None:
+        values, vectors = np.linalg.eigh(on_beta)
+    else:
+        beta, across = bases
+        values, vectors = np.linalg.eigh(beta.T @ on_beta @ beta)
+        vectors, A, cross = beta @ vectors, A @ across, cross @ across
+        corner, metric = across.T @ corner @ across, across.T @ metric @ across
+    return ShiftedBound(values, vectors.T @ cross, vectors.T @ A, corner, whitener(metric))
 
 
 def crosswise(B: FloatArray) -> FloatArray:

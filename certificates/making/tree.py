@@ -11,6 +11,7 @@ from formulations.arrays import FloatArray, IntArray
 from formulations.errors import InputError
 
 if TYPE_CHECKING:
+    from formulations.circuits import CircuitSet
     from formulations.groups import GroupedDual
 
 
@@ -90,7 +91,7 @@ def build(
     root: Node,
     neurons: int,
     *,
-    circuits: Circuits | None = None,
+    circuits: "CircuitSet | None" = None,
     triangles: Triangles | None = None,
     groups: IntArray | None = None,
     rows: int = 0,
@@ -100,13 +101,12 @@ def build(
     """Flatten a tree; nodes and leaves are numbered in preorder, active sides first.
 
     Multipliers of signs that vanish on a leaf (α_i where i is inactive, β_i where it is active) do nothing there; they
-    are left out, and so is t_i of a fixed neuron.
+    are left out, and so are t_i of a fixed neuron and circuits without multipliers.
 
     Args:
-        root: tree whose leaves hold their multipliers.
-        neurons: N.
+        root, neurons: tree whose leaves hold their multipliers, and N.
         circuits, triangles: further inequalities, at the positions from 2N + ``rows`` on, in this order.
-        groups: (N,) as in ``LiftedProof``; None for a proof that is not in groups.
+        groups: (N,) as in ``LiftedProof``, if any.
         rows, quadratics: how many the region has; 0 for all of R^k.
         outputs: how many may be split; their inequalities have the last positions.
 
@@ -114,13 +114,11 @@ def build(
         InputError: a neuron or output that does not exist, or is split twice on a path.
     """
     nothing = np.zeros(0, dtype=np.int64)
-    circuits = Circuits(nothing, np.zeros(1, dtype=np.int64), nothing) if circuits is None else circuits
     if triangles is None:
         triangles = Triangles(nothing, np.zeros((0, 2)))
-    positions = 2 * neurons + rows + len(circuits.target) + len(triangles.neuron) + outputs
+    positions = 2 * neurons + rows + len(circuits or ()) + len(triangles.neuron) + outputs
     split: list[int] = []
     children: list[list[int]] = []
-    number_of: list[int] = []
     leaves: list[LeafProof] = []
     stack: list[tuple[Node, IntArray, int, int]] = [(root, np.full(neurons + outputs, FREE, dtype=np.int64), -1, 0)]
     while stack:
@@ -138,24 +136,37 @@ def build(
                 below[i] = sign
                 stack.append((child, below, len(split), column))
             split.append(i)
-            number_of.append(LEAF)
-            continue
-        split.append(LEAF)
-        number_of.append(len(leaves))
-        leaves.append(_written(node, signs[:neurons], positions, quadratics))
+        else:
+            split.append(LEAF)
+            leaves.append(_written(node, signs[:neurons], positions, quadratics))
+    is_leaf = np.array(split) == LEAF
+    pairs = np.concatenate([leaf.pairs for leaf in leaves]).astype(np.int64)
+    written, pairs = _in_use(circuits, pairs, 2 * neurons + rows)
     return LiftedProof(
         split=np.array(split, dtype=np.int64),
         children=np.array(children, dtype=np.int64),
-        leaf=np.array(number_of, dtype=np.int64),
+        leaf=np.where(is_leaf, np.cumsum(is_leaf) - 1, LEAF).astype(np.int64),
         pair_offset=np.cumsum([0, *(len(leaf.pairs) for leaf in leaves)], dtype=np.int64),
-        pairs=np.concatenate([leaf.pairs for leaf in leaves]).astype(np.int64),
+        pairs=pairs,
         multipliers=np.concatenate([leaf.multipliers for leaf in leaves]).astype(np.float64),
         complementarity=np.stack([leaf.complementarity for leaf in leaves]),
         sigma=np.stack([leaf.sigma for leaf in leaves]),
-        circuits=circuits,
+        circuits=written,
         triangles=triangles,
         groups=nothing if groups is None else groups.astype(np.int64),
     )
+
+
+def _in_use(circuits: "CircuitSet | None", pairs: IntArray, first: int) -> tuple[Circuits, IntArray]:
+    """The circuits that some pair names, and the pairs with the positions that follow; ``first`` is that of all."""
+    if circuits is None:
+        return Circuits(np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64)), pairs
+    used = np.isin(first + np.arange(len(circuits)), pairs)
+    kept = circuits.take(np.flatnonzero(used))
+    circuit, support = np.nonzero(kept.coefficients)
+    offset = np.searchsorted(circuit, np.arange(len(kept) + 1))
+    moved = pairs - np.searchsorted(first + np.flatnonzero(~used), pairs)
+    return Circuits(*(array.astype(np.int64) for array in (kept.target, offset, support))), moved
 
 
 def _written(node: LeafProof, signs: IntArray, positions: int, quadratics: int) -> LeafProof:

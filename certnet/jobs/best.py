@@ -13,8 +13,8 @@ import numpy as np
 
 from certificates import Certificate, Report, Verdict, check
 from certificates.arithmetic import Arithmetic
-from certificates.making import certify as certify_duals
 from certificates.making.assemble import MARGINS, assemble, drop_negligible, quick, replace_network
+from certificates.making.assemble import certify as certify_duals
 from certificates.making.repair import RepairedDual, project, raw_dual, repair
 from certnet.solvers.interface import Repair
 from certnet.training.polish import Network, offered_dual

@@ -18,8 +18,7 @@ from numpy.typing import ArrayLike
 
 from certificates import Certificate
 from certificates.failure import SMALLEST_LIMIT, Deadline
-from certificates.making import certify
-from certificates.making.assemble import replace_network
+from certificates.making.assemble import certify, replace_network
 from certnet.jobs import train as job
 from certnet.jobs.best import Proof, with_network
 from certnet.jobs.checkpoint import Checkpoint

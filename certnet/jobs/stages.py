@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from certificates.failure import Deadline
-from certificates.making import certify as certify_duals
+from certificates.making.assemble import certify as certify_duals
 from certificates.making.assemble import replace_network
 from certificates.making.repair import RepairedDual
 from certnet.jobs.best import Proof, as_it_stands, certify, repaired, with_network

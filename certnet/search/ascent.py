@@ -13,7 +13,6 @@ asked.
 """
 
 import time
-from collections.abc import Iterable
 
 import numpy as np
 import scipy
@@ -23,7 +22,6 @@ from certificates.failure import NO_DEADLINE, Deadline
 from certnet.search.linear import LinearBounds, Nodes, crown, finish
 from certnet.search.scaled_nodes import Scaled, State
 from formulations._validation import FloatArray
-from formulations.signs import FREE
 
 STEPS = 40
 SHARE = 0.99
@@ -34,13 +32,6 @@ KNOWN = 0.1
 """Part of a negative value up to which it is computed: such a node has to be split anyway."""
 SECONDS_PER_FLOP = 2e-10
 """A guess for the first step; later ones are measured."""
-SMALL = 120
-"""Order up to which systems of all nodes are inverted together where ``pairs`` are kept."""
-
-
-def _grams(factors: Iterable[FloatArray], *, trans: bool = False) -> FloatArray:
-    """(n, order, order) lower triangles of F Fᵀ, or of Fᵀ F, at half the cost of products of matrices."""
-    return np.stack([scipy.linalg.blas.dsyrk(1.0, one, trans=trans, lower=True) for one in factors])
 
 
 class _System:
@@ -50,24 +41,21 @@ class _System:
         self, scaled: Scaled, E: FloatArray, D: FloatArray, normal: FloatArray | None, weight: FloatArray
     ) -> None:
         self.scaled, self.D, self.normal = scaled, D, normal
-        rows, n = scaled.rows, len(E)
+        rows, columns, order = scaled.rows, scaled.columns, scaled.columns.shape[1]
+        weights = E if scaled.primal else 1.0 / D
+        if scaled.pairs is not None:
+            K = (weights @ scaled.pairs).reshape(len(E), order, order)
+        else:
+            # Lower triangles, at half the cost of products of matrices.
+            factors = ((columns * one[:, None]).T for one in np.sqrt(weights))
+            K = np.stack([scipy.linalg.blas.dsyrk(1.0, factor, lower=True) for factor in factors])
         if scaled.primal:
-            order = scaled.inputs
-            if scaled.pairs is not None:
-                K = (E @ scaled.pairs).reshape(n, order, order)
-            else:
-                K = _grams((rows * one[:, None]).T for one in np.sqrt(E))
             if normal is not None:
                 K = K + weight[:, None, None] * normal[:, :, None] * normal[:, None, :]
             K[:, np.arange(order), np.arange(order)] += D
         else:
             # Woodbury in the coordinates √E a_i, where the matrix is the identity plus something.
-            order = scaled.neurons
             self.root = root = np.sqrt(E)
-            if scaled.pairs is not None:
-                K = ((1.0 / D) @ scaled.pairs).reshape(n, order, order)
-            else:
-                K = _grams(((rows * one).T for one in 1.0 / np.sqrt(D)), trans=True)
             K = K * root[:, :, None] * root[:, None, :]
             if normal is not None:
                 self.weight = np.sqrt(weight)
@@ -77,7 +65,7 @@ class _System:
                 order += 1
             K[:, np.arange(order), np.arange(order)] += 1.0
         self.inverse: FloatArray | None = None
-        if scaled.pairs is not None and order <= SMALL:
+        if scaled.pairs is not None:
             self.inverse = np.asarray(np.linalg.inv(K), dtype=np.float64)
         else:
             self.factors = [scipy.linalg.cho_factor(one, lower=True, check_finite=False) for one in K]
@@ -157,9 +145,7 @@ def optimised(nodes: Nodes, *, accurate: bool = False, deadline: Deadline = NO_D
         if not len(open_):
             break
         state = moved
-    free = nodes.signs == FREE
-    last = finish(nodes, np.where(free, v, 0.0), np.where(free, 0.0, v), sides if ball else None, x)
-    return last.better(first)
+    return finish(nodes, v, sides if ball else None, x).better(first)
 
 
 def _newton_step(scaled: Scaled, s: State) -> State:

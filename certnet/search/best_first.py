@@ -29,13 +29,7 @@ class Task(Protocol[V]):
 
 @dataclass
 class Budget:
-    """Limits of a search, and when it began.
-
-    Attributes:
-        nodes: most bounds, or None.
-        seconds: time limit, or None.
-        used: bounds so far.
-    """
+    """Limits of a search on bounds (``nodes``) and seconds, bounds ``used`` so far, and when it began."""
 
     nodes: int | None = None
     seconds: float | None = None
@@ -80,7 +74,7 @@ def best_first(root: V, task: Task[V]) -> None:
             task.bound(fresh)
         except BaseException:
             for leaf in chosen:
-                leaf.rejoin()
+                leaf.children = None
             raise
 
 

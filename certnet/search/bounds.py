@@ -27,9 +27,8 @@ class NodeBound:
         h_squared: ``‖(ω∘W)ᵀφ‖² ≤ h_squared`` on the node's cone with zᵀEz ≤ 1.
         p, q, value: N ≥ 0 that shows it, entries p ≤ q of a symmetric matrix over all inequalities of the whole, and an
             output's.
-        t: (N,) of every generator.
+        t, free: (N,) of every generator, and (f,) the free generators.
         S: (f+k) square, the primal iterate in (β_free, z); where W is free, (f+k+c) with the outputs.
-        free: (f,) the free generators.
         branch: generator to split, or their number for the output; −1 when nothing is free.
         direction: (k,) a point z to try as a neuron.
         steps: Newton steps.
@@ -99,16 +98,12 @@ def bound_node(
     *,
     start: NodeBound | None = None,
     enough: float = 0.0,
-    tolerance: float = TOLERANCE,
     time_limit: float | None = None,
 ) -> NodeBound:
     """Bound the price in one node with the interior point, warm-started from its parent.
 
-    Args:
-        program, W: the presolved program, and the dual that is priced, in its coordinates.
-        signs: (N,) fixed signs.
-        start: the bound of the parent.
-        enough: the solve ends as soon as h² is at most this, or as it is clear that it cannot be.
+    W is in the coordinates of the presolved program, ``signs`` (N,) are those of the node, ``start`` is its parent's
+    bound. The solve ends as soon as h² is at most ``enough``, or as it is clear that it cannot be.
     """
     node = restrict(program, signs)
     form = node.pricing(W)
@@ -126,7 +121,7 @@ def bound_node(
         return is_near and abs(bound - value) <= EXCESS_SHARE * (bound - enough) and progress.violation() <= NEAR
 
     warm = None if start is None else start.warm(node, form)
-    options = SolverOptions(tolerance=tolerance, callback=callback, warm_start=warm, time_limit=time_limit)
+    options = SolverOptions(tolerance=TOLERANCE, callback=callback, warm_start=warm, time_limit=time_limit)
     result = interior_point(form, options).uninterrupted()
     assert result.primal is not None  # the interior point always has both
     assert result.dual is not None

@@ -1,14 +1,14 @@
 """From a search to a certificate: the bound of every leaf is repaired in the coordinates of the data, then proved."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from certificates import Certificate, Report
 from certificates.making.assemble import assemble_proof, prove, require_named, sigma_of
-from certificates.making.circuits import as_proof
 from certificates.making.repair import RepairedForm, repair_form
 from certificates.making.tree import LeafProof, build
 from certnet.runtime.blocks import side_by_side
@@ -21,8 +21,6 @@ from formulations.program import NO_PRODUCTS
 
 MARGINS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
 """Relative margins between repair and check, tried in turn."""
-LARGE = 200
-"""Order of a leaf's slack from which threads gain more than they cost. Not measured."""
 
 
 def certify_search(
@@ -36,13 +34,8 @@ def certify_search(
 ) -> tuple[Certificate, Report]:
     """The certificate that a search gives for a network.
 
-    The report says PROVED unless the data are beyond floating point; the caller must look.
-
-    Args:
-        presolved, result: the program that was searched, and what was found.
-        U, V: the network (d×m, c×m).
-        provenance: a JSON object that travels along.
-        circuits: why the program's inequalities hold, if it has any, in their order.
+    The report says PROVED unless the data are beyond floating point; the caller must look. ``circuits`` say why the
+    searched program's inequalities hold, in their order; the rest is as for ``making.certify``.
 
     Raises:
         InputError: the program has inequalities, and ``circuits`` does not say why they hold.
@@ -54,28 +47,21 @@ def certify_search(
 
     def candidates() -> Iterator[Certificate]:
         for margin in MARGINS:
-            repaired = repair.many(leaves, result.unit, margin)
+            repaired = list(side_by_side(partial(repair, unit=result.unit, margin=margin), leaves))
             h_bar = size * float(np.sqrt(max(-form.delta for form, _ in repaired)))
             s = program.best_scale(dual, h_bar, margin)
-            lifted, used = [], np.zeros(program.positions - 2 * neurons, dtype=bool)
-            for form, node in repaired:
+            proofs = {}
+            for leaf, (form, node) in zip(leaves, repaired, strict=True):
                 N, t = node.lift((s * size) ** 2 * form.N), np.zeros(neurons)
                 t[node.free] = (s * size) ** 2 * form.t
-                used |= N[2 * neurons : program.positions].any(axis=1)
                 # The output of a form whose W has the size 1 is now that of s·size times as much.
                 N = np.pad(N, (0, program.positions + outputs - len(N)))
                 N[program.positions :] /= s * size
                 N[:, program.positions :] /= s * size
-                lifted.append((N, t, sigma_of(merged.original, (s * size) ** 2 * form.sigma)))
-            # Circuits without multipliers are left out.
-            kept = np.flatnonzero(np.concatenate([np.ones(2 * neurons, bool), used, np.ones(outputs, bool)]))
-            proofs = {
-                id(leaf): replace(LeafProof.from_matrix(N[np.ix_(kept, kept)], t), sigma=sigma)
-                for leaf, (N, t, sigma) in zip(leaves, lifted, strict=True)
-            }
-            named = None if circuits is None else as_proof(circuits.take(np.flatnonzero(used)))
+                sigma = sigma_of(merged.original, (s * size) ** 2 * form.sigma)
+                proofs[id(leaf)] = replace(LeafProof.from_matrix(N, t), sigma=sigma)
             tree = proof_tree(result.root, lambda leaf: proofs[id(leaf)])  # noqa: B023 (called at once)
-            proof = build(tree, neurons, circuits=named, quadratics=len(lifted[0][2]), outputs=outputs)
+            proof = build(tree, neurons, circuits=circuits, quadratics=len(sigma), outputs=outputs)
             yield assemble_proof(merged, s * dual, proof, U, V, provenance or {})
 
     return prove(candidates())
@@ -95,10 +81,7 @@ class LeafRepair:
         self.size = float(np.abs(self.dual).max())
 
     def __call__(self, leaf: Branch, unit: float, margin: float) -> tuple[RepairedForm, Part]:
-        """The leaf's multipliers, feasible up to rounding for ``dual / size``, and its node.
-
-        ``unit`` is the price in whose units the search has bounded the leaf.
-        """
+        """Multipliers, feasible up to rounding for ``dual / size``, and node of a leaf bounded in ``unit``²."""
         program = self._presolved.rows.program
         N = np.zeros((program.positions + 1,) * 2)
         if leaf.bound is not None:
@@ -107,12 +90,6 @@ class LeafRepair:
         node = restrict(program, leaf.signs)
         form = node.pricing(self.dual / self.size)
         return repair_form(form, Dual(np.zeros(form.shape), node.restrict(N)), margin=margin), node
-
-    def many(self, leaves: Sequence[Branch], unit: float, margin: float) -> list[tuple[RepairedForm, Part]]:
-        """The same for several; large ones side by side."""
-        if self._presolved.program.space.face_order < LARGE:
-            return [self(leaf, unit, margin) for leaf in leaves]
-        return list(side_by_side(lambda leaf: self(leaf, unit, margin), leaves))
 
     def price(self, leaf: Branch, unit: float) -> float:
         """The squared price (of W, in ``unit``²) that repair proves for a leaf."""

@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from certificates.making.circuits import exact_circuits
+from certificates.combination import nonnegative_combination
+from certificates.failure import ProofFailure
 from certnet.search.best_first import Budget
 from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus, WarmStart
 from formulations import Dual, Presolved, Primal, Program
 from formulations._validation import FloatArray, IntArray
-from formulations.circuits import CircuitSet, Supports, planar_circuits, violated_circuits
+from formulations.circuits import CircuitSet, Supports, planar_circuits, signed_rows, violated_circuits
 from formulations.errors import InputError
 
 ROUNDS = 8
@@ -39,14 +40,6 @@ LEAST_GAIN = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
-class CircuitRound:
-    """One solve: how many circuits it had, and its bound in original units."""
-
-    circuits: int
-    lower_bound: float
-
-
-@dataclass(frozen=True, eq=False)
 class CircuitResult:
     """The relaxation with circuits, and its solution.
 
@@ -55,14 +48,14 @@ class CircuitResult:
         circuits: over the generators of ``presolved.rows.program``, in the order of the inequalities.
         result: of the solve with the largest bound, in the coordinates of ``presolved.program``.
         lower_bound: this bound in original units, valid up to rounding; of a pricing program it is ``−h̄²``.
-        rounds: one entry for each solve.
+        rounds: how many circuits each solve had, and its bound.
     """
 
     presolved: Presolved
     circuits: CircuitSet
     result: SolverResult
     lower_bound: float
-    rounds: tuple[CircuitRound, ...]
+    rounds: tuple[tuple[int, float], ...]
 
     @property
     def dual(self) -> Dual:
@@ -85,8 +78,7 @@ def solve_with_circuits(
     Args:
         presolved: of the training program; inequalities it has already are replaced.
         W: (f, c) that is priced, in the coordinates of ``presolved.program``; None for training.
-        rounds: the most separations; 0 solves without circuits. Those of later rounds are weaker, and every node of a
-            search pays for them.
+        rounds: the most separations. Circuits of later ones are weaker, and every node of a search pays for them.
         tolerance: of the last solve, relative. The relaxation with circuits often has no interior, and then multipliers
             grow without end: small tolerances cost much and make the certificate harder to prove.
         time_limit: seconds for everything, or None.
@@ -104,7 +96,7 @@ def solve_with_circuits(
     N, circuits, age = space.neurons, CircuitSet.none(space.neurons), np.zeros(0, dtype=np.int64)
     start: WarmStart | None = None
     best: CircuitResult | None = None
-    done: list[CircuitRound] = []
+    done: list[tuple[int, float]] = []
 
     def watch(progress: Progress) -> bool:
         return progress.lower_bound >= enough
@@ -120,11 +112,11 @@ def solve_with_circuits(
         assert primal is not None  # the interior point always has both
         assert dual is not None
         bound = program.to_original(result.dual_value)
-        done.append(CircuitRound(len(circuits), bound))
+        done.append((len(circuits), bound))
         if best is None or bound >= best.lower_bound:
             best = CircuitResult(presolved, circuits, result, bound, ())
         stopped = result.status is SolveStatus.INTERRUPTED
-        gained = len(done) < 3 or bound - done[-3].lower_bound > LEAST_GAIN * abs(bound)
+        gained = len(done) < 3 or bound - done[-3][1] > LEAST_GAIN * abs(bound)
         if last or stopped or not budget.allows(0) or bound >= enough or not gained:
             break
         start, count = (primal, dual), min(PER_GENERATOR * N, MOST_PER_GENERATOR * N - len(circuits))
@@ -170,6 +162,27 @@ def separate(
         supports = half
     keys = set(known.keys)
     return exact_circuits(generators, [key for key in supports if key not in keys])
+
+
+def exact_circuits(generators: FloatArray, supports: Supports) -> CircuitSet:
+    """The circuits of these supports that hold exactly over the float64 rows, coefficients rounded to nearest.
+
+    Supports that do not determine nonnegative coefficients are left out: so it can be where rows are dependent up to
+    rounding only. The ``generators`` (N×d) are the rows that the certificate will name.
+    """
+    rows = signed_rows(generators)
+    targets, coefficients = [], []
+    for target, support in supports:
+        try:
+            c = nonnegative_combination(rows[list(support)], rows[target].tolist(), "the circuit")
+            values = [float(value) for value in c]
+        except (ProofFailure, OverflowError):
+            continue
+        full = np.zeros(len(rows))
+        full[list(support)] = values
+        targets.append(target)
+        coefficients.append(full)
+    return CircuitSet(np.array(targets, dtype=np.int64), np.array(coefficients).reshape(len(targets), len(rows)))
 
 
 def _mirrored(key: tuple[int, tuple[int, ...]], neurons: int) -> tuple[int, tuple[int, ...]]:

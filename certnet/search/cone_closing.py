@@ -80,8 +80,7 @@ class SubdivisionSearch:
         left: seconds left, or None.
         tell: called with the tests so far, the objective and the bound.
         max_tests: limit on tests, or None.
-        workers: threads.
-        scheduler: address of a Dask cluster to use instead, or None.
+        workers, scheduler: threads, or the address of a Dask cluster to use instead.
         train: let points of too large a price become neurons. Without it the residual stays that of the network.
         better: called with the network whenever neurons were added.
         take: called with each certificate that was proved on the way, with its report.
@@ -140,7 +139,8 @@ class SubdivisionSearch:
                 if found is None:
                     # Nothing as fine can be afforded.
                     asked = goal = float(np.sqrt(asked * shown))
-                    if not self._may_go_on() or asked > BETWEEN * shown:
+                    spent = self.max_tests is not None and self.tests >= self.max_tests
+                    if self._deadline(1.0).passed or spent or asked > BETWEEN * shown:
                         return
                     continue
                 if self.closed():
@@ -175,11 +175,6 @@ class SubdivisionSearch:
                 return
             self._climb(W, found)
             self.exhausted, room = found.complete, 10.0 * room
-
-    def _may_go_on(self) -> bool:
-        """Whether time and tests are left."""
-        seconds = self.left()
-        return (seconds is None or seconds > 0) and (self.max_tests is None or self.tests < self.max_tests)
 
     def _deadline(self, share: float) -> Deadline:
         """After a share of the time left."""

@@ -18,7 +18,7 @@ compile the errors that those can raise than all the rest. Measured: 14 CPU seco
 import logging
 import math
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 from types import FunctionType
 from typing import Any
 
@@ -309,7 +309,22 @@ def search(
     budget: int,
     work: tuple[Any, ...],
 ) -> tuple[int, int, float, int, int]:
-    """The loop of ``explore``: (tests, notable points, best, cones begun, top) in a ``workspace``."""
+    """Search cones one after the other until all are done or ``budget`` tests are.
+
+    Args:
+        rows, weights, linear: (N, k) unit rows a_i, (N, c) w_i and (c, k); the output is ``linear u + Σ w_i (a_i·u)₊``.
+        metric: (k, k) E, positive definite.
+        cones, depths: (s, k, k), generators in columns, and (s,) number of cuts that led to each.
+        limit: ``‖output‖² ≤ limit · uᵀEu`` is to be shown.
+        notable: vertices where ‖output‖²/uᵀEu exceeds this are reported.
+        budget, work: number of tests, and a ``workspace`` for them.
+
+    Returns:
+        (tests, notable points, best, cones begun, top), the best being the largest value at a vertex. In ``work`` stand
+        the codes in preorder, cones in order, and the positions: an edge (a, b) is cut at (1−θ) v_a + θ v_b, and the
+        first child has the new vertex in place of v_a, the second in place of v_b. The cones up to ``top`` are those of
+        the last one begun that wait, the next one on top.
+    """
     T, base, Z, crossing, kept, depth, codes, positions, found = work[:9]
     outputs, half, gram, M, R, x, y, lower, p, alive = work[9:]
     N, k = rows.shape
@@ -364,51 +379,9 @@ def search(
     return tests, hits, best, following, top
 
 
-def explore(
-    rows: FloatArray,
-    weights: FloatArray,
-    linear: FloatArray,
-    metric: FloatArray,
-    cones: FloatArray,
-    depths: IntArray,
-    limit: float,
-    notable: float,
-    budget: int,
-    loop: Callable[..., Any] = search,
-) -> tuple[IntArray, FloatArray, FloatArray, IntArray, FloatArray, float]:
-    """Search cones one after the other until all are done or ``budget`` tests are.
-
-    Args:
-        rows: (N, k) unit rows a_i.
-        weights: (N, c) w_i; the output is ``linear u + Σ w_i (a_i·u)₊``.
-        linear: (c, k).
-        metric: (k, k) E, positive definite.
-        cones: (s, k, k), generators in columns.
-        depths: (s,) number of cuts that led to each.
-        limit: ``‖output‖² ≤ limit · uᵀEu`` is to be shown.
-        notable: vertices where ‖output‖²/uᵀEu exceeds this are reported.
-        budget: number of tests.
-        loop: ``search``, or that compiled.
-
-    Returns:
-        codes: (n,) in preorder, cones in order: ``LEAF``, ``REFUTED``, or the edge that is cut.
-        positions: (n,) where a cut edge (a, b) is cut, at (1−θ) v_a + θ v_b; 0 for others. The first child has the new
-            vertex in place of v_a, the second in place of v_b.
-        waiting, depths: (p, k, k) and (p,), the cones that come next in preorder.
-        found: (q, k) notable points.
-        best: largest value at a vertex.
-    """
-    work = workspace(len(rows), rows.shape[1], weights.shape[1], budget)
-    T, *_, depth, codes, positions, found = work[:9]
-    tests, hits, best, following, top = loop(rows, weights, linear, metric, cones, depths, limit, notable, budget, work)
-    waiting = np.concatenate((T[: top + 1][::-1], cones[following:]))
-    their_depths = np.concatenate((depth[: top + 1][::-1], depths[following:]))
-    return codes[:tests], positions[:tests], waiting, their_depths, found[:hits], best
-
-
 @lru_cache(maxsize=1)
-def fast_explore() -> Callable[..., Any]:
-    """``explore``, compiled on its first call, which takes seconds the first time and is then kept on disk.
+def fast_search() -> Callable[..., Any]:
+    """``search``, compiled on its first call, which takes seconds the first time and is then kept on disk.
 
     It holds no lock while it runs, so threads may run it side by side. Without numba it is the plain function, which
     does the same at a hundredth of the speed.
@@ -416,7 +389,7 @@ def fast_explore() -> Callable[..., Any]:
     try:
         from numba import njit
     except ImportError:
-        return explore
+        return search
     logging.getLogger("numba").setLevel(logging.WARNING)
     try:
         return _compile(njit(nogil=True, error_model="numpy", cache=True))
@@ -427,15 +400,16 @@ def fast_explore() -> Callable[..., Any]:
 
 def is_compiled() -> bool:
     """True once this process has asked for the compiled kernel."""
-    return fast_explore.cache_info().currsize > 0
+    return fast_search.cache_info().currsize > 0
 
 
 def _compile(jit: Callable[..., Any]) -> Callable[..., Any]:
-    """``explore`` over compiled helpers, callees before callers; the functions of the module stay as they are."""
+    """``search`` and what it calls, compiled; the functions of the module stay as they are."""
     names = dict(globals())
     helpers = replace, choose_pivot, eliminate, is_copositive, sift, bound, edge, choose_cut, transform, replace_vertex
     for function in (*helpers, search):
         copy = FunctionType(function.__code__, names, function.__name__)
         copy.__module__, copy.__qualname__ = function.__module__, function.__qualname__
         names[function.__name__] = jit(copy)
-    return partial(explore, loop=names["search"])
+    compiled: Callable[..., Any] = names["search"]
+    return compiled

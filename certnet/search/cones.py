@@ -10,16 +10,16 @@ from joblib import Parallel, delayed
 
 from certificates.failure import NO_DEADLINE, Deadline
 from certnet.search import cone_kernel as kernel
-from certnet.search.cone_kernel import fast_explore, is_compiled
+from certnet.search.cone_kernel import fast_search, is_compiled
 from formulations import Program
 from formulations._validation import FloatArray, IntArray
 
 SLICE = 4096
 """Tests in one call of the compiled kernel."""
-PLAIN_SLICE = 8_000
-PLAIN_TESTS = 32_000
-"""Tests in small slices, times rows, which the plain kernel does in about half a second; after them compiling the other
-is worth its seconds. Whichever kernel does them, the slices are the same, and so is what they find."""
+PLAIN_SLICE_WORK, PLAIN_WORK = 8_000, 32_000
+"""Tests times rows of a small slice, and of all of them, which the plain kernel does in about half a second; after them
+compiling the other is worth its seconds. Whichever kernel does them, the slices are the same, and so is what they
+find."""
 PARTS_PER_WORKER = 4
 NO_AXIS = 1e-14
 """Eigenvalue of the directions of the rows, as a part of the largest, that counts as 0."""
@@ -30,11 +30,9 @@ class Output:
     """``f(u) = Lu + Σ w_i (a_i·u)₊`` in the coordinates u = Bt of a basis, where rows look alike in all directions.
 
     Attributes:
-        basis: (d, d) B.
-        rows: (N, d) unit rows, multiples of a_i B.
-        weights: (N, c) w_i.
+        basis, metric: (d, d) B and BᵀEB.
+        rows, weights: (N, d) unit rows, multiples of a_i B, and (N, c) w_i.
         linear: (c, d) LB.
-        metric: (d, d) BᵀB.
     """
 
     basis: FloatArray
@@ -49,11 +47,6 @@ class Output:
         d = len(self.metric)
         signs = np.where((np.arange(1 << d)[:, None] >> np.arange(d)) & 1, 1.0, -1.0)
         return np.asarray(signs[:, None, :] * np.eye(d))
-
-    def value(self, t: FloatArray) -> FloatArray:
-        """‖f(u)‖/√(uᵀEu) at the columns t (d×m)."""
-        output = self.linear @ t + self.weights.T @ np.maximum(self.rows @ t, 0.0)
-        return np.asarray(np.linalg.norm(output, axis=0) / np.sqrt(np.sum(t * (self.metric @ t), axis=0)))
 
 
 def basis_of(generators: FloatArray) -> FloatArray:
@@ -141,13 +134,13 @@ def explore(
         if left <= 0 or time.perf_counter() >= deadline.moment + compiling:
             break
         # Small searches are over before the fast kernel is there.
-        small = tests * N < PLAIN_TESTS
+        small = tests * N < PLAIN_WORK
         if not small and not is_compiled():
             started = time.perf_counter()
             _slice(output, waiting[0], limit, notable, 1)
             compiling = time.perf_counter() - started
         chosen = waiting[: 1 if small else int(min(busy, left))]
-        budget = int(min(-(-PLAIN_SLICE // N) if small else SLICE, left // len(chosen)))
+        budget = int(min(-(-PLAIN_SLICE_WORK // N) if small else SLICE, left // len(chosen)))
         work = [(output, segment, limit, notable, budget, small and not is_compiled()) for segment in chosen]
         if small or pool is None:
             results = [_slice(*one) for one in work]
@@ -182,7 +175,13 @@ Slice = tuple[IntArray, FloatArray, FloatArray, IntArray, FloatArray, float]
 
 
 def _slice(output: Output, part: _Segment, limit: float, notable: float, budget: int, plain: bool = False) -> Slice:
-    search = kernel.explore if plain else fast_explore()
+    """(codes, positions, cones that wait in preorder, their depths, notable points, best) of one call of the kernel."""
+    loop = kernel.search if plain else fast_search()
+    (N, k), c = output.rows.shape, output.weights.shape[1]
+    work = kernel.workspace(N, k, c, budget)
+    T, *_, depth, codes, positions, found = work[:9]
     statement = output.rows, output.weights, output.linear, output.metric
-    answer: Slice = search(*statement, part.cones, part.depths, limit**2, notable**2, budget)
-    return answer
+    tests, hits, best, following, top = loop(*statement, part.cones, part.depths, limit**2, notable**2, budget, work)
+    waiting = np.concatenate((T[: top + 1][::-1], part.cones[following:]))
+    depths = np.concatenate((depth[: top + 1][::-1], part.depths[following:]))
+    return codes[:tests], positions[:tests], waiting, depths, found[:hits], best

@@ -72,13 +72,11 @@ class Counterexample:
 
 def exact_fields(x: FloatArray | Sequence[Fraction]) -> list[float | str]:
     """What JSON says of an input: numbers that are float64 as such, others as fractions in text."""
-    return x.tolist() if isinstance(x, np.ndarray) else [float_or(value, str(value)) for value in x]
-
-
-def float_or(value: Fraction, otherwise: str) -> float | str:
-    """A number that is a float64, or else a text for it."""
-    near = nearest(value)
-    return near if math.isfinite(near) and Fraction(near) == value else otherwise
+    if isinstance(x, np.ndarray):
+        found: list[float | str] = x.tolist()
+        return found
+    near = [nearest(value) for value in x]
+    return [a if math.isfinite(a) and Fraction(a) == b else str(b) for a, b in zip(near, x, strict=True)]
 
 
 def exact_outputs(network: ReluNetwork, x: FloatArray | Sequence[Fraction]) -> list[Fraction]:

@@ -44,14 +44,12 @@ SETTINGS = Settings()
 
 @dataclass(frozen=True, eq=False)
 class EliminatedBound:
-    """What it tells of a node.
+    """What a bound, ``value``, and its multipliers, ``known``, tell of a node.
 
     Attributes:
         leaf, margin: its proof and what that proves; None and NaN if it has none.
-        value: the bound.
         x: (d,) where the form is least, brought into the region.
         scores: (N,) by how much the relaxation errs at each neuron there, by its complementarity.
-        known: the multipliers.
     """
 
     leaf: LeafProof | None
@@ -72,12 +70,9 @@ def eliminated_bound(
     known: Known | None = None,
     deadline: Deadline = NO_DEADLINE,
 ) -> EliminatedBound:
-    """Bound ``μᵀ(H f + h)`` where neurons have these signs (N,), over the region.
+    """Bound ``μᵀ(H f + h)`` where neurons have these signs (N,), over the region, until it is proved or clearly is not.
 
-    Ends as soon as the node is proved, or clearly is not.
-
-    ``linear`` is the linear bound of the node, which is negative; with the multipliers ``known`` of its parent less is
-    left to do.
+    ``linear`` is the linear bound of the node, which is negative; ``known`` are multipliers of its parent.
     """
     form, size = Form(problem, signs, mu), abs(linear)
     bent = form.bent

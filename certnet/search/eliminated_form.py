@@ -48,8 +48,7 @@ class Known:
     Attributes:
         own: (5, N) of neurons; NaN where one has none.
         region: (d,) of the inputs, and (d + 1,) with a ball.
-        products: (K, 3) neuron, input and 0 or 1 for its lower or upper side.
-        on_products: (K,).
+        products, on_products: (K, 3) neuron, input and 0 or 1 for its lower or upper side; and (K,).
     """
 
     own: FloatArray
@@ -60,13 +59,9 @@ class Known:
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """The form at some multipliers.
+    """The form at some multipliers: the bound, without and with the barrier, the latter's gradient, and the minimiser.
 
-    Attributes:
-        value, raised: the bound, and with the barrier.
-        slopes: gradient of the latter.
-        a, x: minimiser.
-        spread: (n, d) what the barrier, divided by its weight, adds to the means of α_i x_j.
+    ``spread`` (n, d) is what the barrier, divided by its weight, adds to the means of α_i x_j.
     """
 
     value: float

@@ -37,8 +37,10 @@ def largest_gradient(
     0 for a region without interior. After ``seconds`` it is the largest so far.
     """
     search = _Search(network, C, region, Deadline.after(seconds))
-    if region is not None and not _has_interior(region):
-        return 0.0
+    if region is not None and region.centre is not None and region.radius is not None:
+        nearest = np.clip(region.centre, region.lower, region.upper)
+        if not np.linalg.norm(nearest - region.centre) < region.radius:
+            return 0.0
     rng = np.random.default_rng(seed)
     points = search.first(rng)
     norms = search.norms(points)
@@ -53,14 +55,6 @@ def largest_gradient(
         best = different[np.argsort(-norms[different], kind="stable")[:KEPT]]
         points, norms = points[best], norms[best]
     return float(norms.max(initial=0.0))
-
-
-def _has_interior(region: InputRegion) -> bool:
-    """Whether the ball, if there is one, reaches into the box."""
-    if region.centre is None or region.radius is None:
-        return True
-    nearest = np.clip(region.centre, region.lower, region.upper)
-    return bool(np.linalg.norm(nearest - region.centre) < region.radius)
 
 
 class _Search:
@@ -88,12 +82,8 @@ class _Search:
 
     def around(self, points: FloatArray, rng: np.random.Generator) -> FloatArray:
         """Steps from points: both ways along the largest direction of their gradients, and at random."""
-        directions = np.concatenate(
-            [
-                np.linalg.svd(self.gradients(points[piece]), full_matrices=False)[2][:, 0]
-                for piece in self.pieces(points)
-            ]
-        )
+        gradients = (self.gradients(points[piece]) for piece in self.pieces(points))
+        directions = np.concatenate([np.linalg.svd(some, full_matrices=False)[2][:, 0] for some in gradients])
         noise = rng.standard_normal(points.shape)
         if self.region is None:
             length = np.linalg.norm(points, axis=1, keepdims=True)

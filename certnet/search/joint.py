@@ -13,11 +13,10 @@ from certificates.making.repair import raw_dual, repair
 from certnet.search.best_first import Budget, outlived
 from certnet.search.bounds import NodeBound, branching_scores
 from certnet.search.price import Look, SearchProgress, SearchResult
-from certnet.search.shares import last_moments
-from certnet.search.tree import Branch, floats, intact, integers, read_tree, write_tree
+from certnet.search.tree import Branch, floats, intact, integers, last_moments, read_tree, write_tree
 from certnet.solvers.interface import Progress, SolverOptions, State, WarmStart
 from certnet.solvers.interior_point import interior_point
-from certnet.solvers.joint import JointLeaf, JointResult, solve_joint
+from certnet.solvers.joint import JointLeaf, solve_joint
 from certnet.solvers.leaf_admm import solve_leaves
 from certnet.solvers.warm_start import usable
 from formulations import Program, restrict
@@ -74,8 +73,7 @@ def joint_search(
     Args:
         program: presolved training program.
         enough: lower bound in original units that is large enough.
-        max_nodes: limit on relaxations: every leaf of every solve counts.
-        time_limit: seconds.
+        max_nodes, time_limit: on relaxations, of which every leaf of every solve is one, and on seconds.
         callback: called after every solve, and at steps of the root's; the search ends where no more leaves may be.
         resume: state of an earlier search for the same program.
         root: primal and dual of the relaxation, which is not solved again then.
@@ -129,16 +127,13 @@ class _Joint:
                 leaf.split(leaf.bound.branch if leaf.bound else -1)
             if chosen == [self.root] and self.large and self.most >= FIRST_LEAVES and self.budget.allows(FIRST_LEAVES):
                 self._split_again()
+            kept = False
             try:
-                better = self._solve()
-            except BaseException:
-                for leaf in chosen:
-                    leaf.rejoin()
-                raise
-            if not better and not self.budget.allows(0):
-                # Time has run out on it, and the larger tree shows no more.
-                for leaf in chosen:
-                    leaf.rejoin()
+                # A larger tree that shows no more, and on which time has run out, is of no use.
+                kept = self._solve() or self.budget.allows(0)
+            finally:
+                for leaf in () if kept else chosen:
+                    leaf.children = None
 
     def _take_root(self, root: WarmStart | None) -> bool:
         """Begin at the solution of another solver, as far as it is one."""
@@ -184,17 +179,8 @@ class _Joint:
         leaf.bound = NodeBound.of(node, self.W, S, N, h_squared=leaf.h_squared, steps=self.steps)
 
     def _chosen(self, leaves: list[Branch]) -> list[Branch]:
-        """Leaves to split: where the product of the two activations of a generator is largest in the loss.
-
-        As many as nodes, memory and the callback allow, and none where not even one is.
-        """
-        scores = np.array(
-            [
-                np.max(branching_scores(self.program, self.W, leaf.free, leaf.bound.S), initial=0.0)
-                for leaf in leaves
-                if leaf.bound is not None
-            ]
-        )
+        """Leaves with the largest scores, as many as nodes, memory and the callback allow."""
+        scores = np.array([self._scores(leaf).max(initial=0.0) for leaf in leaves])
         now, nodes = len(leaves), self.budget.nodes
         memory = now * (MOST_BYTES / max(self.bytes, 1) - 1.0)
         limits = [max(1.0, (SETTINGS.growth - 1.0) * now), self.most - now, memory]
@@ -206,38 +192,35 @@ class _Joint:
 
     def _split_again(self) -> None:
         """Split the children of the root by the row of its next score at once."""
-        root = self.root
-        assert root.bound is not None  # it has been solved
-        scores = branching_scores(self.program, self.W, root.free, root.bound.S)
+        root, scores = self.root, self._scores(self.root)
         scores[root.free == root.neuron] = 0.0
         if scores.max(initial=0.0) > 0:
             for child in root.children or ():
                 child.split(int(root.free[np.argmax(scores)]))
 
+    def _scores(self, vertex: Branch) -> FloatArray:
+        assert vertex.bound is not None  # it has been solved
+        return branching_scores(self.program, self.W, vertex.free, vertex.bound.S)
+
     def _solve(self) -> bool:
-        """Bound all leaves; where that gives no better bound, W stays and children inherit multipliers."""
+        """Bound all leaves; False where that gives no better bound: W stays and children inherit multipliers."""
         leaves, program, W, limit = list(self.root.leaves), self.program, self.W, self.budget.left
         starts, signs = [self._start(leaf) for leaf in leaves], [leaf.signs for leaf in leaves]
         if self.large:
             result = solve_leaves(program, signs, W, starts, enough=self.enough, time_limit=limit, look=self._show)
             self.stopped = self.interrupted = result.interrupted
-            return self._take(result, starts)
-        missing = GAP_SHARE * (self.enough - self.value) / max(abs(self.enough), 1e-300)
-        result = solve_joint(
-            program,
-            signs,
-            W,
-            starts,
-            enough=self.enough,
-            tolerance=float(np.clip(missing, SMALLEST_TOLERANCE, SETTINGS.tolerance)),
-            max_rounds=SETTINGS.solve_rounds,
-            time_limit=limit,
-        )
-        return self._take(result, starts)
-
-    def _take(self, result: JointResult, starts: list[JointLeaf]) -> bool:
-        """Keep a solve of all leaves; whether its bound is better."""
-        leaves = list(self.root.leaves)
+        else:
+            missing = GAP_SHARE * (self.enough - self.value) / max(abs(self.enough), 1e-300)
+            result = solve_joint(
+                program,
+                signs,
+                W,
+                starts,
+                enough=self.enough,
+                tolerance=float(np.clip(missing, SMALLEST_TOLERANCE, SETTINGS.tolerance)),
+                max_rounds=SETTINGS.solve_rounds,
+                time_limit=limit,
+            )
         self.budget.used += len(leaves)
         self.steps, self.bytes = self.steps + result.steps, result.bytes
         better = result.value > self.value

@@ -1,9 +1,9 @@
 """The triangle relaxation at many nodes at once: CROWN with given slopes, and what their multipliers prove.
 
 On one hidden layer optimised slopes and the triangle relaxation have the same value. A free neuron with weight w > 0
-gets a lower slope s in [0, w]; one with w < 0 the chord; a fixed one a multiplier of its sign. Whatever these numbers
-are, ``finish`` computes the value from them afresh, so an inexact optimiser only weakens the bound. Only free neurons
-whose weight is negative leave a gap: where all weights are positive the margin is convex.
+gets a lower slope s in [0, w]; one with w < 0 the chord; a fixed one a multiplier of its sign. ``finish`` computes the
+value of any such numbers, so an inexact optimiser only weakens the bound. Only free neurons whose weight is negative
+leave a gap: where all weights are positive the margin is convex.
 
 Nodes of one region share its box and ball, the generators and the bounds of pre-activations; they differ in signs and
 weights. So nodes of one tree, and the roots of several cases, are one array.
@@ -26,12 +26,10 @@ class Nodes:
 
     Attributes:
         region: box and ball.
-        generators: (N, d+1) of the unstable neurons.
-        bounds: (N, 2) of their pre-activations.
+        generators, bounds: (N, d+1) and (N, 2) of the unstable neurons and their pre-activations.
         signs: (B, N).
         mu: (B, r) weights of the rows, adding up to 1.
-        weights: (B, N) what the margin has on the activations.
-        linear: (B, d+1) what it has on z.
+        weights, linear: (B, N) and (B, d+1), what the margin has on the activations and on z.
     """
 
     region: InputRegion
@@ -70,8 +68,7 @@ class LinearBounds:
     Attributes:
         value: (B,) lower bounds of ``μᵀ(H f + h)`` on the nodes, in floating point.
         mu: (B, r) weights of the rows.
-        on_alpha, on_beta: (B, N) multipliers of t·α_i and t·β_i.
-        on_triangle: (B, N) multipliers of t times the triangles.
+        on_alpha, on_beta, on_triangle: (B, N) multipliers of t·α_i, t·β_i and of t times the triangles.
         on_sides: (B, 2d) multipliers of t times the sides of the box, which matter where there is a ball.
         x: (B, d) where the relaxation is least.
         scores: (B, N) by how much the relaxation of each free neuron errs there.
@@ -103,22 +100,15 @@ class LinearBounds:
 def crown(nodes: Nodes) -> LinearBounds:
     """Slopes by how far a neuron's bounds lie on either side of 0: needs one product of matrices."""
     low, high = nodes.bounds.T
-    return finish(nodes, nodes.rising * (high / (high - low)), np.zeros(nodes.signs.shape))
+    return finish(nodes, nodes.rising * (high / (high - low)))
 
 
-def finish(
-    nodes: Nodes,
-    slope: FloatArray,
-    fixed: FloatArray,
-    sides: FloatArray | None = None,
-    x: FloatArray | None = None,
-) -> LinearBounds:
+def finish(nodes: Nodes, v: FloatArray, sides: FloatArray | None = None, x: FloatArray | None = None) -> LinearBounds:
     """The bounds that given multipliers prove.
 
     Args:
         nodes: B nodes.
-        slope: (B, N) lower slopes; brought into [0, w].
-        fixed: (B, N) multipliers of fixed signs; negative ones count as 0.
+        v: (B, N) lower slopes of free neurons, brought into [0, w], and multipliers of fixed signs, at least 0.
         sides: (B, 2d) multipliers of the sides of the box, lower before upper for each input, where region has a ball;
             they are used where that is better than the box alone or the ball alone.
         x: (B, d) points of the region for the scores, else where the linear functions are least.
@@ -126,8 +116,7 @@ def finish(
     A, region, signs, w = nodes.generators, nodes.region, nodes.signs, nodes.weights
     low, high = nodes.bounds.T
     free = signs == FREE
-    slope = np.clip(slope, 0.0, nodes.rising)
-    fixed = np.where(free, 0.0, np.maximum(fixed, 0.0))
+    slope, fixed = np.clip(v, 0.0, nodes.rising), np.where(free, 0.0, np.maximum(v, 0.0))
     nu = nodes.falling / (high - low)
     through = slope - nu * high + np.where(signs == ACTIVE, w - fixed, 0.0) + np.where(signs == INACTIVE, fixed, 0.0)
     z = nodes.linear + through @ A

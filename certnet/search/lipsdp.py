@@ -10,19 +10,19 @@ is at most ``½(b_i·p)(u_i·δ) + ¼(θ_i (u_i·δ)² + (b_i·p)²/θ_i)`` for 
 bounds all gradients. Its minimum over θ is the bound of LipSDP (Fazlyab et al. 2019), with one weight for each neuron;
 a constant θ gives ``‖J‖ + ‖B‖‖U‖`` or less. In s = log θ the problem is convex, because ``eˢuuᵀ + e⁻ˢbbᵀ`` is, and it
 is solved with the barrier ``−log det(2L − M)`` by Newton's method. Every θ gives a valid bound, so it may stop at any
-time. How far it is from the least one is known as well: for every Z ⪰ 0 of trace ½ no θ has a bound below
-``⟨Z, M₀⟩ + 2 Σ √(u_iᵀZu_i · b_iᵀZb_i)``, M₀ being what does not depend on θ, and the barrier's own Z comes near it.
+time. For every Z ⪰ 0 of trace ½ no θ has a bound below ``⟨Z, M₀⟩ + 2 Σ √(u_iᵀZu_i · b_iᵀZb_i)``, M₀ being what does
+not depend on θ, and the barrier's own Z comes near the least one.
 """
 
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
+from certificates.failure import Deadline
 from formulations._validation import FloatArray
 
 GAP = 1e-8
@@ -61,6 +61,11 @@ class Gradients:
         return np.block(
             [[self.U.T @ (theta[:, None] * self.U), cross], [cross.T, self.B.T @ (other[:, None] * self.B)]]
         )
+
+    def slack(self, L: float, s: FloatArray) -> FloatArray:
+        """2L − M at θ = exp s."""
+        M = self.matrix(np.exp(s), np.exp(-s))
+        return 2.0 * L * np.eye(len(M)) - M
 
     def bound(self, theta: FloatArray, other: FloatArray) -> float:
         """Half the largest eigenvalue of M, which bounds all gradients if ``θ_i other_i ≥ 1``."""
@@ -123,13 +128,14 @@ def best_weights(
 ) -> FloatArray:
     """θ (N,) > 0 whose bound is smallest, or what was found in ``time_limit`` seconds; no row of U or B is zero.
 
-    No step is begun that would take longer. ``keep`` gets every θ that is better than those before, for callers that do
-    not wait for the end.
+    No step is begun that would take longer, by the slowest so far. ``keep`` gets every θ that is better than those
+    before, for callers that do not wait for the end.
     """
     N = len(gradients.U)
     if N == 0:
         return np.ones(0)
-    clock = _Steps(math.inf if time_limit is None else time.perf_counter() + time_limit, gradients)
+    deadline, order = Deadline.after(time_limit), gradients.U.shape[1] + gradients.B.shape[1]
+    guess, slowest = SECONDS_PER_FLOP * (4.0 * N * order**2 + 8.0 * N**2 * order + 2.0 * order**3 + N**3), 0.0
     # With rows of unit norm the weights are near 1 where a constant weight is good.
     u, b = np.linalg.norm(gradients.U, axis=1), np.linalg.norm(gradients.B, axis=1)
     root = np.sqrt(u * b)
@@ -143,59 +149,35 @@ def best_weights(
         gradients.J / unit,
     )
     least = max(scaled.bound(np.exp(s), np.exp(-s)), 1e-300)
-    best, L, below, order = s, 1.1 * least, 0.0, gradients.U.shape[1] + gradients.B.shape[1]
-    weight = order / least
-    while clock.allows_step() and not L - below <= GAP * L:
+    best, L, below, weight = s, 1.1 * least, 0.0, order / least
+    while (slowest or guess) < deadline.left and not L - below <= GAP * L:
+        begun = time.perf_counter()
         with np.errstate(all="ignore"):
-            newton = _newton(scaled, L, s, weight)
-            if newton is None:
-                # Near the boundary rounding makes the slack singular; the weights so far will do.
-                break
-            L, s, centred = newton.L, newton.s, newton.decrement < CENTRED
-        below = max(below, newton.below)
+            step = _newton(scaled, L, s, weight)
+        if step is None:
+            # Near the boundary rounding makes the slack singular; the weights so far will do.
+            break
+        L, s, centred, under = step
+        below = max(below, under)
         if least > L:
             best, least = s, L
             keep(np.exp(best) * b / u)
-        if centred or not newton.moved:
+        if centred:
             if order / weight < 0.1 * GAP * least:
                 # Rounding keeps the two bounds apart.
                 break
             weight *= GROWTH
-        clock.stepped()
+        slowest = max(slowest, time.perf_counter() - begun)
     return np.asarray(np.exp(best) * b / u)
 
 
-class _Steps:
-    """Whether another Newton step ends in time, by the slowest so far."""
+def _newton(
+    gradients: Gradients, L: float, s: FloatArray, weight: float
+) -> tuple[float, FloatArray, bool, float] | None:
+    """A step that decreases ``weight L − log det(2L − M(s))``; None where rounding makes the system singular.
 
-    def __init__(self, ends: float, gradients: Gradients) -> None:
-        N, order = len(gradients.U), gradients.U.shape[1] + gradients.B.shape[1]
-        self._ends, self._last, self._slowest = ends, time.perf_counter(), 0.0
-        self._guess = SECONDS_PER_FLOP * (4.0 * N * order**2 + 8.0 * N**2 * order + 2.0 * order**3 + N**3)
-
-    def allows_step(self) -> bool:
-        """To be asked before each step."""
-        self._last = time.perf_counter()
-        return bool(self._last + (self._slowest or self._guess) < self._ends)
-
-    def stepped(self) -> None:
-        """To be told after it."""
-        self._slowest = max(self._slowest, time.perf_counter() - self._last)
-
-
-class _Newton(NamedTuple):
-    """Where a step leads, strictly feasible; the squared decrement before it, what no weights have a bound below, and
-    whether the line search found a better point."""
-
-    L: float
-    s: FloatArray
-    decrement: float
-    below: float
-    moved: bool
-
-
-def _newton(gradients: Gradients, L: float, s: FloatArray, weight: float) -> _Newton | None:
-    """A step that decreases ``weight L − log det(2L − M(s))``; None where rounding makes the system singular."""
+    (L, s) where it leads, strictly feasible; whether there is hardly more to gain; what no weights have a bound below.
+    """
     try:
         gradient, hessian, below = _derivatives(gradients, L, s, weight)
         step = -np.linalg.solve(hessian, gradient)
@@ -208,15 +190,14 @@ def _newton(gradients: Gradients, L: float, s: FloatArray, weight: float) -> _Ne
     for _ in range(40):
         moved = L + size * step[0], s + size * step[1:]
         if _barrier(gradients, *moved, weight) <= value - 0.1 * size * decrement:
-            return _Newton(*moved, decrement, below, moved=True)
+            return *moved, decrement < CENTRED, below
         size *= 0.5
-    return _Newton(L, s, decrement, below, moved=False)
+    return L, s, True, below
 
 
 def _barrier(gradients: Gradients, L: float, s: FloatArray, weight: float) -> float:
-    slack = 2.0 * L * np.eye(gradients.U.shape[1] + gradients.B.shape[1]) - gradients.matrix(np.exp(s), np.exp(-s))
     try:
-        return weight * L - 2.0 * float(np.log(np.diag(np.linalg.cholesky(slack))).sum())
+        return weight * L - 2.0 * float(np.log(np.diag(np.linalg.cholesky(gradients.slack(L, s)))).sum())
     except np.linalg.LinAlgError:
         return math.inf
 
@@ -225,10 +206,9 @@ def _derivatives(gradients: Gradients, L: float, s: FloatArray, weight: float) -
     """Gradient and Hessian of the barrier in (L, s), gathered from ``A Z Aᵀ``, as each term of M has rank two, and the
     bound that no weights have, from Z divided by twice its trace."""
     d, N = gradients.U.shape[1], len(s)
-    order = d + gradients.B.shape[1]
-    Z = np.linalg.inv(2.0 * L * np.eye(order) - gradients.matrix(np.exp(s), np.exp(-s)))
+    Z = np.linalg.inv(gradients.slack(L, s))
     Z = 0.5 * (Z + Z.T)
-    A = np.zeros((2 * N, order))
+    A = np.zeros((2 * N, len(Z)))
     A[:N, :d] = np.exp(0.5 * s)[:, None] * gradients.U
     A[N:, d:] = np.exp(-0.5 * s)[:, None] * gradients.B
     AZ = A @ Z

@@ -5,7 +5,7 @@ enough the search begins anew with a semidefinite bound at each node that the li
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
@@ -23,7 +23,6 @@ from certnet.search.margin_proofs import (
     case_proof,
     linear_leaf,
     linear_margins,
-    margin_sizes,
     semidefinite_margin,
 )
 from certnet.search.margin_rows import from_program, linear_bounds
@@ -53,7 +52,6 @@ class CaseOutcome:
         lower_bound: of the margin over the region, by the linear bounds of open nodes or by the proof; not rounded.
         attacked: the least margin that was met.
         nodes: bounds computed, linear and semidefinite.
-        timed_out: whether the time limit ended it.
     """
 
     proof: CaseProof | None
@@ -76,46 +74,40 @@ class _Node(Vertex):
     known: Known | None = None
 
 
+@dataclass(eq=False)
 class CaseSearch:
     """The search of one case, a task of ``best_first``: a node's key is its linear bound.
 
-    Args:
+    Attributes:
         network, problem, number: the case.
-        attacked: the least margin that was met before.
-        rng: for attacks.
-        size: of the margin's terms, from ``margin_sizes``; computed where it is not given.
+        attacked, rng: the least margin that was met before, and for further attacks.
+        size: of the margin's terms, from ``margin_sizes``.
         splits: a tree to begin with, as ``plant`` takes it; None begins with the whole region.
         asks: whether the checker's arithmetic is asked about each semidefinite leaf. It accepts them as a rule, and has
             to look at them in the end anyway.
         watch: is told between batches how many nodes wait, and the least bound of them.
     """
 
-    def __init__(
-        self,
-        network: ReluNetwork,
-        problem: MarginProblem,
-        number: int,
-        *,
-        attacked: float,
-        deadline: Deadline,
-        rng: np.random.Generator,
-        size: float | None = None,
-        splits: Sequence[int] | None = None,
-        asks: bool = False,
-        watch: Callable[[int, float], None] | None = None,
-    ) -> None:
-        self.asks, self.watch, self.splits = asks, watch, splits
-        self.network, self.problem, self.number = network, problem, number
-        self.attacked, self.deadline, self.rng = attacked, deadline, rng
+    network: ReluNetwork
+    problem: MarginProblem
+    number: int
+    _: KW_ONLY
+    attacked: float
+    deadline: Deadline
+    rng: np.random.Generator
+    size: float
+    splits: Sequence[int] | None = None
+    asks: bool = False
+    watch: Callable[[int, float], None] | None = None
+
+    def __post_init__(self) -> None:
         self.counterexample: Counterexample | None = None
         self.linear_nodes = self.semidefinite_nodes = self.count = 0
         self.most: float = np.inf
-        self.timed_out = self.stuck = False
-        self.semidefinite = False
+        self.timed_out = self.stuck = self.semidefinite = False
         self.lower_bound = -np.inf
-        self.size = margin_sizes(network, [problem.case])[0] if size is None else size
-        self.branching = Branching(problem)
-        N, d = problem.neurons, problem.case.region.inputs
+        self.branching = Branching(self.problem)
+        N, d = self.problem.neurons, self.problem.case.region.inputs
         self.work = max(N * d * min(N, d), 1)
         self.largest_batch = int(np.clip(BATCH_WORK // self.work, 2, LARGEST_BATCH))
 
@@ -158,8 +150,7 @@ class CaseSearch:
     def _begin(self, root: _Node, splits: Sequence[int]) -> None:
         """Bound the leaves of a given tree, which do not count: the search has as many nodes for the rest."""
         place = np.cumsum(self.problem.stable == FREE) - 1
-        plant(root, splits, place, self.problem.stable)
-        leaves = list(root.leaves)
+        leaves = plant(root, splits, place, self.problem.stable)
         for first in range(0, len(leaves), self.largest_batch):
             if self.counterexample is None and not self.deadline.passed:
                 self.bound(leaves[first : first + self.largest_batch])

@@ -5,12 +5,16 @@ from fractions import Fraction
 
 import numpy as np
 
+from certificates.arithmetic import BallMatrix, Enclosure
+from certificates.arithmetic.matrix import timed
 from certificates.certificate import CaseProof
-from certificates.failure import NO_DEADLINE, Deadline
+from certificates.failure import NO_DEADLINE, Deadline, ProofFailure
 from certificates.linear_leaves import LinearLeaves, OpenCase
-from certificates.making.margins import leaf_is_proved
 from certificates.making.tree import LeafProof, Node, build
+from certificates.nonnegativity import check_triangles, prove_leaf
 from certificates.proof import Triangles
+from certificates.robustness import inequality_table, lifted_cone, margin_form, open_bounds, preactivation_bounds
+from certificates.work import BALL_ORDER
 from certnet.search.linear import LinearBounds
 from formulations._validation import FloatArray, IntArray
 from formulations.margin import MarginProblem
@@ -79,6 +83,7 @@ def _rounded_down(value: Fraction | float) -> float:
     return nearest if nearest <= value else float(np.nextafter(nearest, -np.inf))
 
 
+@np.errstate(all="ignore")
 def semidefinite_margin(
     network: ReluNetwork,
     problem: MarginProblem,
@@ -88,11 +93,29 @@ def semidefinite_margin(
     most: float,
     deadline: Deadline = NO_DEADLINE,
 ) -> float:
-    """The largest of some parts of ``most`` that the checker accepts as the margin of a leaf, or NaN."""
-    for margin, in_balls in ((part * most, in_balls) for part, in_balls in CLAIMED if part * most > 0):
-        proof = case_proof(problem, leaf, [mu], margin)
-        if leaf_is_proved(network, problem.case, proof, signs, in_balls=in_balls, deadline=deadline):
-            return margin
+    """The largest of some parts of ``most`` that the checker accepts as the margin of a leaf, or NaN.
+
+    The leaf is not linear. What is asked here beforehand is not refused at the end. Balls prove what floating point
+    does not, up to an order.
+    After the deadline nothing is proved.
+    """
+    for part, in_balls in CLAIMED:
+        matrix, margin = timed(BallMatrix if in_balls else Enclosure, deadline), part * most
+        if not margin > 0:
+            continue
+        given = case_proof(problem, leaf, [mu], margin)
+        try:
+            bounds = open_bounds(given, *preactivation_bounds(network, problem.case.region))
+            opened = OpenCase(network, problem.case, given.stable, bounds)
+            cone = lifted_cone(opened)
+            if in_balls and sum(cone.generators.shape) > BALL_ORDER:
+                continue
+            check_triangles(given.proof.triangles, cone.bounds)
+            form = margin_form(opened, given.mu, margin, matrix)
+            prove_leaf(cone, form, given.proof, 0, signs, inequality_table(given.proof, cone, matrix), matrix)
+        except ProofFailure:
+            continue
+        return margin
     return float("nan")
 
 

@@ -4,6 +4,8 @@ A case with one row has μ = 1. With several rows, a linear program on the box f
 time; rows alone are tried as well, because in a ball they may do better.
 """
 
+from functools import reduce
+
 import numpy as np
 import scipy
 
@@ -22,10 +24,7 @@ LARGEST_PROGRAM = 150_000
 def linear_bounds(
     problem: MarginProblem, signs: IntArray, *, accurate: bool = False, deadline: Deadline = NO_DEADLINE
 ) -> LinearBounds:
-    """The bounds of the nodes of one case on which neurons have the signs (B, N), loose where the deadline is over.
-
-    Where they are to be ``accurate``, nodes whose sign is already known are solved as well.
-    """
+    """The bounds of the nodes of one case on which neurons have the signs (B, N), as ``optimised`` finds them."""
     rows = len(problem.weights)
     if rows == 1:
         return optimised(nodes_of(problem, signs), accurate=accurate, deadline=deadline)
@@ -33,12 +32,8 @@ def linear_bounds(
     small = problem.neurons * (problem.neurons + problem.case.region.inputs) <= LARGEST_PROGRAM
     if small and not deadline.passed:
         choices.append(np.stack([_program(problem, one)[0] for one in signs]))
-    best: LinearBounds | None = None
-    for mu in choices:
-        found = optimised(nodes_of(problem, signs, mu), accurate=accurate, deadline=deadline)
-        best = found if best is None else best.better(found)
-    assert best is not None
-    return best
+    found = (optimised(nodes_of(problem, signs, mu), accurate=accurate, deadline=deadline) for mu in choices)
+    return reduce(LinearBounds.better, found)
 
 
 def from_program(problem: MarginProblem, signs: IntArray) -> LinearBounds | None:
@@ -48,19 +43,17 @@ def from_program(problem: MarginProblem, signs: IntArray) -> LinearBounds | None
     """
     if problem.neurons * (problem.neurons + problem.case.region.inputs) > LARGEST_PROGRAM:
         return None
-    mu, slope, fixed, x = _program(problem, signs)
-    return finish(nodes_of(problem, signs[None], mu[None]), slope[None], fixed[None], x=x)
+    mu, v, x = _program(problem, signs)
+    return finish(nodes_of(problem, signs[None], mu[None]), v[None], x=x)
 
 
-def _program(problem: MarginProblem, signs: IntArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray | None]:
-    """(μ, lower slopes, multipliers of fixed signs, (1, d) minimiser or None) of one node on the box.
+def _program(problem: MarginProblem, signs: IntArray) -> tuple[FloatArray, FloatArray, FloatArray | None]:
+    """(μ, (N,) multipliers as ``finish`` takes them, (1, d) minimiser or None) of one node on the box.
 
     From the linear program over (x, α of free neurons, slack e, margin s).
     """
-    region = problem.case.region
+    region, middle, half, size = problem.case.region, problem.middle, problem.width, problem.size
     d, rows = region.inputs, len(problem.weights)
-    middle, half = 0.5 * region.lower + 0.5 * region.upper, 0.5 * region.upper - 0.5 * region.lower
-    size = np.maximum(-problem.bounds[:, 0], problem.bounds[:, 1])
     # Inputs in [-1, 1], pre-activations and the margin of size one: tolerances of the program mean the same everywhere.
     A = np.hstack([problem.generators[:, :-1] * half, problem.generators @ np.append(middle, 1.0)[:, None]])
     A, bounds = A / size[:, None], problem.bounds / size[:, None]
@@ -91,13 +84,13 @@ def _program(problem: MarginProblem, signs: IntArray) -> tuple[FloatArray, Float
     box = [*[(-1.0, 1.0)] * d, *[(0.0, None)] * (len(free) + 1), (None, None)]
     A_ub, b_ub = np.hstack([left, shown]), np.concatenate(constants)
     result = scipy.optimize.linprog(cost, A_ub=A_ub, b_ub=b_ub, bounds=box, method="highs")
-    mu, slope, towards_sign = np.full(rows, 1.0 / rows), np.zeros(problem.neurons), np.zeros(problem.neurons)
+    mu, v = np.full(rows, 1.0 / rows), np.zeros(problem.neurons)
     if result.x is None or result.ineqlin is None:
-        return mu, slope, towards_sign, None
+        return mu, v, None
     dual = np.maximum(-np.asarray(result.ineqlin.marginals), 0.0)
     total = float(dual[:rows].sum())
     if total > 0:
         mu = dual[:rows] / total
-        slope[up] = dual[rows : rows + len(up)] * unit / size[up] / total
-        towards_sign[fixed] = dual[len(dual) - len(fixed) :] * unit / size[fixed] / total
-    return mu, slope, towards_sign, np.clip(middle + half * result.x[None, :d], region.lower, region.upper)
+        v[up] = dual[rows : rows + len(up)] * unit / size[up] / total
+        v[fixed] = dual[len(dual) - len(fixed) :] * unit / size[fixed] / total
+    return mu, v, np.clip(middle + half * result.x[None, :d], region.lower, region.upper)

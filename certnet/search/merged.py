@@ -56,7 +56,7 @@ def merged_search(
         objective: of the network, in original units; positive.
         free: of an earlier call about another network.
         max_nodes, time_limit, callback: for both searches together.
-        workers, scheduler, too_large: of ``certnet.search.price.search``, with W fixed.
+        workers, scheduler, too_large: of ``price.search``, with W fixed.
         resume: the state of an earlier call; its search with fixed W goes on if it was about this W, up to rounding.
         root: primal and dual of the relaxation, if it is solved already.
 
@@ -108,19 +108,12 @@ def merged_search(
         callback=look,
         too_large=too_large,
     )
-    better = fixed if free is None or fixed.lower_bound >= bound else free
-    found = replace(
-        better,
-        best=fixed.best,
-        direction=fixed.direction,
-        complete=fixed.complete,
-        can_go_on=fixed.can_go_on,
-        interrupted=fixed.interrupted,
-        nodes=nodes + fixed.nodes,
-        steps=steps + fixed.steps,
-        seconds=seconds + fixed.seconds,
-        state=None if fixed.state is None else {**fixed.state, **of_free},
-    )
+    state = None if fixed.state is None else {**fixed.state, **of_free}
+    steps, seconds = steps + fixed.steps, seconds + fixed.seconds
+    found = replace(fixed, state=state, nodes=nodes + fixed.nodes, steps=steps, seconds=seconds)
+    if free is not None and not fixed.lower_bound >= bound:
+        found = replace(found, W=free.W, lower_bound=bound, root=free.root, leaves=free.leaves)
+        found = replace(found, unit=free.unit, price=free.price)
     return found, free
 
 

@@ -25,8 +25,8 @@ def pool(
     Args:
         workers: processes on this machine; 1 means this process.
         scheduler: address of a Dask scheduler such as ``tcp://host:8786``, or None.
-        threads: of this process instead of other processes here, for work that holds no lock.
         as_completed: results come one by one as tasks end, in any order, instead of a list in order.
+        threads: of this process instead of other processes here, for work that holds no lock.
 
     Raises:
         InputError: Dask is not installed, or there is no scheduler or worker at the address.

@@ -30,11 +30,9 @@ class SearchSummary:
         complete: the bound that was asked for is shown.
         can_go_on: a longer search could improve the bound.
         interrupted: by Ctrl-C, or because a worker was killed.
-        nodes: tests or relaxations.
-        leaves: of the tree that proves the bound.
+        nodes, leaves: tests or relaxations, and the leaves of the tree that proves the bound.
         price: bound on h(W) over what was asked for.
-        steps: Newton steps, 0 where there are none.
-        seconds: effort.
+        steps, seconds: effort; Newton steps where there are some.
         state: what a later search needs to go on, if it can.
     """
 
@@ -124,11 +122,9 @@ def search(
         enough: price that is small enough.
         tree: whose splits are taken over, for instance of a search with W free; it is left as it is. Its leaves are
             bounded first, each from its own multipliers.
-        max_nodes: limit on relaxations that are solved.
-        time_limit: seconds.
-        workers: processes; the result is the same for equal numbers of workers.
+        max_nodes, time_limit: on relaxations that are solved, and on seconds.
+        workers, scheduler: as ``pool`` takes them; the result is the same for equal numbers of workers.
         callback: called after every batch; the search ends where no more leaves may be.
-        scheduler: address of a Dask cluster that bounds the nodes instead of processes here.
         too_large: a point of a larger price ends the search: then W is not worth more effort.
         confirm: called with a node that is small enough, and the unit of its bound; returns the squared bound that
             will be proved in the end, in that unit. If that is too large after all, the node is split.

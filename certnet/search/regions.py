@@ -10,8 +10,7 @@ from formulations.robustness import InputRegion
 
 
 def pull_inside(region: InputRegion, x: FloatArray, kind: type[np.floating[Any]] = np.float64) -> FloatArray | None:
-    """A vector of the exact region near x (d,), of numbers of this kind; the same for the same x. None where none was
-    found."""
+    """A vector of the exact region near x (d,), of numbers of this kind, if one is found; the same for the same x."""
     low, high = (region.lower, region.upper) if region.inner is None else region.inner
     with np.errstate(over="ignore"):
         near = x.astype(kind), low.astype(kind), high.astype(kind)

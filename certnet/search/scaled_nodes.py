@@ -69,11 +69,11 @@ class Scaled:
             radius = max(region.radius, 1e-300)
             self.stretch, self.shift = self.half / radius, (self.middle - region.centre) / radius
         self.primal = min(self.inputs, self.neurons) == self.inputs
+        self.columns = np.ascontiguousarray(self.rows if self.primal else self.rows.T)
         self.pairs: FloatArray | None = None
-        order, other = (self.inputs, self.neurons) if self.primal else (self.neurons, self.inputs)
+        other, order = self.columns.shape
         if order * order * other <= PRODUCTS:
-            columns = self.rows if self.primal else self.rows.T
-            self.pairs = (columns[:, :, None] * columns[:, None, :]).reshape(other, order * order)
+            self.pairs = (self.columns[:, :, None] * self.columns[:, None, :]).reshape(other, order * order)
 
     def take(self, index: NDArray[np.bool_]) -> None:
         """Go on with these nodes alone."""

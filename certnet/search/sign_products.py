@@ -1,15 +1,15 @@
 """The bound on gradients with products of signs: a form program, its solver, and the way back to the network."""
 
-import time
 from dataclasses import dataclass
 
 import numpy as np
 
+from certificates.failure import Deadline
 from certificates.making.repair import repair_form
 from certificates.making.tree import LeafProof, build
 from certificates.proof import LiftedProof
 from certnet.search.lipsdp import Gradients
-from certnet.solvers.interface import Progress, SolverOptions
+from certnet.solvers.interface import SolverOptions
 from certnet.solvers.interior_point import interior_point
 from formulations import Dual, LiftedSpace, Program
 from formulations._validation import FloatArray
@@ -35,12 +35,10 @@ class SignProducts:
     """A solved program for the gradients of one function or several.
 
     Attributes:
-        program: with generators of unit norm, and numbers of order one.
+        program, dual: with generators of unit norm, and numbers of order one; and the solver's.
         size: of the generators, in their order.
-        unit: what its constants are multiplied by.
-        power: 2 for one function, whose form bounds L², else 1.
+        unit, power: what its constants are multiplied by; 2 for one function, whose form bounds L², else 1.
         halfspace: e, or (0,).
-        dual: the solver's.
     """
 
     program: Program
@@ -73,7 +71,7 @@ def solve(
     seconds = STEPS * SECONDS_PER_CUBE[min(r, 2)] * order**3 + REPAIRS * SECONDS_OF_REPAIR * (d + r) ** 3
     if N == 0 or order > LARGEST_ORDER or (time_limit is not None and seconds > time_limit):
         return None
-    u, start = np.linalg.norm(gradients.U, axis=1), time.perf_counter()
+    u, deadline = np.linalg.norm(gradients.U, axis=1), Deadline.after(time_limit)
     if r == 1:
         row = np.concatenate([np.maximum(v, 0.0) * u, np.maximum(-v, 0.0) * u, gradients.J[0]]) / unit
         program = Program.of_form(LiftedSpace(gradients.U / u[:, None]), -np.outer(row, row), np.eye(d))
@@ -89,11 +87,8 @@ def solve(
         halfspace = np.concatenate([np.zeros(4 * N), e])[None]
         program = Program.of_form(LiftedSpace(rows), form + form.T, np.eye(d + r), halfspace)
 
-    def late(_: Progress) -> bool:
-        # The solver's own limit ends a round early where the next is estimated to be too long; this one is exact.
-        return time_limit is not None and time.perf_counter() - start > time_limit
-
-    options = SolverOptions(tolerance=TOLERANCE[min(r, 2)], callback=late)
+    # The solver's own limit ends a round early where the next is estimated to be too long; this one is exact.
+    options = SolverOptions(tolerance=TOLERANCE[min(r, 2)], callback=lambda _: deadline.passed)
     dual = interior_point(program, options, max_products=MOST_PRODUCTS).uninterrupted().dual
     return None if dual is None else SignProducts(program, size, unit, power, e, dual)
 

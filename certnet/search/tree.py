@@ -81,19 +81,14 @@ class Vertex:
         self.neuron, self.children = neuron, (children[0], children[1])
         return self.children
 
-    def rejoin(self) -> None:
-        """Take a split back."""
-        self.children = None
-
 
 @dataclass(eq=False)
 class Branch(Vertex):
     """A vertex of a search for a price.
 
     Attributes:
-        bound: of the node; None before it is bounded.
+        bound, start: of the node, once it is bounded, and what that starts from, by default the parent's bound.
         h_squared: the smallest proved bound on the squared price, its own or that of a vertex above.
-        start: what bounding it may start from, the parent's bound unless another is known.
     """
 
     bound: "NodeBound | None" = None
@@ -113,28 +108,73 @@ class Branch(Vertex):
 V = TypeVar("V", bound=Vertex)
 
 
-def plant(root: Vertex, splits: Sequence[int], place: IntArray, stable: IntArray) -> None:
-    """Grow a given tree from its root on.
+def plant(root: V, splits: Sequence[int], place: IntArray, stable: IntArray) -> list[V]:
+    """Grow a given tree from its root on; its leaves in preorder.
 
     Args:
         root: a leaf.
         splits: vertices in preorder, active sides first: neurons of the network, ``LEAF`` for leaves.
         place: (m,) number in the tree's signs of each neuron that is not stable.
         stable: (m,) signs that the region fixes; what lies on their other side is left out.
+
+    Raises:
+        ValueError, IndexError: these are no splits of a tree.
     """
-    size = np.ones(len(splits), dtype=np.int64)
-    for at in range(len(splits) - 1, -1, -1):
-        if splits[at] != LEAF:
-            other = at + 1 + size[at + 1]
-            size[at] = 1 + size[at + 1] + size[other]
-    stack = [(root, 0)]
-    while stack:
-        vertex, at = stack.pop()
-        while splits[at] != LEAF and stable[splits[at]] != FREE:
-            at += 1 if stable[splits[at]] == ACTIVE else 1 + int(size[at + 1])
-        if splits[at] != LEAF:
-            active, inactive = vertex.split(int(place[splits[at]]))
-            stack += [(inactive, at + 1 + int(size[at + 1])), (active, at + 1)]
+    leaves, stack = list[V](), list[V | None]([root])
+    for neuron in splits:
+        if not stack:
+            raise ValueError("its tree goes on after its end")
+        vertex = stack.pop()
+        if vertex is None:
+            stack += [] if neuron == LEAF else [None, None]
+        elif neuron == LEAF:
+            leaves.append(vertex)
+        elif stable[neuron] != FREE:
+            stack += [None, vertex] if stable[neuron] == ACTIVE else [vertex, None]
+        elif neuron >= 0 and place[neuron] in vertex.open:
+            stack += vertex.split(int(place[neuron]))[::-1]
+        else:
+            raise ValueError("it splits where it cannot")
+    if stack:
+        raise ValueError("it ends too early")
+    return leaves
+
+
+def last_moments(leaf: Branch, generators: FloatArray) -> tuple[FloatArray, Branch]:
+    """The face matrix S of the vertex on a leaf's path that was bounded last, on the leaf's own face, and that vertex.
+
+    The root has been bounded.
+    """
+    if leaf.bound is not None:
+        return leaf.bound.S, leaf
+    assert leaf.parent is not None  # only the root has none
+    S, source = last_moments(leaf.parent, generators)
+    return share_of_child(S, generators, leaf.parent, leaf), source
+
+
+def share_of_child(S: FloatArray, generators: FloatArray, parent: Branch, child: Branch) -> FloatArray:
+    """A child's share of its parent's face matrix S, on its own face; the shares of both children sum to S.
+
+    Both sides of an output's split get half.
+
+    The activations α and β of the generator that was split are orthogonal in S. So S is the sum of its part along α,
+    where β vanishes, its part along β, where α vanishes, and a rest where both do, which is halved.
+    """
+    f, k, neuron = len(parent.free), generators.shape[1], parent.neuron
+    if neuron == len(generators):
+        return 0.5 * S
+    place = int(np.flatnonzero(parent.free == neuron)[0])
+    beta = np.eye(len(S))[place]
+    alpha = beta.copy()
+    alpha[f : f + k] = generators[neuron]
+    parts = []
+    for row in (alpha, beta):
+        image = S @ row
+        size = float(row @ image)
+        parts.append(np.outer(image, image) / size if size > 0 else np.zeros_like(S))
+    own = parts[0] if child.signs[neuron] == ACTIVE else parts[1]
+    kept = np.delete(np.arange(len(S)), place)
+    return np.asarray((own + 0.5 * (S - parts[0] - parts[1]))[np.ix_(kept, kept)])
 
 
 def proof_tree(root: V, proof: Callable[[V], LeafProof]) -> Node:
@@ -152,19 +192,18 @@ def write_tree(root: Branch, positions: int) -> dict[str, NDArray[Any]]:
     """The tree below ``root`` as named arrays, for a program with so many inequalities."""
     leaves = list(root.leaves)
     known = [leaf.bound for leaf in leaves if leaf.bound is not None]
-    none, nothing = np.zeros(0, dtype=np.int64), np.zeros(0)
+
+    def parts(name: str, kind: type = np.float64) -> NDArray[Any]:
+        return np.concatenate([np.zeros(0, dtype=kind), *(getattr(bound, name).ravel() for bound in known)])
+
     return {
         "version": np.array([VERSION, len(root.signs), positions], dtype=np.int64),
         "neuron": np.array([LEAF if v.children is None else v.neuron for v in root.preorder], dtype=np.int64),
         "h_squared": np.array([leaf.h_squared for leaf in leaves], dtype=np.float64),
         "count": np.array([UNBOUNDED if v.bound is None else len(v.bound.p) for v in leaves], dtype=np.int64),
         "branch": np.array([bound.branch for bound in known], dtype=np.int64),
-        "p": np.concatenate([none, *(bound.p for bound in known)]),
-        "q": np.concatenate([none, *(bound.q for bound in known)]),
-        "value": np.concatenate([nothing, *(bound.value for bound in known)]),
-        "t": np.concatenate([nothing, *(bound.t for bound in known)]),
-        "S": np.concatenate([nothing, *(bound.S.ravel() for bound in known)]),
-        "direction": np.concatenate([nothing, *(bound.direction for bound in known)]),
+        **{name: parts(name, np.int64) for name in ("p", "q")},
+        **{name: parts(name) for name in ("value", "t", "S", "direction")},
     }
 
 
@@ -179,12 +218,13 @@ def read_tree(root: Branch, state: "State", positions: int, dimension: int, outp
     m = len(root.signs) - root.outputs
     if integers(state, "version").tolist() != [VERSION, len(root.signs), positions]:
         raise ValueError("it is about other data or of another version")
-    leaves = _grown(root, integers(state, "neuron").tolist())
+    every = np.arange(len(root.signs))
+    leaves = plant(root, integers(state, "neuron").tolist(), every, np.full(len(every), FREE))
     count, squares = integers(state, "count"), floats(state, "h_squared")
     bounded = [leaf for leaf, number in zip(leaves, count.tolist(), strict=True) if number != UNBOUNDED]
     count = count[count != UNBOUNDED]
     p, q, value = (
-        _parts(read(state, name), count) for read, name in ((integers, "p"), (integers, "q"), (floats, "value"))
+        _parts(array, count) for array in (integers(state, "p"), integers(state, "q"), floats(state, "value"))
     )
     t = floats(state, "t").reshape(len(bounded), m)
     direction = floats(state, "direction").reshape(len(bounded), dimension)
@@ -200,24 +240,6 @@ def read_tree(root: Branch, state: "State", positions: int, dimension: int, outp
         if branch not in (leaf.open.tolist() or [-1]):
             raise ValueError("a leaf does not fit its signs")
         leaf.bound = NodeBound(leaf.h_squared, p_, q_, value_, t_, S_.reshape(n, n), leaf.free, branch, z, 0)
-
-
-def _grown(root: Branch, neurons: list[int]) -> list[Branch]:
-    """The leaves after these splits, which are in preorder."""
-    leaves, stack = [], [root]
-    for neuron in neurons:
-        if not stack:
-            raise ValueError("its tree goes on after its end")
-        vertex = stack.pop()
-        if neuron == LEAF:
-            leaves.append(vertex)
-        elif neuron in vertex.open:
-            stack += vertex.split(neuron)[::-1]
-        else:
-            raise ValueError("it splits where it cannot")
-    if stack:
-        raise ValueError("it ends too early")
-    return leaves
 
 
 def _parts(array: NDArray[Any], sizes: IntArray) -> list[NDArray[Any]]:

@@ -38,8 +38,7 @@ class CompletePositivity:
     """Whether a matrix is completely positive up to a tolerance, and why.
 
     Attributes:
-        verdict: see the module.
-        reason: one sentence.
+        verdict, reason: see the module, and one sentence.
         residual: an upper bound on the relative distance ‖P̃ − P‖_F/‖P‖_F from the nearest completely positive P̃; inf
             when none is known.
         distance: a lower bound on it, at least 0.
@@ -74,15 +73,6 @@ def _is_completely_positive_block(block: "nx.Graph[int]") -> bool:
     return all(set(block.neighbors(tip)) == set(base) for tip in tips)
 
 
-def support_graph(P: FloatArray, *, tolerance: float = 0.0) -> "nx.Graph[int]":
-    """Positions i and j are joined when |P_ij| exceeds ``tolerance·√(P_ii P_jj)``."""
-    size = np.sqrt(np.maximum(np.diag(P), 0.0))
-    joined = np.abs(P) > tolerance * np.outer(size, size)
-    np.fill_diagonal(joined, False)
-    graph: nx.Graph[int] = nx.from_numpy_array(joined.astype(np.int64))
-    return graph
-
-
 def check_completely_positive(
     P: FloatArray,
     *,
@@ -102,8 +92,7 @@ def check_completely_positive(
         tolerance: residual at which the answer is PROVED.
         least_distance: distance beyond which it is REFUTED, at least and by default the tolerance. It should exceed
             what is wrong with P itself.
-        time_limit: seconds, about.
-        random_state: seed.
+        time_limit, random_state: seconds, about, and seed.
 
     Raises:
         InputError: P is not square, symmetric and finite, or shapes that disagree.
@@ -173,11 +162,12 @@ def _by_support(P: FloatArray, tolerance: float) -> Iterator[Neighbour]:
     """Doubly nonnegative matrices nearby whose support alone, or whose dominant diagonal, is enough."""
     size = np.sqrt(np.maximum(np.diag(P), 0.0))
     for threshold in (0.0, 0.1 * tolerance, tolerance):
-        near = np.where(threshold * np.outer(size, size) < P, P, 0.0)
-        np.fill_diagonal(near, np.maximum(np.diag(P), 0.0))
-        test, how = near, "no odd cycle of length 5 or more in its support"
-        if not is_completely_positive_graph(support_graph(near)):
-            test, how = 2.0 * np.diag(np.diag(near)) - near, "a comparison matrix that is positive semidefinite"
+        apart, diagonal = np.where(threshold * np.outer(size, size) < P, P, 0.0), np.diag(np.maximum(np.diag(P), 0.0))
+        np.fill_diagonal(apart, 0.0)
+        near = test = diagonal + apart
+        how = "no odd cycle of length 5 or more in its support"
+        if not is_completely_positive_graph(nx.from_numpy_array(apart)):
+            test, how = diagonal - apart, "a comparison matrix that is positive semidefinite"
         shift = _shift_to_psd(test)
         if shift is not None:
             change = np.abs(near - P)

@@ -1,6 +1,6 @@
 """Copositivity of a symmetric matrix: is xᵀMx ≥ 0 for every x ≥ 0?
 
-Three steps, each of them cheap before dear: a search for a counterexample, a splitting into a positive semidefinite and
+Three steps, cheap before dear: a search for a counterexample, a splitting into a positive semidefinite and
 a nonnegative part (SPN; decides every matrix of order 4 or less, Diananda 1962, up to the boundary of the cone), and a
 subdivision of the orthant for small orders (Bundfuss, Dür, *Algorithmic copositivity detection by simplicial
 partition*, Linear Algebra Appl. 428 (2008)). Verdicts are theorems about the float64 entries: proofs are exact or
@@ -46,8 +46,7 @@ class Copositivity:
 
     Attributes:
         verdict: PROVED, REFUTED by ``witness``, or UNKNOWN.
-        reason: one sentence.
-        method: what settled it.
+        reason, method: one sentence, and what settled it.
         witness: (n,) x ≥ 0 with xᵀMx < 0 exactly, or None.
         nonnegative: (n, n) N ≥ 0 for which M − N is positive semidefinite, or None.
         cones: cones of the subdivision, 0 if there was none.
@@ -74,13 +73,9 @@ def check_copositive(
     found in floating point, unless M itself is positive semidefinite or nonnegative.
 
     Args:
-        M: (n, n) symmetric, finite.
-        time_limit: seconds, about.
-        max_cones: cones of the subdivision after which it is given up.
+        M: (n, n), with InputError unless it is symmetric and finite.
+        time_limit, max_cones: seconds, about, and cones of the subdivision after which it is given up.
         random_state: seed of the search for a counterexample.
-
-    Raises:
-        InputError: M is not square and symmetric, or not finite.
     """
     M = as_matrix("M", M)
     if M.shape[0] != M.shape[1] or not np.array_equal(M, M.T):

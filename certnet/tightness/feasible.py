@@ -32,16 +32,10 @@ LARGEST = 500  # Generators beyond which this takes too long.
 def relaxation_value(
     presolved: Presolved, certificate: Certificate, primal: Primal, *, random_state: int = 0
 ) -> float | None:
-    """An upper bound on the value of the doubly nonnegative relaxation of the certificate's problem, rounded up.
+    """An upper bound on the value of the doubly nonnegative relaxation of a checked certificate's problem, rounded up.
 
-    Args:
-        presolved: of that problem.
-        certificate: has been checked.
-        primal: a solution of ``presolved.program`` with its output block.
-        random_state: seed of the points that are mixed in.
-
-    Returns:
-        None when no bound was found: without an output block, for large data, or where no mixture was feasible.
+    ``primal`` is a solution of the presolved program with its output block, ``random_state`` the seed of points that
+    are mixed in. None without an output block, for large data, or where no mixture was feasible.
     """
     program, c = presolved.program, certificate.shape[2]
     neurons = program.space.neurons

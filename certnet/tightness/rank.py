@@ -98,13 +98,9 @@ def extract_points(
 
     Args:
         space: lifted space without outputs, of generators A.
-        G: (order, order) moment matrix over λ = (φ, z).
+        G: (order, order) moment matrix over λ = (φ, z); InputError if it has another order than the space.
         start: (k, m) points to begin with, such as the neurons of a network.
-        time_limit: seconds, about.
-        random_state: seed.
-
-    Raises:
-        InputError: G has another order than the space.
+        time_limit, random_state: seconds, about, and seed.
     """
     G = as_matrix("G", G)
     if G.shape != (space.order, space.order) or space.outputs:
@@ -113,15 +109,14 @@ def extract_points(
     P, A = G[space.phi, space.phi], space.generators
     deadline, rng = Deadline.after(time_limit), np.random.default_rng(random_state)
 
-    def points(Z: FloatArray) -> Points:
-        phi = space.lift(Z)[space.phi]
-        return Points(Z, relative_residual(P, phi), phi)
-
     def better(Z: FloatArray, factor: float = 1.0) -> Points:
-        found = points(Z)
+        phi = space.lift(Z)[space.phi]
+        found = Points(Z, relative_residual(P, phi), phi)
         return found if found.residual <= factor * best.residual else best
 
-    best = points(np.zeros((space.dimension, 0)))
+    nothing = np.zeros((space.dimension, 0))
+    best = Points(nothing, math.inf, nothing)
+    best = better(nothing)
     if start is not None and start.shape[1]:
         best = better(improve_points(A, P, start, deadline=deadline))
     R = square_root(G)
@@ -138,10 +133,8 @@ def extract_points(
 
 def infeasibility(space: LiftedSpace, P: FloatArray) -> float:
     """‖negative and complementary entries of P‖_F/‖P‖_F, for P over φ."""
-    wrong = np.minimum(P, 0.0)
-    index = np.arange(space.neurons)
-    for rows, columns in ((index, space.neurons + index), (space.neurons + index, index)):
-        wrong[rows, columns] = P[rows, columns]
+    crossed = np.eye(len(P), k=space.neurons) + np.eye(len(P), k=-space.neurons) > 0
+    wrong = np.where(crossed, P, np.minimum(P, 0.0))
     size = float(np.linalg.norm(P))
     return float(np.linalg.norm(wrong)) / size if size > 0 else 0.0
 

@@ -72,11 +72,9 @@ class Separator:
     distance: float
 
 
-def deeper(first: Separator | None, second: Separator | None) -> Separator | None:
-    """The one that shows the larger distance; the first if they are alike."""
-    if first is None or second is None:
-        return second if first is None else first
-    return second if second.distance > first.distance else first
+def deeper(*separators: Separator | None) -> Separator | None:
+    """The one that shows the largest distance; the first if they are alike."""
+    return max(filter(None, separators), key=lambda found: found.distance, default=None)
 
 
 def _separator(kind: SeparatorKind, positions: IntArray, form: Exact, P: FloatArray) -> Separator | None:

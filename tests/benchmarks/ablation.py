@@ -25,7 +25,7 @@ from rich.table import Table
 
 from certificates import Report, Verdict
 from certificates.files import write_atomically
-from certificates.making import certify
+from certificates.making.assemble import certify
 from certnet.search.certificate import certify_search
 from certnet.search.circuits import solve_with_circuits
 from certnet.search.joint import joint_search

@@ -14,8 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from certificates import Verdict, check
-from certificates.making import residual_dual
-from certificates.making.assemble import assemble
+from certificates.making.assemble import assemble, residual_dual
 from certificates.making.repair import repair
 from formulations import TrainingProgram, merge_rows
 

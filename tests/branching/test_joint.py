@@ -13,8 +13,7 @@ from certnet.search.certificate import certify_search
 from certnet.search.joint import joint_search
 from certnet.search.merged import merged_search
 from certnet.search.price import SearchProgress, bound_from_price, search
-from certnet.search.shares import last_moments, share_of_child
-from certnet.search.tree import Branch
+from certnet.search.tree import Branch, last_moments, share_of_child
 from certnet.training import fit
 from formulations import InputError, TrainingProgram, presolve
 from tests.certificates.altering import replace

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 
 from certificates import Certificate, Verdict, check, fingerprint
-from certificates.making import certify, residual_dual
-from certificates.making.assemble import statement_of
+from certificates.making.assemble import certify, residual_dual, statement_of
 from certificates.training import dual_value, network_objective
 from formulations import Dual, TrainingProgram, merge_rows
 from tests.certificates.altering import replace, training_certificate

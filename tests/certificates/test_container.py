@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from certificates import Certificate, Verdict, check, read_certificate, write_certificate
 from certificates.container import MANIFEST
-from certificates.making import certify, residual_dual
+from certificates.making.assemble import certify, residual_dual
 from formulations import InputError, TrainingProgram, merge_rows
 from tests.strategies import rng
 

@@ -16,7 +16,7 @@ import pytest
 
 from certificates import Certificate, Training, Verdict, check, write_certificate
 from certificates.failure import ProofFailure
-from certificates.making import certify, residual_dual
+from certificates.making.assemble import certify, residual_dual
 from certificates.subdivision import Subdivision
 from certificates.training import dual_value, network_objective
 from certnet.jobs.train import train

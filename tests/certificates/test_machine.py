@@ -13,7 +13,7 @@ import pytest
 
 from certificates import write_certificate
 from certificates.arithmetic.machine import require_machine
-from certificates.making import certify, residual_dual
+from certificates.making.assemble import certify, residual_dual
 from certnet.jobs.lipschitz import lipschitz_constant
 from formulations import TrainingProgram, merge_rows
 from tests.certificates.proofs import linear_robustness

@@ -12,7 +12,7 @@ import pytest
 
 from certificates import Verdict, check, read_certificate, write_certificate
 from certificates.container import MANIFEST
-from certificates.making import certify, residual_dual
+from certificates.making.assemble import certify, residual_dual
 from certnet.jobs.lipschitz import lipschitz_constant
 from formulations import InputError, TrainingProgram, merge_rows
 from tests.certificates.proofs import linear_robustness

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from certificates import Certificate, Verdict, check
 from certificates.arithmetic import MATRICES, Arithmetic, Enclosure, RationalMatrix
 from certificates.failure import ProofFailure
-from certificates.making import certify, residual_dual
+from certificates.making.assemble import certify, residual_dual
 from certificates.nonnegativity import prove_nonnegative
 from certificates.norm_bound import parts_of, prove_in_parts
 from certificates.proof import Cone

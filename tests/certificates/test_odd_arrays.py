@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from certificates import Verdict, check
-from certificates.making import certify, residual_dual
+from certificates.making.assemble import certify, residual_dual
 from certnet.jobs.lipschitz import lipschitz_constant
 from formulations import TrainingProgram, merge_rows
 from tests.certificates.altering import replace

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certificates import Verdict
-from certificates.making import certify
+from certificates.making.assemble import certify
 from certificates.making.form_bound import best_multipliers
 from certificates.making.quotient import Quotient, balance
 from certificates.making.repair import repair, repair_form

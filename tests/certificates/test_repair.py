@@ -6,11 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certificates import Verdict, check
-from certificates.making import certify, residual_dual
-from certificates.making.assemble import assemble
-from certificates.making.form_bound import shifted_bound
+from certificates.making.assemble import assemble, certify, residual_dual
 from certificates.making.repair import project, repair
-from certificates.making.shifted import complementary
+from certificates.making.shifted import complementary, shifted_bound
 from certnet.solvers import solve
 from formulations import Dual, InputError, TrainingProgram, merge_rows, presolve
 from tests.strategies import SEEDS, networks, programs, rng

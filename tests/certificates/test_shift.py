@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certificates.making.form_bound import shifted_bound
 from certificates.making.repair import project
-from certificates.making.shifted import ShiftedBound, complementary
+from certificates.making.shifted import ShiftedBound, complementary, shifted_bound
 from formulations import Dual, Program, TrainingProgram, merge_rows
 from tests.strategies import SEEDS, networks, programs, rng
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from certificates import Certificate, Verdict, check, fingerprint, read_certificate, write_certificate
-from certificates.making import certify, residual_dual
+from certificates.making.assemble import certify, residual_dual
 from certificates.proof import LiftedProof
 from certificates.subdivision import Subdivision
 from certificates.training import dual_value, network_objective

@@ -10,13 +10,13 @@ from certificates.arithmetic import Enclosure, RationalMatrix
 from certificates.failure import ProofFailure
 from certificates.making.tree import LeafProof, Node, Split, build
 from certificates.nonnegativity import leaves_with_signs, prove_nonnegative
-from certificates.proof import Circuits, Cone, LiftedProof
+from certificates.proof import Cone, LiftedProof
 from formulations import ACTIVE, FREE, INACTIVE
+from formulations.circuits import CircuitSet
 from formulations.errors import InputError
 from formulations.lifted_space import LiftedSpace
 from formulations.program import Program
 from tests.certificates.altering import replace
-from tests.certificates.proofs import integers
 from tests.strategies import SEEDS, rng
 
 NEURONS = 5
@@ -29,7 +29,7 @@ LEFT = {
 }  # fmt: skip
 """On a cell, the positions of φ that ``α₀ + α₁ − α₂`` is the sum of. In the last two the point 0 is alone."""
 
-CIRCUIT = Circuits(target=integers([2]), offset=integers([0, 2]), support=integers([0, 1]))
+CIRCUIT = CircuitSet(np.array([2]), np.array([[1.0, 1.0] + [0.0] * (2 * NEURONS - 2)]))
 
 
 def prove(A: np.ndarray, form: np.ndarray, proof: LiftedProof, matrix=RationalMatrix) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from certificates.making import certify, residual_dual
+from certificates.making.assemble import certify, residual_dual
 from certnet.cli import main
 from certnet.jobs.selection import Selection
 from certnet.jobs.train import Event, TrainingResult

@@ -8,7 +8,7 @@ import pytest
 
 from certificates import Certificate, read_certificate, write_certificate
 from certificates.findings import region_fields
-from certificates.making import certify
+from certificates.making.assemble import certify
 from certnet.io import Recipe, load
 from certnet.jobs.lipschitz import lipschitz_constant
 from formulations import TrainingProgram, merge_rows

@@ -6,7 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog, nnls
 
-from certificates.making.circuits import exact_circuits
+from certnet.search.circuits import exact_circuits
 from formulations import Dual, InputError, LiftedSpace, TrainingProgram, merge_rows, presolve
 from formulations.circuits import (
     CircuitSet,

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certificates.making import residual_dual
-from certificates.making.circuits import exact_circuits
+from certificates.making.assemble import residual_dual
 from certificates.making.repair import repair_form
+from certnet.search.circuits import exact_circuits
 from certnet.solvers import solve
 from certnet.training.trainer import fit
 from formulations import ACTIVE, FREE, INACTIVE, LiftedSpace, Program, TrainingProgram, presolve, restrict

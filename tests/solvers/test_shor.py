@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from certificates import Verdict
 from certificates.failure import Deadline
-from certificates.making import residual_dual
+from certificates.making.assemble import residual_dual
 from certificates.making.repair import RepairedDual, repair, repair_without_products
 from certificates.making.shor_bound import Price, ScaledShift
 from certnet.jobs.best import certify

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certificates.making import certify
+from certificates.making.assemble import certify
 from certificates.making.repair import repair
 from certnet import fit
 from certnet.solvers import solve

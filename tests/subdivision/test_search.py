@@ -12,7 +12,7 @@ from joblib import Parallel
 from certificates.failure import Deadline
 from certnet.search import cone_kernel as kernel
 from certnet.search import cones as search
-from certnet.search.cone_kernel import fast_explore
+from certnet.search.cone_kernel import fast_search
 from certnet.search.cones import Exploration, Output, basis_of, explore, output_of
 from formulations import TrainingProgram, presolve
 from formulations.arrays import FloatArray
@@ -29,9 +29,15 @@ def _output(n: int = 8, d: int = 3, c: int = 2, seed: int = 0) -> Output:
     )
 
 
+def _value(output: Output, t: FloatArray) -> FloatArray:
+    """‖f(u)‖/√(uᵀEu) at the columns t (d×m)."""
+    found = output.linear @ t + output.weights.T @ np.maximum(output.rows @ t, 0.0)
+    return np.asarray(np.linalg.norm(found, axis=0) / np.sqrt(np.sum(t * (output.metric @ t), axis=0)))
+
+
 def _largest(output: Output) -> float:
     """The price from below, at many points."""
-    return float(output.value(rng(1).standard_normal((len(output.metric), 20000))).max())
+    return float(_value(output, rng(1).standard_normal((len(output.metric), 20000))).max())
 
 
 def _same(first: Exploration, second: Exploration) -> bool:
@@ -50,9 +56,9 @@ def test_a_complete_search_bounds_every_point_and_a_refuted_one_has_a_point(d: i
     assert refuted.refuted
     assert not refuted.complete
     assert len(refuted.codes) == 0
-    assert output.value(refuted.points).max() == pytest.approx(refuted.best, rel=1e-12)
+    assert _value(output, refuted.points).max() == pytest.approx(refuted.best, rel=1e-12)
     assert refuted.best > 0.9 * price
-    assert (output.value(refuted.points) > 0.9 * price).all()
+    assert (_value(output, refuted.points) > 0.9 * price).all()
 
 
 def test_the_output_is_that_of_the_data() -> None:
@@ -68,7 +74,7 @@ def test_the_output_is_that_of_the_data() -> None:
     t = random.standard_normal((3, 50))
     u = output.basis @ t
     expected = np.linalg.norm(W.T @ np.maximum(X @ u, 0.0), axis=0) / np.linalg.norm(u, axis=0)
-    assert output.value(t) == pytest.approx(expected, rel=1e-10)
+    assert _value(output, t) == pytest.approx(expected, rel=1e-10)
 
 
 def test_directions_that_no_row_sees_complete_the_basis() -> None:
@@ -86,10 +92,10 @@ def test_slices_threads_and_compilation_do_not_change_the_tree(monkeypatch: pyte
     output = _output(n=7, d=3)
     limit = 1.02 * _largest(output)
     plain = explore(output, limit)
-    monkeypatch.setattr(search, "PLAIN_SLICE", 56)
+    monkeypatch.setattr(search, "PLAIN_SLICE_WORK", 56)
     assert _same(plain, explore(output, limit))
     monkeypatch.setattr(search, "is_compiled", lambda: True)
-    monkeypatch.setattr(search, "fast_explore", lambda: kernel.explore)
+    monkeypatch.setattr(search, "fast_search", lambda: kernel.search)
     monkeypatch.setattr(search, "SLICE", 50)
     with Parallel(n_jobs=2, backend="threading") as pool:
         assert _same(plain, explore(output, limit, pool=pool, busy=2))
@@ -97,18 +103,18 @@ def test_slices_threads_and_compilation_do_not_change_the_tree(monkeypatch: pyte
 
 @pytest.mark.slow
 def test_compiled_and_plain_kernels_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    fast_explore()
+    fast_search()
     for seed in range(5):
         output = _output(n=9, d=3, c=1 + seed % 3, seed=seed)
         limit = 1.01 * _largest(output)
         fast = explore(output, limit)
         with monkeypatch.context() as patch:
-            patch.setattr(search, "fast_explore", lambda: kernel.explore)
+            patch.setattr(search, "fast_search", lambda: kernel.search)
             assert _same(fast, explore(output, limit))
 
 
 def test_limits_end_a_search_and_leave_no_tree(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "PLAIN_SLICE", 80)
+    monkeypatch.setattr(search, "PLAIN_SLICE_WORK", 80)
     output = _output()
     limit = 1.001 * _largest(output)
     few = explore(output, limit, max_tests=20)
@@ -137,12 +143,12 @@ def test_compiling_does_not_count_as_searching(monkeypatch: pytest.MonkeyPatch) 
         if not compiled:
             time.sleep(0.5)
             compiled.append(True)
-        return kernel.explore
+        return kernel.search
 
     monkeypatch.setattr(search, "SLICE", 10)
-    monkeypatch.setattr(search, "PLAIN_TESTS", 0)
+    monkeypatch.setattr(search, "PLAIN_WORK", 0)
     monkeypatch.setattr(search, "is_compiled", lambda: bool(compiled))
-    monkeypatch.setattr(search, "fast_explore", compile_slowly)
+    monkeypatch.setattr(search, "fast_search", compile_slowly)
     output = _output()
     found = explore(output, 1.2 * _largest(output), deadline=Deadline.after(0.4))
     assert compiled
@@ -169,7 +175,7 @@ def test_cones_that_are_done_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> No
         return answer
 
     monkeypatch.setattr(search, "_slice", followed)
-    monkeypatch.setattr(search, "PLAIN_SLICE", 160)
+    monkeypatch.setattr(search, "PLAIN_SLICE_WORK", 160)
     output = _output(20, 4, 2)
     explore(output, 1.001 * _largest(output), max_tests=400)
     assert len(alive) >= 50

@@ -10,7 +10,6 @@ from certificates import Verdict
 from certnet.tightness.complete_positivity import (
     check_completely_positive,
     is_completely_positive_graph,
-    support_graph,
 )
 from certnet.tightness.factorisation import alternate, relative_residual, square_root
 from certnet.tightness.separation import SeparatorKind, circuit_separator, horn_separator
@@ -36,12 +35,6 @@ def test_triangles_on_one_edge_are_completely_positive_graphs() -> None:
     assert is_completely_positive_graph(book)
     book.add_edge(2, 3)
     assert not is_completely_positive_graph(book)
-
-
-def test_the_support_leaves_out_what_is_small() -> None:
-    P = np.array([[4.0, 1e-3, 0.0], [1e-3, 1.0, 0.5], [0.0, 0.5, 1.0]])
-    assert set(support_graph(P).edges) == {(0, 1), (1, 2)}
-    assert set(support_graph(P, tolerance=1e-2).edges) == {(1, 2)}
 
 
 @pytest.mark.parametrize(("order", "columns"), [(3, 2), (6, 4), (8, 8), (10, 15)])

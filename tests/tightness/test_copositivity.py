@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from certificates import Verdict
 from certificates.failure import Deadline
-from certnet.tightness import check_copositive
-from certnet.tightness.copositivity import Method
+from certnet.tightness.copositivity import Method, check_copositive
 from certnet.tightness.orthant import integer_matrix, subdivide
 from formulations import InputError
 from tests.tightness.matrices import HOFFMAN_PEREIRA, HORN, clique_form, symmetric

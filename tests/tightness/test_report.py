@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from certificates import Certificate, Verdict
-from certificates.making import certify, residual_dual
+from certificates.making.assemble import certify, residual_dual
 from certnet.jobs.tightness import is_plain, measure_tightness
 from certnet.jobs.train import train
 from certnet.tightness.feasible import relaxation_value

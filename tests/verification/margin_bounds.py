@@ -86,7 +86,7 @@ def margin_bound(
         free = np.zeros((1, problem.neurons), dtype=np.int64)
         linear = linear_bounds(problem, free, accurate=True)
         nothing = np.zeros((1, problem.neurons))
-        bounds = [_of_linear(network, problem, finish(nodes_of(problem, free, linear.mu), nothing, nothing))]
+        bounds = [_of_linear(network, problem, finish(nodes_of(problem, free, linear.mu), nothing))]
         if relaxation is not Relaxation.INTERVALS:
             bounds.append(_of_linear(network, problem, linear))
         if relaxation is Relaxation.SEMIDEFINITE:

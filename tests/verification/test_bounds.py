@@ -40,7 +40,7 @@ def test_attack_is_above_exact_is_above_linear_is_above_intervals(drawn) -> None
     linear = linear_bounds(problem, free[None], accurate=True).value[0]
     w = problem.weights[0]
     zeros = np.zeros((1, problem.neurons))
-    intervals = finish(nodes_of(problem, free[None]), zeros, zeros).value[0]
+    intervals = finish(nodes_of(problem, free[None]), zeros).value[0]
     assert attack(network, case).margin >= exact - 1e-7 * (1.0 + np.abs(w).sum())
     assert exact >= linear - 1e-7
     assert linear >= intervals - 1e-7

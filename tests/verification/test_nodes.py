@@ -9,9 +9,8 @@ from certificates import Certificate, Report, Robustness, Verdict, check
 from certificates.robustness import preactivation_bounds
 from certnet.jobs.verify import verify
 from certnet.search import eliminated_form
-from certnet.search.attack import attack, attack_all
+from certnet.search.attack import attack, attack_all, line_search
 from certnet.search.eliminated import eliminated_bound
-from certnet.search.line_search import line_search
 from certnet.search.linear import crown, finish, nodes_of
 from certnet.search.margin_proofs import case_proof, linear_leaf, semidefinite_margin
 from certnet.search.margin_rows import linear_bounds
@@ -98,8 +97,8 @@ def test_any_multipliers_give_a_bound(seed: int, kind: str) -> None:
     problem = problem_of(network, case)
     rng = np.random.default_rng(seed)
     signs = random_signs(problem, seed)
-    slope, fixed = rng.standard_normal((2, *signs.shape))
-    bounds = finish(nodes_of(problem, signs), 2 * slope, fixed, rng.standard_normal((len(signs), 8)))
+    v = rng.standard_normal(signs.shape) * np.where(signs == FREE, 2.0, 1.0)
+    bounds = finish(nodes_of(problem, signs), v, rng.standard_normal((len(signs), 8)))
     X = samples(case.region, seed)
     margins = case.margins(network(X))
     product = X @ problem.generators[:, :-1].T + problem.generators[:, -1]

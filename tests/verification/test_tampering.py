@@ -12,7 +12,7 @@ from certificates.failure import NO_DEADLINE
 from certificates.robustness import preactivation_bounds
 from certnet.search.eliminated import eliminated_bound
 from certnet.search.margin import CaseSearch
-from certnet.search.margin_proofs import case_proof, linear_leaf
+from certnet.search.margin_proofs import case_proof, linear_leaf, margin_sizes
 from certnet.search.margin_rows import linear_bounds
 from formulations.robustness import InputRegion, UnsafeCase
 from tests.certificates.altering import replace
@@ -33,7 +33,8 @@ def certificate(kind: str) -> Certificate:
         assert found.leaf is not None
         proof = case_proof(problem, found.leaf, [np.ones(1)], found.margin)
     else:
-        search = CaseSearch(network, problem, 0, attacked=0.4, deadline=NO_DEADLINE, rng=np.random.default_rng(0))
+        (size,), random = margin_sizes(network, [case]), np.random.default_rng(0)
+        search = CaseSearch(network, problem, 0, attacked=0.4, deadline=NO_DEADLINE, rng=random, size=size)
         search.run()
         proof = search.prove()
         assert proof is not None
