@@ -55,7 +55,7 @@ class Settings:
     """γ in a row without a better validation loss after which the path ends. Measured: 3, of all folds' loss, make
     one choice of 42 another on these tables, whose score is no better."""
     unseen: int = 4
-    """Steps below the first γ at which training begins, where the path is cut short before it has come so far. Measured:
+    """Steps below the first γ at which training begins, where the path is cut short before that. Measured:
     8,000 rows of four classes on a busy machine stayed at the first γ, where the network is constant."""
     folds: int = 5
     """Parts that the rows are divided into, where the caller gives none to judge by. Measured: on further rows of
