@@ -1,13 +1,18 @@
 """The command line. Importing it imports neither NumPy nor solvers nor scikit-learn."""
 
+import contextlib
 import gc
+import os
 import sys
+import threading
 import time
 from collections.abc import Sequence
 
 from certnet.cli.signals import INTERRUPTED, Signals
 from certnet.runtime.streams import prepare_streams
 
+LEFT = "certnet-work"
+"""Name of threads of ``certnet.runtime.abandon``."""
 _STARTED = time.perf_counter() - time.process_time()
 """About when Python started. The kernel's age of the process will not do: a shell may have become this process."""
 
@@ -28,13 +33,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         begin_with_process(_STARTED)
     try:
-        return run(sys.argv[1:] if argv is None else argv, signals)
+        code = run(sys.argv[1:] if argv is None else argv, signals)
     except KeyboardInterrupt:  # while the last words were written
-        return INTERRUPTED
+        code = INTERRUPTED
     finally:
         signals.ignore()
-        if argv is None:
-            gc.freeze()  # who ends need not look for what could be freed
+    if argv is None:
+        gc.freeze()  # who ends need not look for what could be freed
+        if any(thread.name == LEFT for thread in threading.enumerate()):
+            # A compiler that was left behind works on in a library, which must not be taken down under it.
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError, ValueError):
+                    stream.flush()
+            os._exit(code)
+    return code
 
 
 __all__ = ["main"]

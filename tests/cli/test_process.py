@@ -53,6 +53,25 @@ def test_errors_of_the_module_are_one_sentence(tmp_path: Path) -> None:
     assert files(tmp_path) == []
 
 
+@pytest.mark.parametrize("left", [True, False])
+def test_work_that_is_left_behind_is_not_torn_down(left: bool, tmp_path: Path) -> None:
+    """A compiler in a thread may still run in a library, whose parts must not be taken down then."""
+    program = (
+        "import atexit, sys, threading, time; from certnet.cli import main; from certnet.runtime.abandon import *\n"
+        "atexit.register(print, 'taken down')\n"
+        f"seconds, sys.argv = {0.3 if left else 60.0}, ['certnet', '--version']\n"
+        "try: abandonable(lambda: [time.sleep(0.05) for _ in range(20)] if seconds > 1 else time.sleep(30), "
+        "seconds=seconds)\n"
+        "except OutOfTimeError: pass\n"
+        "sys.exit(main())"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("taken down" in done.stdout) != left
+    assert done.stdout.startswith("0.")
+
+
 @pytest.mark.skipif(os.name == "nt", reason="pipes differ there")
 def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
     read, write = os.pipe()
