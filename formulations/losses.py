@@ -281,8 +281,8 @@ def kind_named(loss: str | Kind) -> Kind:
     try:
         given = {_PARAMETER[name]: float(parameter)}
     except (KeyError, ValueError):
-        known = ", ".join(f"{one}:{what}" for one, what in _PARAMETER.items())
-        raise InputError(f"The loss {shown(loss)} has no such parameter; these have one: {known}.") from None
+        known = " and ".join(f"{one}:{what.upper()}" for one, what in _PARAMETER.items())
+        raise InputError(f"The loss {shown(loss)} is none; a number follows in {known} alone.") from None
     return KINDS[name](**given)
 
 

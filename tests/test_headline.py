@@ -27,6 +27,16 @@ def test_a_weak_bound_is_not_dressed_as_success() -> None:
     assert "--gamma" in found.text
 
 
+def test_a_network_without_neurons_is_called_constant() -> None:
+    """However good its bound is; and no larger decay is recommended then."""
+    for gap, level in ((0.005, "strong"), (0.999, "weak")):
+        found = headline({**TRAINED, "lower_bound": 2.0 * (1.0 - gap), "gap": gap, "width": 0})
+        assert found.level == level
+        assert found.text.startswith("This network has no neurons")
+        assert "larger --gamma" not in found.text
+        assert "no neurons" not in headline({**TRAINED, "gap": gap, "width": 3}).text
+
+
 @pytest.mark.parametrize("gap", [None, float("nan"), float("inf"), 1.01 * WEAK_GAP])
 def test_what_is_not_known_to_be_small_is_weak(gap: float | None) -> None:
     assert is_weak(gap)

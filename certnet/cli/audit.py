@@ -61,7 +61,7 @@ def audit(
     input_limit: float = option("Seconds for each input; 0 for no limit.", default=60.0),
     workers: int = common.WORKERS,
     scheduler: str | None = common.SCHEDULER,
-    out: str | None = common.out_folder("runs/audit/NETWORK-DATA"),
+    out: str | None = common.out_folder("runs/audit/NETWORK-DATA-NORM-RADII"),
     fresh: bool = option("Start anew, also where a journal is in the folder.", default=False),
     shown: common.Shown,
 ) -> int:
@@ -95,7 +95,8 @@ def audit(
     identity = audit_fingerprint(relu, X, Y, {"certnet": __version__, "seed": seed, **how})
     rows = len(X)
     X, Y = X[:limit], Y[:limit]
-    place = Path(out or subject.place("audit", split.name))
+    # Audits of other radii are other audits, with journals of their own.
+    place = Path(out or subject.place("audit", "-".join([split.name, norm, *(f"{size:g}" for size in sizes)])[:100]))
     with output_folder(place, files=(*FILES.values(), JOURNAL), command="audit") as folder:
         proofs = None if certificates is None else place_for(certificates, "--certificates", folder=True)
         journal = AuditJournal(place / JOURNAL, identity, proofs)

@@ -65,8 +65,9 @@ def run_train(options: SimpleNamespace) -> int:
         # What time is left goes to the gap; without a limit only in few dimensions, where minutes are enough.
         gap = DEFAULT_GAP
     tell(*sentences_about(split), quiet=options.quiet)
-    out = Path(options.out or f"runs/{split.name}")
-    with output_folder(out, files=(*FILES.values(), CHECKPOINT), command="train") as folder:
+    # By default files of one name in two places would share a folder.
+    out, own = Path(options.out or f"runs/{split.name}"), None if options.out else options.data
+    with output_folder(out, files=(*FILES.values(), CHECKPOINT), command="train", source=own) as folder:
         limit = job_seconds(options.time_limit, started)
         starting = time.perf_counter() - started
         with Live(enabled=not options.quiet, time_limit=limit) as live:

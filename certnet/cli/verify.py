@@ -119,6 +119,10 @@ def verify(
     refuse("it goes with --instances", listed)
     if network is None:
         raise InputError("Name a network and a property, or --instances LIST; certnet verify --help has an example.")
+    if subject is None and not about.networks and not Path(network).is_file():
+        raise InputError(
+            f"Say what is to be proved of {network}: name a .vnnlib file after it, or data with --norm and --radius."
+        )
     if subject is None or about.networks or ending(Path(subject)) == ".vnnlib":
         refuse("it goes with data; the property file says which inputs are meant", asked)
         if input_limit != INPUT_SECONDS:

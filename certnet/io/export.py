@@ -95,7 +95,7 @@ def export(path: Path, network: TwoLayerNetwork, kind: Kind, about: Mapping[str,
             f"are large for their spread, or not numbers; nothing was written; {advice}."
         )
     write_file(path, content)
-    return Export(path, float(np.abs(found - expected).max()), len(X), _how(kind, path.name, dtype.name, network))
+    return Export(path, float(np.abs(found - expected).max()), len(X), _how(kind, str(path), dtype.name, network))
 
 
 @accepts(path=location, network=ReluNetwork)

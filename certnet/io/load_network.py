@@ -53,6 +53,8 @@ def named_network(path: str | Path) -> tuple[TwoLayerNetwork, Run | None]:
         run = read_run(path)
         return network_of(run), run
     kind = ending(source)
+    if not kind and not source.exists():
+        read_run(path)  # raises, and says which runs there are
     if kind in PICKLED:
         raise InputError(
             f"{source.name} may run code when it is read, so certnet does not read it; in PyTorch export the "

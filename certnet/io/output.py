@@ -24,6 +24,7 @@ from typing import Any
 from certificates.files import lock, remove_abandoned, write_atomically
 from certnet.io.packed import json_object
 from certnet.runtime.streams import standard_output, strict_json
+from certnet.runtime.wording import mapping, shortened
 from formulations import InputError
 
 Writer = Callable[[Path], object]
@@ -123,8 +124,10 @@ class OutputFolder:
 
 
 @contextlib.contextmanager
-def output_folder(path: Path, *, files: Sequence[str], command: str | None = None) -> Iterator[OutputFolder]:
-    """A tested output folder that no other run writes to meanwhile.
+def output_folder(
+    path: Path, *, files: Sequence[str], command: str | None = None, source: str | None = None
+) -> Iterator[OutputFolder]:
+    """A tested output folder that no other run writes to meanwhile, nor another command or one about another source.
 
     It is removed again if it was new and the work failed before anything was written. What killed runs left half done
     is completed or removed first.
@@ -136,11 +139,14 @@ def output_folder(path: Path, *, files: Sequence[str], command: str | None = Non
                 if _STAGING.fullmatch(entry.name) and entry.is_dir() and not entry.is_symlink():
                     with contextlib.suppress(OSError):
                         _settle(path, entry)
-            other: Any = command
+            other: Mapping[str, Any] = {}
             with contextlib.suppress(InputError):
-                other = json_object(path / "report.json").get("command")
-            if command is not None and isinstance(other, str) and other != command:
-                raise InputError(f"{path} holds the results of certnet {other}; choose another --out.")
+                other = json_object(path / "report.json")
+            made, data = other.get("command"), mapping(mapping(other.get("data")).get("recipe")).get("source")
+            if command is not None and isinstance(made, str) and made != command:
+                raise InputError(f"{path} holds the results of certnet {made}; choose another --out.")
+            if source is not None and isinstance(data, str) and Path(data).resolve() != Path(source).resolve():
+                raise InputError(f"{path} holds a run on {shortened(data)}; choose another --out for {source}.")
             yield folder
     except BaseException:
         folder.discard()

@@ -160,7 +160,8 @@ def _trimmed(rows: list[list[str]], lines: list[int], width: int, name: str) -> 
             odd.append((lines[row], len(cells)))
     if odd:
         line, count = odd[0]
-        others = f" (lines {listed([line for line, _ in odd[1:]])} are of another length too)" if odd[1:] else ""
+        more = listed([line for line, _ in odd[1:]])
+        others = f" (so have others: {'line' if len(odd) == 2 else 'lines'} {more})" if odd[1:] else ""
         yield (
             f"{name} line {line} has {count} cells where the header has {width}{others}; give every row the same "
             "number of cells."

@@ -181,7 +181,7 @@ def prove_dual(job: Job, source: str, dual: RepairedDual) -> None:
     """Have a dual of the merged program checked."""
     begin = job.clock.seconds
     job.take_proof(source, certify(job.merged, dual, job.network, job.provenance))
-    if not dual.N.size:
+    if not dual.N.size and dual.grouped is None:
         job.clock.proving = job.clock.seconds - begin
 
 

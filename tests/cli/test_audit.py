@@ -106,7 +106,7 @@ def test_reports_certificates_and_resuming(certnet: Call, files: Path, monkeypat
         assert row["certified_accuracy"] <= row["attacked_accuracy"] <= report["clean_accuracy"]
         weighted = sum(part["n"] * part["radii"][k]["certified_accuracy"] for part in report["classes"])
         assert weighted == pytest.approx(ROWS * row["certified_accuracy"])
-    with (files / "runs/audit/net-data/inputs.csv").open() as file:
+    with (files / "runs/audit/net-data-linf-0.01-0.1-0.3/inputs.csv").open() as file:
         lines = list(csv.DictReader(file))
     certified = [(line["row"], name) for line in lines for name, value in line.items() if value == "certified"]
     names = {f"row-{row}-radius-{name.removeprefix('radius ')}.cert" for row, name in certified}
@@ -119,7 +119,7 @@ def test_reports_certificates_and_resuming(certnet: Call, files: Path, monkeypat
     assert again["resumed"] == ROWS
     for name in ("clean_accuracy", "radii", "classes", "worst"):
         assert again[name] == report[name]
-    journal = files / "runs/audit/net-data/journal.jsonl"
+    journal = files / "runs/audit/net-data-linf-0.01-0.1-0.3/journal.jsonl"
     journal.write_bytes(journal.read_bytes()[:-20])  # what a power cut leaves
     torn = certnet(*call).json
     assert 0 < counter.calls <= 3
@@ -130,7 +130,7 @@ def test_reports_certificates_and_resuming(certnet: Call, files: Path, monkeypat
 def test_a_certified_radius_has_a_certificate_of_its_own(certnet: Call, files: Path) -> None:
     call = (*AUDIT, "--radii", "0.05", "--certified-radii", "--certificates", "proofs", "--json", "-q")
     assert certnet(*call).code == 0
-    with (files / "runs/audit/net-data/inputs.csv").open() as file:
+    with (files / "runs/audit/net-data-linf-0.05/inputs.csv").open() as file:
         lines = list(csv.DictReader(file))
     radii = {line["row"]: float(line["certified_radius"]) for line in lines if float(line["certified_radius"]) > 0}
     assert len(radii) == ROWS - 1
@@ -199,9 +199,11 @@ def test_wrong_input_is_one_sentence(certnet: Call, files: Path, wrong: str) -> 
 
 def test_foreign_and_damaged_journals_are_kept_and_refused(certnet: Call, files: Path) -> None:
     assert certnet(*AUDIT, "--radii", "0.01", "-q").code == 0
-    journal = files / "runs/audit/net-data/journal.jsonl"
+    assert certnet(*AUDIT, "--radii", "0.02", "-q").code == 0  # in a folder of its own
+    journal = files / "runs/audit/net-data-linf-0.01/journal.jsonl"
+    there = ("--out", str(journal.parent), "-q")
     before = journal.read_text()
-    other = certnet(*AUDIT, "--radii", "0.02", "-q")
+    other = certnet(*AUDIT, "--radii", "0.02", *there)
     assert other.code == 2
     assert "another network, other data or other options" in one_sentence(other)
     assert journal.read_text() == before
@@ -211,7 +213,7 @@ def test_foreign_and_damaged_journals_are_kept_and_refused(certnet: Call, files:
         assert damaged.code == 2
         assert "is damaged" in one_sentence(damaged)
         assert journal.read_text() == text
-    assert certnet(*AUDIT, "--radii", "0.02", "-q", "--fresh").code == 0
+    assert certnet(*AUDIT, "--radii", "0.02", *there, "--fresh").code == 0
 
 
 def test_arguments_that_do_not_fit() -> None:

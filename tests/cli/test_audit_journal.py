@@ -26,7 +26,7 @@ from tests.cli.support import Call, one_sentence, strict
 from tests.cli.test_audit import AUDIT, NETWORK, ROWS, WRONG_ROW, Counter
 from tests.verification.problems import random_network
 
-JOURNAL = "runs/audit/net-data/journal.jsonl"
+JOURNAL = "runs/audit/net-data-linf-0.05-0.4/journal.jsonl"
 CALL = (*AUDIT, "--radii", "0.05,0.4", "--json", "-q")
 Line = dict[str, Any]
 inputs = test_audit.files

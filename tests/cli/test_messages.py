@@ -58,6 +58,12 @@ def test_every_option_in_a_sentence_exists_on_some_command() -> None:
         (("optimality", "n", "d", "--reduction", "sum"), "Leave --reduction out: it goes with --torch-loss."),
         (("train", ""), "DATA is empty; name one."),
         (("check", "a.cert", " "), "CERTIFICATE is empty; name one."),
+        (("verify", "orders"), "Say what is to be proved of orders: name a .vnnlib file after it, or data with --norm"),
+        (
+            ("predict", "orders", "new.csv"),
+            "There is no run 'orders', neither here nor in runs; certnet train makes one.",
+        ),
+        (("train", "iris", "--loss", "huber:x"), "'huber:x' is none; a number follows in huber:DELTA and quantile:TAU"),
     ],
 )
 def test_options_that_cannot_be_or_would_do_nothing(certnet: Call, arguments: tuple[str, ...], sentence: str) -> None:

@@ -47,13 +47,29 @@ def test_commands_treat_data_as_the_run_did(certnet: Call, run: Path) -> None:
     report = json.loads((run / "report.json").read_text())
     audit = certnet("audit", "iris", "--norm", "linf", "--radii", "1e-9", "--json").json
     assert audit["clean_accuracy"] == report["accuracy"]["test"]
-    assert Path(audit["files"]["report"]).parent == Path("runs/audit/iris-iris")
+    assert Path(audit["files"]["report"]).parent == Path("runs/audit/iris-iris-linf-1e-09")
     assert certnet("verify", "iris", "iris", "--norm", "l2", "--radius", "0", "--rows", "0:2").code in (0, 1, 3)
     bounded = ("optimality", "iris", "iris", "--no-train", "--gap", "0.9999", "--time-limit", "1", "--json")
     again = certnet(*bounded).json
     assert again["objective"] == pytest.approx(report["objective"], rel=1e-12)
     assert Path(again["files"]["report"]).parent == Path("runs/optimality/iris-iris")
     assert certnet(*bounded, "--gamma", "5").json["gamma"] == pytest.approx(5)
+
+
+def test_data_of_one_name_do_not_take_each_others_folder(certnet: Call, folder: Path) -> None:
+    table = "x,y\n" + "".join(f"{k / 7},{k % 3}\n" for k in range(40))
+    for place in ("a", "b"):
+        (folder / place).mkdir()
+        (folder / place / "t.csv").write_text(table)
+    short = ("--gamma", "5", "--gap", "0.9", "--time-limit", "2", "--quiet")
+    assert certnet("train", "a/t.csv", *short).code == 0
+    before = (folder / "runs/t/report.json").read_bytes()
+    done = certnet("train", "b/t.csv", *short)
+    assert done.code == 2
+    assert "runs/t holds a run on a/t.csv; choose another --out for b/t.csv." in one_sentence(done)
+    assert (folder / "runs/t/report.json").read_bytes() == before
+    assert certnet("train", str((folder / "a/t.csv").resolve()), *short).code == 0
+    assert certnet("train", "b/t.csv", *short, "--out", "runs/t").code == 0  # as asked for
 
 
 @pytest.mark.usefixtures("run")
