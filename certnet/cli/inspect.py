@@ -150,6 +150,8 @@ def export(
             "points like the data; to use it:",
             *(f"    {line}" for line in done.how),
         ]
+    if subject.run is not None:
+        lines.append(f"X = certnet.read_run({str(subject.run.path)!r}).features(FILE) gives the raw features of a file")
     report = {
         **head("export", None, f"{len(results)} files were written and compared"),
         "network": subject.name,

@@ -16,6 +16,7 @@ from certnet.runtime.display import Result
 from certnet.runtime.headline import Headline, headline
 from certnet.runtime.wording import NONE, figure, listed, mapping, number
 from formulations import InputError
+from formulations._validation import FloatArray
 from formulations.arguments import accepts, location
 
 if TYPE_CHECKING:
@@ -100,6 +101,12 @@ class Run(Result):
 
         network = network_of(self)
         return answers(network, str(self.objective["loss"]), new_rows(network, rows)[0])
+
+    def features(self, rows: Any) -> FloatArray:
+        """(n, d) raw features of new rows, as the network and its exported files take them; rows as for ``predict``."""
+        from certnet.io.answers import new_rows
+
+        return new_rows(network_of(self), rows)[0]
 
     def recipe_for(self, source: str, **changes: Any) -> "Recipe":
         """How other data are to be read for its network: as its own were, by name. Changes that are None count as none.

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from certnet import read_run
 from tests.cli.support import Call
 from tests.cli.test_predict import rows, write
 
@@ -43,3 +45,10 @@ def test_from_a_spreadsheet_to_a_page(certnet: Call) -> None:
         assert wanted in done.out, call
         assert "Traceback" not in done.err
     assert "colour" in Path("p.html").read_text()
+    run = read_run("shop")
+    assert run.network is not None
+    assert run.network.predict_class(run.features("new.csv")).tolist() == run.predict("new.csv")["prediction"]
+    with np.load("shop.npz") as a:
+        Z = (run.features("new.csv") - a["offset"]) / a["scale"]
+        scores = np.maximum(Z @ a["U"] + a["hidden_bias"], 0) @ a["V"].T + a["output_bias"]
+    np.testing.assert_allclose(scores, run.network.predict(run.features("new.csv")), rtol=1e-4, atol=1e-4)
