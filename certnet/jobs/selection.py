@@ -154,8 +154,10 @@ def select_gamma(
         announce(Event(STAGE, clock.seconds, note=note), progress)
 
     first = parts[0]
-    gammas, start = first.path(), first.nothing
-    if len(first.fitted.X) > few:
+    start = first.nothing
+    if len(first.fitted.X) <= few:
+        gammas = first.path()  # in time quadratic in the rows
+    else:
         scout = replace(first, fitted=first.fitted.chosen(shuffled(len(first.fitted.X), random_state)[:few]))
         seconds = clock.left(SCOUT_SHARE)
         scouted = _walk(scout, scout.path(), start, seconds, random_state, lambda note: tell(f"{few} rows, {note}"))
