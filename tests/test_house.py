@@ -8,6 +8,8 @@ from pathlib import Path
 
 import networkx as nx
 
+from certnet.runtime.version import __version__
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("formulations", "certificates", "certnet")
 NAMESPACE = "certnet"
@@ -103,3 +105,7 @@ def test_pages_name_modules_that_are_there() -> None:
             if parts[k:] and not re.search(rf"\b{parts[k]}\b", text):
                 wrong.append((page.name, name))
     assert wrong == []
+
+
+def test_who_cites_it_cites_this_version() -> None:
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text()

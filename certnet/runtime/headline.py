@@ -15,6 +15,7 @@ Level = Literal["strong", "weak", "open", "refuted"]
 _LEVELS: dict[str, Level] = {"PROVED": "strong", "REFUTED": "refuted"}
 Spoken = tuple[Level, str]
 BETTER = "in the training objective"
+NOTHING = 1e-9  # Objective up to which there is nothing to learn.
 CONSTANT = "This network has no neurons and answers the same for every row; a smaller --gamma lets it learn. "
 WEAK_GAP = 0.2  # From this relative gap on a bound is called weak, and from this difference of shares of rows.
 WEAK_FACTOR = 2.0  # A Lipschitz constant is called weak from so many times the largest gradient that was met.
@@ -66,18 +67,16 @@ def _training(report: Mapping[str, Any]) -> Spoken:
         reason = str(report["reason"]).rstrip(".")
         return _LEVELS.get(str(report["verdict"]), "open"), f"Nothing is proved about this network: {reason}."
     shown = bounds(report)[2]
-    constant = report.get("width") == 0
+    constant = report.get("width") == 0 and (number(report.get("objective")) or 0.0) > NOTHING
     if is_weak(gap):
         more = "" if constant else "A larger --gamma (a simpler network), fewer rows or m"
         return "weak", (
             f"{CONSTANT if constant else ''}The bound is weak here: a network that is up to {shown} better {BETTER} is "
             f"not ruled out. {more or 'M'}ore --time-limit would help."
         )
-    if constant:
-        return "strong", f"{CONSTANT}No network of any width is better by more than {shown} {BETTER}."
-    if gap is not None and gap <= 0:
-        return "strong", f"No network of any width is better than this one {BETTER}."
-    return "strong", f"No network of any width is better than this one by more than {shown} {BETTER}."
+    much = "" if gap is not None and gap <= 0 else f" by more than {shown}"
+    said = f"No network of any width is better than this one{much} {BETTER}."
+    return "strong", f"{CONSTANT if constant else ''}{said}"
 
 
 def _optimality(report: Mapping[str, Any]) -> Spoken:

@@ -93,7 +93,7 @@ class Gradients:
 
 
 def spectral_norm(A: FloatArray) -> float:
-    """The largest singular value; of large matrices by Lanczos' method, whose error is far below ``MARGINS``."""
+    """The largest singular value; of large matrices by Lanczos' method, whose error is far below proofs' margins."""
     if not A.size:
         return 0.0
     if not np.isfinite(A).all():

@@ -63,7 +63,7 @@ def admm(program: Program, options: SolverOptions, units: Units = FOR_BOUNDS) ->
     """Solve the DNN relaxation and return the last iterates; N of the dual has exact signs.
 
     Memory O((2N+k+c)²), one eigendecomposition of order N+k+c for each iteration. The dual of a form has been sharpened
-    (``_sharpen``), unless that would take too long.
+    (``certnet.solvers.sharpen``), unless that would take too long.
 
     Args:
         program: without inequalities besides its signs, and without equalities.

@@ -118,7 +118,7 @@ def test_two_classes_are_audited_with_two_scores(certnet: Call, weighted: Path) 
 BAD = {
     "unknown loss": (["--loss", "kl"], "no loss 'kl'; choose squared"),
     "parameter out of its domain": (["--loss", "quantile:1.5"], "lie between 0 and 1"),
-    "parameter that is none": (["--loss", "huber:much"], "huber:delta"),
+    "parameter that is none": (["--loss", "huber:much"], "huber:DELTA"),
     "counts below 0": (["--target", "x", "--loss", "poisson"], "not negative; row"),
     "three classes for two": (["--target", "events", "--loss", "hinge"], "two classes"),
     "classes that are numbers": (["--target", "x", "--loss", "cross-entropy"], "too many for classes"),

@@ -39,4 +39,4 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
             report["spectrum"] = [1.0, 0.3, 1e-7]
             file.write_text(json.dumps(report))
         found = {name: read_run(folder / "runs" / name) for name in ("evil", "numbers")}
-        return found | {"audit": read_run(folder / "runs" / "audit" / "evil-evil")}
+        return found | {"audit": read_run(folder / "runs" / "audit" / "evil-evil-linf-0.01-0.1")}
