@@ -199,6 +199,20 @@ def test_time_and_ctrl_c_end_the_path_early(monkeypatch: pytest.MonkeyPatch) -> 
     assert "cut short after 2" in str(found.remark)
 
 
+def test_a_loss_that_rises_in_a_fit_that_was_broken_off_ends_no_path() -> None:
+    path = selection.gammas_from(1000.0)
+    fifth = path[selection.SETTINGS.unseen]
+    for losses, stop, choice in (
+        ([1.0], "late", fifth),
+        ([1.0, 1.1], "late", fifth),
+        ([1.0, 0.9, 0.95, 1.0], "late", path[1]),
+        ([1.0, 0.9, 0.95, 1.0], "", path[1]),
+        ([1.0, 0.9, 0.8, 0.7, 0.6, 0.7], "late", path[4]),
+    ):
+        walk = selection._Walk(None, path[: len(losses)], losses, stop=stop)
+        assert selection._guess(walk) == choice
+
+
 def test_a_path_cut_short_at_its_top_leads_on_to_smaller_decays(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of many rows, too, where a busy machine left time for one γ to the rows that scout."""
     monkeypatch.setattr(selection, "SETTINGS", replace(selection.SETTINGS, scout_rows=20))

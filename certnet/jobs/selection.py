@@ -99,12 +99,10 @@ class Selection(Pictured):
     @property
     def remark(self) -> str | None:
         """What to say of a choice that was cut short; None of one that was not."""
-        if self.complete:
-            return None
         cut = f"The choice of γ was cut short after {len(self.gammas)} of its values"
-        if self.gamma not in self.gammas:
-            return f"{cut}, so γ = {self.gamma:g} is a guess; more --time-limit chooses, or name one with --gamma."
-        return f"{cut}; more --time-limit may choose a better one than {self.gamma:g}."
+        if self.complete or self.gamma in self.gammas:
+            return None if self.complete else f"{cut}; more --time-limit may choose a better one than {self.gamma:g}."
+        return f"{cut}, so γ = {self.gamma:g} is a guess; more --time-limit chooses, or name one with --gamma."
 
 
 @public(validation=tuple)
@@ -268,9 +266,9 @@ def _walk(
 
 
 def _guess(walk: _Walk) -> float:
-    """The best γ of a path from the top; where that ended on its way down, none of the first few."""
-    gamma = walk.gammas[walk.best]
-    cut = walk.stop and walk.best == len(walk.gammas) - 1
+    """The best γ of a path from the top; where that ended on its way down, with a fit that was broken off, none of the
+    first few."""
+    gamma, cut = walk.gammas[walk.best], walk.stop and walk.best >= len(walk.gammas) - 2
     return min(gamma, gammas_from(walk.gammas[0])[SETTINGS.unseen]) if cut else gamma
 
 

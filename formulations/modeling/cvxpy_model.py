@@ -88,7 +88,7 @@ def expression(loss: Loss, shift: Any) -> tuple[Any, Any]:
         case "poisson":
             least = np.sum(omega * (np.where(y > 0, y * np.log(np.maximum(y, 1e-300)), 0.0) - y))
             value = cp.sum(cp.multiply(omega, cp.exp(-r) + cp.multiply(y, r))) + least
-        case _:
+        case "absolute" | "quantile":
             low, high = kind.limits(np.zeros((1, 1)))
             value = cp.sum(cp.multiply(omega, high.item() * cp.pos(r) - low.item() * cp.neg(r)))
     return target, value / unit**2
