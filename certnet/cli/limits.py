@@ -1,6 +1,5 @@
 """Numbers of options as several commands read them, and how a command's time is shared out."""
 
-import contextlib
 import csv
 import math
 import time
@@ -75,7 +74,8 @@ def numbers(text: str) -> list[float]:
     """The numbers between the commas of a text, NaN for what is none."""
     values = []
     for word in text.split(","):
-        values.append(math.nan)
-        with contextlib.suppress(ValueError):
-            values[-1] = float(word)
+        try:
+            values.append(float(word))
+        except ValueError:
+            values.append(math.nan)
     return values

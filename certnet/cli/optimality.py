@@ -122,7 +122,7 @@ def optimality(
                 gap=gap,
                 time_limit=limit,
                 train=not no_train,
-                **training.as_asked(options, f"threads random_state {training.BRANCHING}"),
+                **training.as_asked(options, "threads", "random_state", *training.BRANCHING),
                 progress=live,
                 provenance=training.provenance(split),
             )

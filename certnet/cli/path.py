@@ -82,7 +82,7 @@ class _Path:
                 split.Y,
                 gammas=options.gammas,
                 **training.objective_of(split, options),
-                **training.as_asked(options, training.RELAXING),
+                **training.as_asked(options, *training.RELAXING),
                 time_limit=limit,
                 progress=live,
                 provenance=training.provenance(split),

@@ -36,7 +36,8 @@ from formulations._validation import as_positive
 
 STOPPED = "The relaxation stopped at the time limit; more --time-limit may give a better bound."
 OPEN = "Branching ended before it had proved a gap of {gap:g}; more --time-limit or --nodes may do."
-RELAXING, BRANCHING = "solver tolerance device threads random_state", "workers scheduler circuits max_nodes"
+RELAXING = ("solver", "tolerance", "device", "threads", "random_state")
+BRANCHING = ("workers", "scheduler", "circuits", "max_nodes")
 """Arguments of a job that relaxes, and of one that branches."""
 FINISHING = 3.0  # Seconds for a network and a bound where Ctrl-C came before there was a weight decay.
 FILES = {"network": "network.npz", "certificate": "optimality.cert", "report": "report.json"}
@@ -99,7 +100,7 @@ def run_train(options: SimpleNamespace) -> int:
                 resume=resume,
                 start_network=None if chosen is None else chosen.network,
                 gap=gap,
-                **as_asked(options, f"method {RELAXING} {BRANCHING}"),
+                **as_asked(options, "method", *RELAXING, *BRANCHING),
             )
         if resume is not None:
             result = with_earlier(result, folder.path / FILES["certificate"])
@@ -176,10 +177,10 @@ def check_options(options: SimpleNamespace) -> None:
         get_solver(options.solver)
 
 
-def as_asked(options: SimpleNamespace, names: str) -> dict[str, Any]:
+def as_asked(options: SimpleNamespace, *names: str) -> dict[str, Any]:
     """These arguments of a job, which the options have under the same names or the ones that users know."""
     known = {"random_state": "seed", "max_nodes": "nodes"}
-    return {name: getattr(options, known.get(name, name)) for name in names.split()}
+    return {name: getattr(options, known.get(name, name)) for name in names}
 
 
 def recipe_of(options: SimpleNamespace, source: str) -> Recipe:

@@ -97,10 +97,9 @@ class Run(Result):
         Rows are the path of a CSV, Parquet or ``.npz`` file, or a pandas ``DataFrame``; columns are found by name. Rows
         that cannot be read or lack columns, and runs without a network, are an InputError.
         """
-        from certnet.io.answers import answers, new_rows
+        from certnet.io.answers import answers
 
-        network = network_of(self)
-        return answers(network, str(self.objective["loss"]), new_rows(network, rows)[0])
+        return answers(network_of(self), str(self.objective["loss"]), self.features(rows))
 
     def features(self, rows: Any) -> FloatArray:
         """(n, d) raw features of new rows, as the network and its exported files take them; rows as for ``predict``."""

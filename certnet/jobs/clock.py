@@ -76,6 +76,11 @@ class JobClock(Clock):
         ending = max(LAST_SECONDS, LAST_SHARE * limit) + self.saving()
         return max(left - min(ending, MOST_LAST_SHARE * limit) - self.kept, 0.0)
 
+    def has_more_than(self, seconds: float) -> bool:
+        """Whether more than these seconds are available."""
+        left = self.available()
+        return left is None or left > seconds
+
     def share(self, part: float) -> float | None:
         """This part of what is available."""
         left = self.available()

@@ -3,7 +3,6 @@
 In few dimensions the weight space is cut into cones, else the signs of the data points are split.
 """
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -51,7 +50,7 @@ def bound(job: Job, stages: Iterable[tuple[str, Callable[[Job], None]]]) -> None
     if job.closing is None or job.closing.max_nodes is not None or not job.closing.train:
         return
     idle, number, least = 0, 0, AGAIN_SHARE * (job.clock.time_limit or 0.0)
-    while idle < PATIENCE and job.is_open and (job.clock.available() or math.inf) >= least:
+    while idle < PATIENCE and job.is_open and job.clock.has_more_than(least):
         before, number = job.best.gap, number + 1
         run(job, "training", lambda job, number=number: train_network(job, number))  # type: ignore[misc]
         if not job.interrupted:

@@ -101,8 +101,7 @@ def relax_in_groups(job: Job) -> None:
         if is_due(reports):
             take(progress.dual(), progress.iteration)
         job.tell_progress("relaxation in groups", progress)
-        after = AFTER_GROUPS * repairing
-        return job.best.gap <= job.enough or not (job.clock.available() or math.inf) > after
+        return job.best.gap <= job.enough or not job.clock.has_more_than(AFTER_GROUPS * repairing)
 
     network, scaling = job.best.network, presolved.scaling
     result = grouped_admm(
