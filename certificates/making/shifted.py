@@ -10,6 +10,8 @@ from formulations.arrays import FloatArray
 _GRID = np.linspace(-11.0, 3.0, 57)
 _REFINEMENTS = 7
 _FINER = 9
+_SETTLED = 1e-9
+"""Relative difference from its neighbours at which the best point of a grid is fine enough."""
 STACK_ENTRIES = 1 << 22
 """Numbers in a stack of matrices that are treated at once."""
 
@@ -56,7 +58,10 @@ class ShiftedBound:
             best = int(np.argmin(value))
             found = largest + spread * 10.0 ** float(x[best]), float(value[best])
             # The best point stays in the finer grid, so that no refinement is worse.
-            left, right = x[max(best - 1, 0)], x[min(best + 1, len(x) - 1)]
+            around = slice(max(best - 1, 0), best + 2)
+            if value[around].max() <= found[1] + _SETTLED * abs(found[1]):
+                break
+            left, right = x[around][[0, -1]]
             x = np.unique(np.concatenate([np.linspace(left, x[best], _FINER), np.linspace(x[best], right, _FINER)]))
         return found
 

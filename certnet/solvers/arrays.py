@@ -17,8 +17,6 @@ Array = Any
 """A numpy array or a tensor, of the precision and on the device of the ``Arrays`` that made it."""
 
 DEVICES = ("cpu", "cuda")
-BLOCK_ENTRIES = 1 << 16
-"""Entries of a block of rows: a few blocks of this size fit a processor's own cache. Not measured."""
 PARTIAL_SHARE = 0.12
 PARTIAL_SHARE_SINGLE = 0.25
 """Rank, as a share of the order, up to which the positive eigenpairs alone are cheaper than all of them, in float64 and
@@ -92,11 +90,6 @@ class Arrays:
     def square(self, a: Array) -> float:
         """The sum of squares."""
         return self.dot(a, a)
-
-    def blocks(self, rows: int, columns: int) -> list[slice]:
-        """Blocks of rows in which temporary results stay in fast memory; a GPU works best on the whole."""
-        size = max(1, BLOCK_ENTRIES // max(columns, 1) if self.device is None else rows)
-        return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
 
     def positive_factor(self, a: Array, expected: int) -> Array:
         """F (n×r) with ``F Fᵀ`` the positive semidefinite matrix nearest to a symmetric one.

@@ -22,7 +22,8 @@ from scipy.linalg import block_diag
 
 from certificates.making.quotient import Quotient
 from certnet.runtime.blocks import side_by_side
-from certnet.solvers.splitting import LossMap, Sizes
+from certnet.solvers.loss_map import LossMap
+from certnet.solvers.splitting import Sizes
 from formulations import Program
 from formulations._validation import FloatArray, IntArray
 from formulations.groups import GroupedDual, Groups

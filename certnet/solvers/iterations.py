@@ -8,6 +8,7 @@ from scipy.optimize import minimize
 
 from certificates.failure import NO_DEADLINE, Deadline
 from certnet.solvers.arrays import Array, Arrays
+from certnet.solvers.loops import loops_for
 from formulations._validation import FloatArray
 
 REGULARISATION = 1e-8
@@ -117,10 +118,9 @@ class Anderson:
 
     def __init__(self, layer: Arrays, shape: tuple[int, int], memory: int, interval: int) -> None:
         self._layer, self._memory, self._interval = layer, memory, interval
-        self._history = layer.with_precision(single=True)
-        self._blocks = layer.blocks(*shape)
-        # Changes of R and of V + R, in a ring.
-        self._changes, self._plain = (self._history.empty(memory, *shape) for _ in range(2))
+        self._history, self._loops = layer.with_precision(single=True), loops_for(layer, shape[1])
+        # Changes of R and of V + R, flat, in a ring.
+        self._changes, self._plain = (self._history.empty(memory, shape[0] * shape[1]) for _ in range(2))
         self.reset()
 
     def reset(self) -> None:
@@ -152,21 +152,26 @@ class Anderson:
     def _remember(self, V: Array, R: Array, last_V: Array, last_R: Array) -> None:
         place = self._known % self._memory
         self._known += 1
-        for rows in self._blocks:
-            change = R[rows] - last_R[rows]
-            self._plain[place, rows] = (V[rows] - last_V[rows]) + change
-            self._changes[place, rows] = change
+        flat, change, plain = [a.reshape(-1) for a in (V, R, last_V, last_R)], self._changes[place], self._plain[place]
+        if self._loops is not None:
+            self._loops.remember(*flat, change, plain)
+        else:
+            change[...] = flat[1] - flat[3]
+            plain[...] = (flat[0] - flat[2]) + change
 
     def _extrapolation(self, V: Array, R: Array) -> Array:
-        m, out = self._memory, V + R
+        m, changes, loops = self._memory, self._changes, self._loops
         gram, right = np.zeros((m, m)), np.zeros(m)
-        for rows in self._blocks:
-            changes = self._changes[:, rows].reshape(m, -1)
+        if loops is not None:
+            loops.gram(changes, R.reshape(-1), gram, right)
+            gram += np.tril(gram, -1).T
+        else:
             gram += self._history.host(changes @ changes.T)
-            right += self._history.host(changes @ self._history.cast(R[rows]).reshape(-1))
+            right += self._history.host(changes @ self._history.cast(R).reshape(-1))
         gram += REGULARISATION * np.trace(gram) * np.eye(m)
-        weights = self._history.array(np.linalg.lstsq(gram, right, rcond=None)[0])
-        for rows in self._blocks:
-            correction = (weights @ self._plain[:, rows].reshape(m, -1)).reshape(R[rows].shape)
-            out[rows] -= self._layer.cast(correction)
+        weights = np.linalg.lstsq(gram, right, rcond=None)[0]
+        if loops is None:
+            return V + R - self._layer.cast(self._history.array(weights) @ self._plain).reshape(R.shape)
+        out = self._layer.empty(*R.shape)
+        loops.extrapolate(V.reshape(-1), R.reshape(-1), self._plain, weights, out.reshape(-1))
         return out

@@ -23,9 +23,10 @@ from certnet.solvers.admm import Point, Run
 from certnet.solvers.arrays import Array, Arrays
 from certnet.solvers.interface import SolverOptions, SolveStatus
 from certnet.solvers.joint import JointLeaf, JointResult
+from certnet.solvers.loss_map import LossMap
 from certnet.solvers.orthonormal import FOR_BOUNDS
 from certnet.solvers.session import is_due
-from certnet.solvers.splitting import LossMap, Sizes, Splitting
+from certnet.solvers.splitting import Sizes, Splitting
 from formulations import Dual, Part, Primal, Program, restrict
 from formulations._validation import FloatArray, IntArray
 from formulations.part import largest_entry

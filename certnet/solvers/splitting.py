@@ -1,4 +1,4 @@
-"""Both halves of a Douglas–Rachford step for the DNN relaxation, in blocks of rows that stay in fast memory.
+"""Both halves of a Douglas–Rachford step for the DNN relaxation.
 
 One half projects onto ``{J S Jᵀ : S ⪰ 0}``. The range of J has an orthonormal basis Q in closed form: with
 ``σ = (α+β)/√2`` and ``RᵀR = I + AᵀA/2`` it is
@@ -7,15 +7,13 @@ One half projects onto ``{J S Jᵀ : S ⪰ 0}``. The range of J has an orthonorm
 
 so a projection costs one eigendecomposition of order N+k+c and O(N²k) besides. The other half minimises entrywise the
 objective and ``ρ‖Z − V‖²/2`` over Z with ``Z_φφ ≥ 0``, ``diag(Z_αβ) = 0`` and what else the program asks for: of
-training the loss over (φ, v) and ``γ/2 (⟨E, G_zz⟩ + tr G_vv)``, of a form ``½⟨C, G⟩`` with ``⟨E, G_zz⟩ = 1``. Matrices
-of the order of λ are written once in each half; everything else happens in blocks.
+training the loss over (φ, v) and ``γ/2 (⟨E, G_zz⟩ + tr G_vv)``, of a form ``½⟨C, G⟩`` with ``⟨E, G_zz⟩ = 1``.
 
 A form with null vectors (``making.quotient``) needs neither the signs of G_αα and G_ββ nor its region, because
 multiples of ``(w, 0, ν)`` and ``(0, w, −ν)`` in the columns of a factor cost nothing. So A and σ lose what they have
 along w, and G_αβ may be moved by any ``w xᵀ + y wᵀ``. That converges about four times as fast.
 """
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -24,13 +22,11 @@ import scipy.linalg as sl
 from certificates.making.quotient import Quotient
 from certificates.making.repair import raw_dual, repair_form
 from certnet.solvers.arrays import Array, Arrays
+from certnet.solvers.loops import loops_for
+from certnet.solvers.loss_map import LossMap
 from formulations import Dual, Program
 from formulations._validation import FloatArray, IntArray
-from formulations.loss import Loss
-from formulations.losses import smoothed
-from formulations.prox import Prox
 
-KINKS = 2e-4  # What smoothing may take from a loss with kinks, as a part of that of the network without neurons.
 NONE = np.zeros(0, dtype=np.int64)
 
 
@@ -41,49 +37,6 @@ class Sizes(NamedTuple):
     multiplier: float
     change: float
     gap: float = 0.0
-
-
-class LossMap:
-    """A loss's own map over the m ``features`` that it sees, on the host in float64; it begins where a step ended last.
-
-    ``found`` are its last entries (m, c), and the output bias.
-    """
-
-    def __init__(self, program: Program) -> None:
-        self.loss, self._weight = _without_kinks(program), program.weight[:, None]
-        self.features, place = np.unique(program.feature, return_inverse=True)
-        self._place = place.ravel()
-        self._prox = Prox(self.loss, self._place, program.weight, len(self.features))
-        self.start: tuple[FloatArray, FloatArray] | None = None
-
-    def __call__(
-        self, seen: FloatArray, penalty: FloatArray | float, start: tuple[FloatArray, FloatArray] | None
-    ) -> FloatArray:
-        """Entries (m, c) of the solution, given those that it sees; ``penalty`` may be (m, 1)."""
-        self.found = self._prox(seen, penalty, start=start)
-        return self.found[0]
-
-    def go_on(self) -> None:
-        """A step ends: the next one begins at what it found. A mere look changes nothing."""
-        self.start = self.found
-        self._prox.go_on()
-
-    def W(self) -> FloatArray:
-        """−∇L at the entries that were found, in the domain."""
-        P, bias = self.found
-        return self.loss.project(self.loss.dual(self._weight * P[self._place], bias))
-
-
-def _without_kinks(program: Program) -> Loss:
-    """Its loss; kinks, if any, are smoothed so little that the share ``KINKS`` of its value is not lost."""
-    loss = program.loss
-    assert loss is not None
-    if not loss.kind.has_kinks:
-        return loss
-    # An envelope is below the loss by at most ε/2 w² for each entry, and |w| ≤ 1 for all losses with kinks.
-    value = loss.unit**2 * loss.value(np.zeros(loss.shape))
-    entries = loss.shape[1] * float(np.sum(loss.sample_weight))
-    return replace(loss, kind=smoothed(loss.kind, max(2.0 * KINKS * value / entries, 1e-12)))
 
 
 class Splitting:
@@ -97,6 +50,12 @@ class Splitting:
         space, quotient = program.space, Quotient.of(program)
         self.program, self.space, self.layer, self._gone = program, space, layer, gone
         self.shape, A, k = (space.order, space.order), space.generators, space.dimension
+        self._loops, N, c = loops_for(layer, space.order), space.neurons, space.outputs
+        # What the loops take where there is no form, no entry is gone, and there is no quotient; and where they work.
+        self._no_form, self._no_w = layer.zeros(0, 0), layer.zeros(0)
+        self._keep = ~np.isin(np.arange(2 * N if len(gone) else 0), gone)
+        self._rows, self._tilts = layer.zeros(2, space.order), layer.zeros(2, N, N)
+        self._tails, self._along = layer.zeros(2, N, k + c), layer.zeros(2, N)
         self._w: Array | None = None
         if quotient is not None:
             w = quotient.w / np.linalg.norm(quotient.w)
@@ -121,7 +80,6 @@ class Splitting:
             # A numpy scalar of float64 would turn float32 arrays into float64 ones.
             self.size = float(program.gamma)
         self._region = layer.array(program.region) if quotient is None and program.region.size else None
-        self._blocks = layer.blocks(space.neurons, space.order)
 
     def _columns(self, V: Array, penalty: float) -> Array:
         """Rows φ and columns v of the solution, which hold the loss."""
@@ -131,13 +89,14 @@ class Splitting:
             columns[self._features] = self.layer.array(loss(seen, 2 * penalty, loss.start))
         return columns
 
-    def _rows_of_phi(self, V: Array, columns: Array, penalty: float, rows: slice) -> Array:
+    def _rows_of_phi(self, V: Array, columns: Array, penalty: float) -> Array:
         """Rows of φ of the solution, before the signs."""
-        Z = self.layer.copy(V[rows]) if self._form is None else V[rows] - self._form[rows] / penalty
-        Z[:, self.space.v] = columns[rows]
-        if len(self._gone):
-            Z[:, self._gone] = 0.0
-            Z[self._gone[(self._gone >= rows.start) & (self._gone < rows.stop)] - rows.start] = 0.0
+        rows, gone = V[self.space.phi], self._gone
+        Z = self.layer.copy(rows) if self._form is None else rows - self._form[self.space.phi] / penalty
+        Z[:, self.space.v] = columns
+        if len(gone):
+            Z[:, gone] = 0.0
+            Z[gone] = 0.0
         return Z
 
     def _other_rows(self, V: Array, columns: Array, penalty: float) -> Array:
@@ -163,62 +122,66 @@ class Splitting:
         next half step takes the positive part, and the sizes of what was written. ``columns`` are those of the loss
         where others know them.
         """
-        space, square = self.space, self.layer.square
-        N, k = space.neurons, space.dimension
+        space, k = self.space, self.space.dimension
+        N = space.neurons
         if columns is None:
             columns = self._columns(V, penalty)
             if self._loss is not None:
                 self._loss.go_on()
         # Not empty: LAPACK multiplies what lies below the diagonal by zero, and NaN among it spoils the eigenvalues.
         X, total = self.layer.zeros(space.face_order, space.face_order), np.zeros(3)
-        x, y = self.layer.zeros(2, N)
-
-        def put(rows: slice, new: Array) -> Array:
-            """Store rows of Z, measure them, and return those of 2Z − V."""
-            L = V[rows] - new
-            total[:] += (square(new), square(L), square(new - Z[rows]))
-            Z[rows] = new
-            return new - L
-
-        def put_signed(rows: slice, partner: slice) -> Array:
-            """The same for rows of φ; ``partner`` are the columns of the complementary neurons."""
-            new = self._rows_of_phi(V, columns, penalty, rows)
-            other = space.beta if rows.start < N else space.alpha
-            self.layer.positive_part(new[:, space.phi if self._w is None else other])
-            self.layer.diagonal(new[:, partner])[...] = 0.0
-            return put(rows, new)
-
         z, v = slice(N, N + k), slice(N + k, space.face_order)
-        last = put(slice(2 * N, space.order), self._other_rows(V, columns, penalty))
+        last = self._put(V, Z, slice(2 * N, space.order), self._other_rows(V, columns, penalty), total)
+        self._reflect(V, Z, columns, penalty, X, total)
+        (mean, difference), (mean_tail, tail), inverse = self._tilts, self._tails, self._inverse
+        X[:N, z] = 0.5**0.5 * (mean @ self._B + mean_tail[:, :k] @ inverse)
+        X[:N, v] = 0.5**0.5 * mean_tail[:, k:]
+        X[z, z] = inverse.T @ self._tilt(last[:k]) + self._B.T @ (difference @ self._B + tail[:, :k] @ inverse)
+        X[z, v] = inverse.T @ last[:k, space.v] + self._B.T @ tail[:, k:]
         X[v, v] = last[k:, space.v]
-        X_zz = self._inverse.T @ self._tilt(last[:k])
-        X_zv = self._inverse.T @ last[:k, space.v]
-        for alpha in self._blocks:
-            beta = slice(alpha.start + N, alpha.stop + N)
-            upper, lower = put_signed(alpha, beta), put_signed(beta, alpha)
-            if self._w is not None:
-                y[alpha], x[alpha] = upper[:, space.beta] @ self._w, lower[:, space.alpha] @ self._w
-            mean, difference = 0.5**0.5 * (upper + lower), upper - lower
-            X[alpha, :N] = 0.5**0.5 * (mean[:, :N] + mean[:, N : 2 * N])
-            X[alpha, z] = self._tilt(mean)
-            X[alpha, v] = mean[:, space.v]
-            X_zz += self._B[alpha].T @ self._tilt(difference)
-            X_zv += self._B[alpha].T @ difference[:, space.v]
-        X[z, z], X[z, v] = X_zz, X_zv
         if self._w is not None:
-            self._leave(X, x, y, self._w)
+            self._leave(X, self._along[0], self._along[1], self._w)
         return X, Sizes(*np.sqrt(total).tolist())
 
-    def _leave(self, X: Array, x: Array, y: Array, w: Array) -> None:
+    def _put(self, V: Array, Z: Array, rows: slice, new: Array, total: FloatArray) -> Array:
+        """Store rows of Z, measure them, and return those of 2Z − V."""
+        L, square = V[rows] - new, self.layer.square
+        total += (square(new), square(L), square(new - Z[rows]))
+        Z[rows] = new
+        return new - L
+
+    def _reflect(self, V: Array, Z: Array, columns: Array, penalty: float, X: Array, total: FloatArray) -> None:
+        """Rows φ of Z, and of 2Z − V what the projection needs (``loops.reflect``)."""
+        space, w = self.space, self._w
+        N = space.neurons
+        if self._loops is not None:
+            form, crosswise = self._no_form if self._form is None else self._form, self._no_w if w is None else w
+            made = self._rows, X, self._tilts, self._tails, self._along, total
+            self._loops.reflect(V, Z, form, 1.0 / penalty, columns, self._keep, crosswise, *made)
+            return
+        new = self._rows_of_phi(V, columns, penalty)
+        for rows, partners in ((space.alpha, space.beta), (space.beta, space.alpha)):
+            self.layer.positive_part(new[rows, space.phi if w is None else partners])
+            self.layer.diagonal(new[rows, partners])[...] = 0.0
+        new = self._put(V, Z, space.phi, new, total)
+        upper, lower = new[space.alpha], new[space.beta]
+        for at, rows in enumerate((upper + lower, upper - lower)):
+            self._tilts[at] = rows[:, space.alpha] - rows[:, space.beta]
+            self._tails[at] = rows[:, 2 * N :]
+        X[:N, :N] = 0.5 * ((upper + lower)[:, space.alpha] + (upper + lower)[:, space.beta])
+        if w is not None:
+            self._along[0], self._along[1] = upper[:, space.beta] @ w, lower[:, space.alpha] @ w
+
+    def _leave(self, X: Array, y: Array, x: Array, w: Array) -> None:
         """Take what σ has along w out of X, and keep how G_αβ moves.
 
-        x and y are ``wᵀ(2Z − V)_αβ`` and ``(2Z − V)_αβ w``.
+        y and x are ``(2Z − V)_αβ w`` and ``wᵀ(2Z − V)_αβ``.
         """
-        N, outer = self.space.neurons, self.layer.xp.outer
+        N, stack = self.space.neurons, self.layer.xp.stack
         along = X[:N, :N] @ w
         along -= 0.5 * (along @ w) * w
-        X[:N, :N] -= outer(along, w) + outer(w, along)
-        X[:N, N:] -= outer(w, w @ X[:N, N:])
+        X[:N, :N] -= stack([along, w], 1) @ stack([w, along])
+        X[:N, N:] -= w[:, None] * (w @ X[:N, N:])
         half = 0.5 * (x @ w) * w
         left, right = self._moves
         for at, (column, row) in enumerate(((w, x - half), (y - half, w))):
@@ -247,19 +210,20 @@ class Splitting:
 
     def gap(self, F: Array, Z: Array, scale: float) -> tuple[Array, float]:
         """``scale · (F Fᵀ − Z)``, and the norm of F Fᵀ − Z."""
-        out, total = self.layer.empty(*Z.shape), 0.0
-        for rows in self.layer.blocks(*Z.shape):
-            difference = F[rows] @ F.T - Z[rows]
-            if self._w is not None:
-                difference += self._moves[0][rows] @ self._moves[1].T
-            total += self.layer.square(difference)
-            out[rows] = scale * difference
-        return out, float(np.sqrt(total))
+        join, (left, right) = self.layer.xp.concatenate, self._moves
+        # A product of F with itself would call a routine that is several times as slow.
+        out = F @ self.layer.copy(F).T if self._w is None else join([F, left], 1) @ join([F, right], 1).T
+        if self._loops is not None:
+            return out, float(np.sqrt(self._loops.scaled_gap(out, Z, scale)))
+        out -= Z
+        size = float(np.sqrt(self.layer.square(out)))
+        out *= scale
+        return out, size
 
     def products(self, V: Array, penalty: float, columns: Array) -> FloatArray:
         """N of a point V, with exact signs, in float64: ``−2ρ(V' − Z)_φφ`` for what V' is before the signs."""
         space, i = self.space, np.arange(self.space.neurons)
-        block = self._rows_of_phi(V, columns, penalty, space.phi)[:, space.phi]
+        block = self._rows_of_phi(V, columns, penalty)[:, space.phi]
         host = self.layer.host(block).astype(np.float64)
         N = np.maximum(-host, 0.0)
         if self._w is not None:

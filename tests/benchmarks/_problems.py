@@ -8,7 +8,9 @@ rows of mnist_pca20 divided by the standard deviation of all its entries; more t
 Of wine, breast_cancer (its first 341 rows), digits (600), iris, moons (100 rows), spiral, ionosphere, pima_indians and
 bank_notes (the paper's training halves) there are two more, standardised: ``NAME-classes`` with logistic loss for two
 classes and cross-entropy for more, both biases free; and ``NAME-squares`` with squared loss, a one-hot column for each
-class and no bias.
+class and no bias. So there are of ``all_digits`` (1,797 rows), ``mnist_N`` (principal components), ``generated_N_d_c``
+(``make_classification``, half of the features informative and a fifth redundant), and ``flipped_N_d`` (Gaussian rows
+with the signs of a network of six neurons, one in ten flipped).
 """
 
 from dataclasses import dataclass
@@ -106,7 +108,28 @@ def _labelled(name: str) -> tuple[FloatArray, FloatArray]:
     if name in ("ionosphere", "pima_indians", "bank_notes", "spiral") and (PAPER / f"{name}.npz").is_file():
         X, Y = _paper(name)
         return X, Y[:, 0] if Y.shape[1] == 2 else np.argmax(Y, axis=1)
+    if name == "all_digits":
+        return datasets.load_digits(return_X_y=True)
+    family, *sizes = name.split("_")
+    numbers = [int(size) for size in sizes if size.isdecimal()]
+    if (family, len(numbers)) == ("mnist", 1) and (PAPER / "mnist_pca20.npz").is_file():
+        X, Y = _paper("mnist_pca20")
+        return X[: numbers[0]], np.argmax(Y[: numbers[0]], axis=1)
+    if (family, len(numbers)) == ("generated", 3):
+        n, d, c = numbers
+        return datasets.make_classification(
+            n, d, n_informative=d // 2, n_redundant=d // 5, n_classes=c, n_clusters_per_class=2, random_state=0
+        )
+    if (family, len(numbers)) == ("flipped", 2):
+        return _flipped(*numbers)
     raise InputError(f"{name} is not measured, because it is unknown, or not in the optional data folder.")
+
+
+def _flipped(n: int, d: int) -> tuple[FloatArray, FloatArray]:
+    random = np.random.default_rng(0)
+    X, U, v = random.standard_normal((n, d)), random.standard_normal((d, 6)), random.choice([-1.0, 1.0], 6)
+    signal = np.maximum(X @ U, 0.0) @ v
+    return X, (signal > np.median(signal)) != (random.random(n) < 0.1)
 
 
 def _classified(X: FloatArray, labels: FloatArray, gamma: float, *, squares: bool) -> TrainingProgram:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from certnet.solvers import admm
+from certnet.solvers import admm, loops
 from certnet.solvers.arrays import Arrays
 
 
@@ -14,9 +14,11 @@ def torch_layer() -> Arrays:
     return Arrays("cpu")
 
 
-@pytest.fixture(params=["numpy", "torch"])
+@pytest.fixture(params=["numpy", "loops", "torch"])
 def layer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Arrays:
-    """Each kind of array, and the ADMM on it."""
-    chosen = Arrays() if request.param == "numpy" else request.getfixturevalue("torch_layer")
+    """Each kind of array, and the ADMM on it; those of numpy once with the compiled loops."""
+    chosen = request.getfixturevalue("torch_layer") if request.param == "torch" else Arrays()
+    if request.param == "loops":
+        monkeypatch.setattr(loops, "SMALLEST_ORDER", 0)
     monkeypatch.setattr(admm, "arrays", lambda device: chosen)
     return chosen

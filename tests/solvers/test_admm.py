@@ -8,7 +8,6 @@ import pytest
 
 from certnet.jobs.best import repaired, repairing
 from certnet.solvers import admm
-from certnet.solvers import arrays as array_module
 from certnet.solvers.arrays import Arrays
 from certnet.solvers.interface import Progress, Repair, SolverOptions, SolverResult, SolveStatus
 from certnet.solvers.iterations import Anderson
@@ -51,9 +50,7 @@ def _half_steps(layer: Arrays, program: Program, V: np.ndarray, penalty: float) 
     return layer.host(Z), F @ F.T
 
 
-@pytest.mark.parametrize("entries", [1, 50, 10**6])
-def test_projection_matches_the_dense_basis(layer: Arrays, entries: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(array_module, "BLOCK_ENTRIES", entries)
+def test_projection_matches_the_dense_basis(layer: Arrays) -> None:
     program = orthonormal(_program(), FOR_BOUNDS).program
     V = _symmetric(program, 0)
     Z, G = _half_steps(layer, program, V, 0.3)
@@ -85,8 +82,7 @@ def test_entrywise_solution_is_a_minimum(layer: Arrays) -> None:
             assert value(Z) < value(feasible(Z + size * rng.standard_normal(Z.shape)))
 
 
-def test_sizes_and_gap_are_norms(layer: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(array_module, "BLOCK_ENTRIES", 50)
+def test_sizes_and_gap_are_norms(layer: Arrays) -> None:
     program = orthonormal(_program(), FOR_BOUNDS).program
     splitting = Splitting(program, layer)
     V, last = _symmetric(program, 2), _symmetric(program, 3)

@@ -82,13 +82,6 @@ def test_parts_are_changed_in_place(layer: Arrays) -> None:
     np.testing.assert_array_equal(layer.host(A), expected)
 
 
-def test_blocks_cover_all_rows_once(layer: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BLOCK_ENTRIES", 20)
-    for rows, columns in ((0, 3), (1, 100), (7, 5), (8, 10)):
-        covered = [i for block in layer.blocks(rows, columns) for i in range(rows)[block]]
-        assert covered == list(range(rows))
-
-
 @pytest.mark.parametrize("single", [False, True])
 @pytest.mark.parametrize("expected", [0, 30])
 @pytest.mark.parametrize("rank", [0, 1, 5, 29, 30])
