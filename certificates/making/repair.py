@@ -103,13 +103,14 @@ def raw_dual(W: FloatArray, N: FloatArray, t: FloatArray, *, gamma: float) -> Du
 
 
 @accepts(program=Program, dual=Dual, margin=real)
-def repair(program: Program, dual: Dual, *, margin: float = MARGIN) -> RepairedDual:
+def repair(program: Program, dual: Dual, *, margin: float = MARGIN, factors: bool = True) -> RepairedDual:
     """The best valid bound that this dual gives with a factor ν and a uniform shift τ (see the module's text).
 
     Args:
         program: a program in the coordinates that the certificate will use, normally ``MergedRows.program``.
         dual: any dual of that program; one in groups asks for a program without inequalities besides its signs.
         margin: relative slack given away for the rigorous check.
+        factors: look for the best factor of (N, t). Duals of an interior point hardly gain by it.
 
     Raises:
         InputError: the dual's shapes do not fit.
@@ -127,7 +128,7 @@ def repair(program: Program, dual: Dual, *, margin: float = MARGIN) -> RepairedD
     W, size = unit
     N, t = N / size**2, t / size**2
     # What is done to the multipliers comes first, the scale of W last.
-    N, t, sigma, h_squared = best_multipliers(program.pricing(W), N, t, margin)
+    N, t, sigma, h_squared = best_multipliers(program.pricing(W), N, t, margin, factors=factors)
     if not np.isfinite(h_squared):
         return repair_without_products(program, dual.W, margin=margin)
     return _scaled(program, W, N, t, sigma, h_squared, size, margin)
@@ -200,16 +201,13 @@ def _scaled(
     return RepairedDual(s * W, s**2 * N, s**2 * t, bound, s / size, h_bar * size, s**2 * sigma)
 
 
-def repair_form(
-    program: Program, dual: Dual, *, margin: float = MARGIN, scale_multipliers: bool = True
-) -> RepairedForm:
+def repair_form(program: Program, dual: Dual, *, margin: float = MARGIN, factors: bool = True) -> RepairedForm:
     """The best valid lower bound on a program's form that these multipliers give; without them, if they overflow.
 
-    Numbers should be of order one, and W is empty. ``scale_multipliers``: look for the best factor of (N, t). Duals of
-    an interior point hardly gain by it. The rest is as for ``repair``.
+    Numbers should be of order one, and W is empty. The rest is as for ``repair``.
     """
     _, N, t = project(program, dual)
-    found_N, found_t, sigma, h_squared = best_multipliers(program, N, t, margin, factors=scale_multipliers)
+    found_N, found_t, sigma, h_squared = best_multipliers(program, N, t, margin, factors=factors)
     if not np.isfinite(h_squared) and (N.any() or t.any()):
         return repair_form(program, Dual(dual.W, np.zeros_like(dual.N)), margin=margin)
     return RepairedForm(found_N, found_t, -h_squared, sigma)

@@ -10,7 +10,7 @@ from formulations.arrays import FloatArray
 _GRID = np.linspace(-11.0, 3.0, 57)
 _REFINEMENTS = 7
 _FINER = 9
-_SETTLED = 1e-9
+_SETTLED = 1e-7
 """Relative difference from its neighbours at which the best point of a grid is fine enough."""
 STACK_ENTRIES = 1 << 22
 """Numbers in a stack of matrices that are treated at once."""

@@ -50,7 +50,7 @@ class SignProducts:
 
     def proof(self, margin: float) -> tuple[float, LiftedProof]:
         """A constant and its proof, with a relative margin for the checker."""
-        repaired = repair_form(self.program, self.dual, margin=margin, scale_multipliers=False)
+        repaired = repair_form(self.program, self.dual, margin=margin, factors=False)
         scale = self.unit**self.power
         rows = np.concatenate([1.0 / self.size, 1.0 / self.size, np.ones(len(self.program.inequalities))])
         leaf = LeafProof.from_matrix(scale * repaired.N * np.outer(rows, rows), scale * repaired.t / self.size**2)

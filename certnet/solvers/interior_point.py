@@ -126,7 +126,7 @@ class _Solve:
         else:
             if primal is None or dual is None:
                 primal, dual, ended = self._short_admm(dual)
-            repaired, value = self.session.offer_repaired(dual, nearly_feasible=True)
+            repaired, value = self.session.offer_repaired(dual, factors=self.program.loss is not None)
             W, first, decay = self.loss.inside(dual.W, INWARD), np.zeros(0), self.program.gamma
             if self.program.loss is None:
                 dual, first, decay = repaired, np.array([2.0 * value]), abs(2.0 * value)
@@ -197,7 +197,7 @@ class _Solve:
         if seen.is_dual_feasible:
             self.session.offer(self._dual(*seen.at.faces), seen.dual)
         elif repair:
-            self.session.offer_repaired(self._dual(*seen.at.faces), nearly_feasible=True)
+            self.session.offer_repaired(self._dual(*seen.at.faces), factors=self.program.loss is not None)
 
     def result(self, status: SolveStatus) -> SolverResult:
         """The last primal iterate and the best feasible dual."""

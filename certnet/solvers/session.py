@@ -12,6 +12,9 @@ from certnet.runtime.numerics import FAILURES
 from certnet.solvers.interface import Progress, SolverOptions, SolveStatus
 from formulations import Dual, InputError, Program
 
+ROUGH = 4
+"""Reports after which a factor of the multipliers is looked for, too: before, that takes as long as all steps."""
+
 
 def is_due(report: int) -> bool:
     """Duals are repaired at reports 2, 4, 8, 16, 24, 32, …: a repair costs as much as many steps of a first-order
@@ -54,20 +57,20 @@ class Session:
         if value > self.value:
             self._best = (dual, value)
 
-    def offer_repaired(self, dual: Dual, *, nearly_feasible: bool = False) -> tuple[Dual, float]:
+    def offer_repaired(self, dual: Dual, *, factors: bool = True) -> tuple[Dual, float]:
         """Keep what repair makes of any dual, if it is better; returns it with its value.
 
-        A form's dual that is ``nearly_feasible`` is repaired without looking for a factor of its multipliers.
+        ``factors``: look for a factor of its multipliers, which duals of an interior point hardly gain by.
         """
         program = self._program
         if self._repair is not None:
             feasible, value = self._repair(dual)
         elif program.loss is None:
-            form = repair_form(program, dual, scale_multipliers=not nearly_feasible)
+            form = repair_form(program, dual, factors=factors)
             feasible = raw_dual(np.zeros(program.shape), form.N, form.t, gamma=1.0)
             value = 0.5 * form.delta
         else:
-            found = repair(program, dual)
+            found = repair(program, dual, factors=factors)
             feasible = raw_dual(found.W, found.N, found.t, gamma=program.gamma)
             value = program.dual_value(found.W)
         self.offer(feasible, value)
@@ -104,7 +107,7 @@ class Session:
             return False
         self._reports += 1
         if dual is not None and is_due(self._reports):
-            self.offer_repaired(dual())
+            self.offer_repaired(dual(), factors=self._reports > ROUGH)
         original = self._program.to_original
         figures |= {"objective": original(objective), "lower_bound": original(self.value)}
         return self.show(Progress(dual=self.copy_dual, **figures))
