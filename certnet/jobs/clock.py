@@ -25,19 +25,19 @@ the relaxation for each entry of the lifted matrix."""
 LEAST_STEPS, LEAF_PROOF = 30.0, 22.0
 """Steps of a solver before its first dual, and what proving a price takes: in eigendecompositions of the face's
 order."""
-REPAIR, CHECK, PROOF = (20.0, 60.0), (4.0, 28.0), (25.0, 100.0)
+REPAIR, CHECK, PROOF = (20.0, 60.0), (4.0, 32.0), (25.0, 130.0)
 """What repairing a solver's dual takes, certificate and check, and all that makes a proof of a relaxation's last dual:
 in steps of the ADMM as the clock expects them, without and with a region, which needs two repairs, and balls for the
-check. Measured at orders of 373, 669 and 1,031 with a region: 54, 42, 30; 28, 16, 24; 136, 101, 84. At 669 and 1,031
-without: 20, 14; 3, 3."""
+check. Measured at orders of 373, 669 and 1,031 with a region: 60, 38, 34; 32, 27, 32; 156, 171, 112."""
 LEAF = 60.0
 """What repairing and checking a leaf takes beyond ``LEAF_SECONDS``, in eigendecompositions of its slack's order."""
 PROBE, PROBES = 300, 3
 """Order of the eigendecomposition that is measured, and how often; the quickest counts. Measured: the first takes up to
 three times as long as the others."""
-STEP, LEAST_STEP, MOST_STEP = 1100.0, 0.8, 2.0
+STEP, LEAST_STEP, MOST_STEP = 650.0, 0.8, 2.0
 """A step of the ADMM takes so many eigendecompositions, over its order, between these, as they are guessed from that
-one. Measured: 1.9, 1.4, 0.7 and 0.65 at orders of 262, 420, 620 and 1,100; the first hundred, with their repairs, 2."""
+one. Measured at orders of 195, 373, 669 and 1,031: 2.3, 1.0, 0.55, 0.58, and with the repairs of the first 300 with a
+region 3.2, 2.1, 0.92, 0.85."""
 
 ROUNDING_SHARE = 0.3  # Share of the time left after the first network that is kept for rounding and a tree.
 SHOR_SHARE = 0.2  # Share of the time left for the bound without products.

@@ -38,7 +38,7 @@ def measure(name: str, gamma: float, limit: float, gap: float) -> str:
     seconds = time.perf_counter() - begin
     proved = f"{report.lower_bound:.6g} | {report.gap:.2%}" if report.verdict is Verdict.PROVED else "– | –"
     shape = f"{program.shape[0]:,} × {program.X.shape[1] - 1}"
-    cells = f"{gamma:g} | {limit:g} | {report.objective:.6g} | {proved} | {seconds:.0f} | {peak_memory() / 1024:.1f}"
+    cells = f"{gamma:g} | {limit:g} | {report.objective:.6g} | {proved} | {seconds:.1f} | {peak_memory() / 1024:.1f}"
     return f"| {name} ({shape}) | {cells} |"
 
 
