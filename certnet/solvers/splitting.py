@@ -122,8 +122,8 @@ class Splitting:
         next half step takes the positive part, and the sizes of what was written. ``columns`` are those of the loss
         where others know them.
         """
-        space, k = self.space, self.space.dimension
-        N = space.neurons
+        space = self.space
+        N, k = space.neurons, space.dimension
         if columns is None:
             columns = self._columns(V, penalty)
             if self._loss is not None:
