@@ -28,7 +28,8 @@ order."""
 REPAIR, CHECK, PROOF = (20.0, 60.0), (4.0, 32.0), (25.0, 130.0)
 """What repairing a solver's dual takes, certificate and check, and all that makes a proof of a relaxation's last dual:
 in steps of the ADMM as the clock expects them, without and with a region, which needs two repairs, and balls for the
-check. Measured at orders of 373, 669 and 1,031 with a region: 60, 38, 34; 32, 27, 32; 156, 171, 112."""
+check. Measured at orders of 373, 669 and 1,031 with a region: 60, 38, 34; 32, 27, 32; 156, 171, 112. At 669 and 1,031
+without, when steps were expected to take a third more: 20, 14; 3, 3."""
 LEAF = 60.0
 """What repairing and checking a leaf takes beyond ``LEAF_SECONDS``, in eigendecompositions of its slack's order."""
 PROBE, PROBES = 300, 3
