@@ -90,9 +90,9 @@ class Best:
             self.take_dual(repaired(self._merged, offered_dual(self._merged, network)))
 
 
-def repaired(merged: MergedRows, dual: Dual) -> RepairedDual:
+def repaired(merged: MergedRows, dual: Dual, *, factors: bool = True) -> RepairedDual:
     """What repair makes of a dual of the merged program, without negligible multipliers."""
-    return repair(merged.program, drop_negligible(merged, dual))
+    return repair(merged.program, drop_negligible(merged, dual), factors=factors)
 
 
 def repairing(presolved: Presolved) -> Repair | None:
@@ -101,8 +101,8 @@ def repairing(presolved: Presolved) -> Repair | None:
     solver's coordinates, where null directions of a free bias are stretched."""
     rows, program = presolved.rows, presolved.program
 
-    def repair_there(dual: Dual) -> tuple[Dual, float]:
-        found = repaired(rows, presolved.undo_dual(dual))
+    def repair_there(dual: Dual, *, factors: bool) -> tuple[Dual, float]:
+        found = repaired(rows, presolved.undo_dual(dual), factors=factors)
         feasible = raw_dual(found.W, found.N, found.t, gamma=rows.program.gamma)
         return presolved.apply_dual(feasible), program.to_own(found.lower_bound)
 

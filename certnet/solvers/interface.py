@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,8 +64,12 @@ Callback = Callable[[Progress], bool | None]
 """Called now and then; a true return value stops the solve."""
 
 
-Repair = Callable[[Dual], tuple[Dual, float]]
-"""What makes a feasible dual of any, and its value in the program's own scale."""
+class Repair(Protocol):
+    """What makes a feasible dual of any, and its value in the program's own scale."""
+
+    def __call__(self, dual: Dual, *, factors: bool) -> tuple[Dual, float]:
+        """Repair a dual; a factor of its multipliers is looked for if ``factors``."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)

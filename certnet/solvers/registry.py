@@ -10,6 +10,7 @@ from certnet.solvers.interface import Callback, Repair, Solver, SolverOptions, S
 from certnet.solvers.rounds import round_seconds
 from certnet.solvers.warm_start import usable
 from formulations import InputError, Program
+from formulations.arguments import function
 
 AUTO = "auto"
 AUTO_LIMIT = 3000
@@ -90,7 +91,7 @@ def choose_solver(program: Program, time_limit: float | None = None) -> Choice:
 
 
 @np.errstate(all="ignore")
-@public(warm_start=tuple)
+@public(warm_start=tuple, repair=function)
 def solve(
     program: Program,
     solver: str = AUTO,
@@ -116,7 +117,8 @@ def solve(
         warm_start: iterates of a similar program, or of an earlier solve of the same (``Progress.iterate``). Solvers of
             other packages ignore it.
         device: "cpu" or "cuda", where the matrices of the ADMM live; other solvers ignore it.
-        repair: what the ADMM shows in place of duals repaired in the program's own coordinates.
+        repair: called with a dual, and with ``factors`` by name (False: only roughly), in place of repair in the
+            program's own coordinates; returns the repaired dual and its value. Solvers of other packages ignore it.
 
     Raises:
         InputError: an unknown solver, one that cannot run here, or options that make no sense.

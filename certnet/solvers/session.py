@@ -64,7 +64,7 @@ class Session:
         """
         program = self._program
         if self._repair is not None:
-            feasible, value = self._repair(dual)
+            feasible, value = self._repair(dual, factors=factors)
         elif program.loss is None:
             form = repair_form(program, dual, factors=factors)
             feasible = raw_dual(np.zeros(program.shape), form.N, form.t, gamma=1.0)
