@@ -91,6 +91,8 @@ class Prox:
         if isinstance(self.loss.kind, Squared):
             dP, da, _ = self._newton(G, penalty, offset, G, zero)
             return G + dP, da
+        if start is not None and not all(np.isfinite(part).all() for part in start):
+            start = None  # A step that failed may have left it.
         P, a = (G, zero) if start is None else start
         if not self.loss.kind.has_kinks:
             self._known = self._kept

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 SUMS_IN_ANY_ORDER = frozenset({"reassoc", "nsz", "contract"})
-"""What lets a processor add up several entries at once. NaN and infinity stay what they are."""
+"""What lets a processor add up several entries at once. NaN and infinity stay what they are.
+
+numba's cache does not see a change of these options: delete ``__pycache__`` after one."""
 
 
 def compile_with_numba(function: Callable[..., Any], *, sums_in_any_order: bool = False) -> Callable[..., Any]:

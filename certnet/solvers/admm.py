@@ -8,6 +8,7 @@ options name; duals come back to the host, where bounds are made.
 
 import time
 from dataclasses import dataclass, replace
+from statistics import median_low
 
 import numpy as np
 
@@ -173,8 +174,11 @@ class Run:
                 return SolveStatus.STOPPED
 
     def _out_of_time(self, steps: int) -> bool:
-        """Whether so many more, each as long as the last steps, would pass the time limit."""
-        return self.session.out_of_time(steps * max(self.durations, default=0.0))
+        """Whether so many more, each as long as the last steps, would pass the time limit.
+
+        One of these may have waited for a compiler, so it is their median.
+        """
+        return self.session.out_of_time(steps * median_low(self.durations or [0.0]))
 
     def _step(self) -> bool:
         """One Douglas–Rachford step V ← V + 1.8 (G − Z), in which L = V − Z is the scaled multiplier; whether V follows

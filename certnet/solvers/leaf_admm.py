@@ -10,6 +10,7 @@ vanishes on a leaf has zero rows there.
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -18,7 +19,7 @@ import numpy as np
 from certificates.making.repair import RepairedForm, raw_dual, repair_form
 from certnet.runtime.blocks import side_by_side, workers
 from certnet.runtime.machine import available_bytes
-from certnet.runtime.numerics import blas_threads
+from certnet.runtime.numerics import FAILURES, blas_threads
 from certnet.solvers.admm import Point, Run
 from certnet.solvers.arrays import Array, Arrays
 from certnet.solvers.interface import SolverOptions, SolveStatus
@@ -94,7 +95,8 @@ class _Splitting:
 
     def of(self, stacked: Array) -> Array:
         """The leaves' matrices."""
-        return stacked.reshape(len(self._gone), -1, stacked.shape[1])
+        leaves = len(self._gone)
+        return stacked.reshape(leaves, len(stacked) // leaves, stacked.shape[1])  # which may be empty
 
     def _columns(self, V: Array, penalty: float, *, steps: bool = False) -> list[Array]:
         """Of each leaf rows φ and columns v of the solution, whose sums the loss sees; what ``steps`` goes on there."""
@@ -246,17 +248,21 @@ class _Run(Run):
         return value
 
     def joint(self) -> JointResult:
-        """The best bound, and the last moments."""
-        # After an interruption of the first steps there may be nothing to repair.
+        """The best bound, and the last moments; without a step those that it began with."""
         if self.iterations:
-            self._repair()
+            with suppress(*FAILURES):  # What was repaired before counts.
+                self._repair()
         value, W, multipliers = self.best
         space, leaves = self.program.space, []
-        for node, F, N in zip(self.nodes, self.splitting.of(self._factor()), multipliers, strict=True):
-            face = space.face(F)
-            S = self.coordinates.undo_primal(Primal(face @ face.T, space.outputs)).S
-            kept = np.concatenate([node.free, np.arange(space.neurons, len(S))])
-            leaves.append(JointLeaf(S[np.ix_(kept, kept)], N))
+        factors = self.splitting.of(self._factor())
+        for node, start, F, N in zip(self.nodes, self.starts, factors, multipliers, strict=True):
+            own = start.S
+            if self.iterations:
+                face = space.face(F)
+                S = self.coordinates.undo_primal(Primal(face @ face.T, space.outputs)).S
+                kept = np.concatenate([node.free, np.arange(space.neurons, len(S))])
+                own = S[np.ix_(kept, kept)]
+            leaves.append(JointLeaf(own, N))
         return JointResult(
             W=W,
             leaves=tuple(leaves),

@@ -14,6 +14,7 @@ from certnet.search.tree import Branch
 from certnet.solvers import solve
 from certnet.solvers.joint import JointLeaf, solve_joint
 from certnet.solvers.leaf_admm import solve_leaves, takes_leaves
+from certnet.solvers.splitting import Splitting
 from certnet.training import fit
 from formulations import Program, TrainingProgram, presolve, restrict
 from formulations.prox import Prox
@@ -74,6 +75,26 @@ def test_the_bound_is_that_of_the_interior_point(
     again = solve_leaves(program, signs, found.W, found.leaves, max_iterations=25)
     first = solve_leaves(program, signs, np.zeros(program.shape), starts, max_iterations=25)
     assert first.value < 0.9 * exact.value < again.value
+
+
+@pytest.mark.parametrize("how", ["no time", "no steps", "Ctrl-C"])
+def test_without_a_step_leaves_are_as_they_began(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = presolve(program_of("squared", 2)).program
+    signs, starts = leaves_of(program, [1])
+    known = solve_leaves(program, signs, np.zeros(program.shape), starts, max_iterations=25)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    limits = {"no time": {"time_limit": 1e-9}, "no steps": {"max_iterations": 0}, "Ctrl-C": {}}[how]
+    with monkeypatch.context() as patch:
+        if how == "Ctrl-C":
+            patch.setattr(Splitting, "factor", interrupted)
+        found = solve_leaves(program, signs, known.W, known.leaves, **limits)
+    assert found.interrupted == (how == "Ctrl-C")
+    assert found.value == -np.inf
+    for own, before in zip(found.leaves, known.leaves, strict=True):
+        np.testing.assert_array_equal(own.S, before.S)
 
 
 def test_one_leaf_is_the_relaxation() -> None:

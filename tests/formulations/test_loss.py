@@ -107,6 +107,9 @@ def test_the_slope_vanishes_at_the_prox_of_shared_features_and_as_it_goes_on(cas
         between = prox(2.0 * G, penalty, start=start), prox(G, penalty, start=start)
         np.testing.assert_array_equal(between[1][0], prox(G, penalty, start=start)[0])
         G = G + step * random.standard_normal(G.shape)
+    # A step that failed leaves a start of no use.
+    lost = np.full_like(G, np.nan), np.zeros(loss.shape[1])
+    np.testing.assert_array_equal(prox(G, penalty, start=lost)[0], prox(G, penalty)[0])
 
 
 @given(losses(), st.floats(0.1, 10.0))

@@ -166,8 +166,15 @@ def _assert_same(first: SolverResult, second: SolverResult) -> None:
         np.testing.assert_array_equal(a, b)
 
 
-def test_looking_at_the_iterate_changes_nothing() -> None:
-    program = _program()
+@pytest.mark.parametrize("loss", ["squared", "logistic", "cross-entropy", "hinge"])
+def test_looking_at_the_iterate_changes_nothing(loss: str) -> None:
+    """Of the losses but the squared one each step begins where the last one ended."""
+    random = np.random.default_rng(1)
+    X, classes = random.standard_normal((9, 3)), random.integers(3, size=9)
+    Y = np.eye(3)[classes] if loss in ("squared", "cross-entropy") else np.sign(classes - 0.5)
+    presolved = presolve(TrainingProgram(X, Y, 0.1, loss=loss, hidden_bias="penalised", output_bias="free"))
+    assert presolved is not None
+    program = presolved.program
     plain = _solve(program, max_iterations=100)
     watched = _solve(program, max_iterations=100, callback=lambda progress: progress.iterate() is None)
     _assert_same(plain, watched)
@@ -229,8 +236,18 @@ def test_failure_in_float32_goes_on_in_float64(monkeypatch: pytest.MonkeyPatch) 
     _set(monkeypatch, single_order=0)
     _set(monkeypatch, single_residual=0.0)
     _fail_once(monkeypatch, 7, np.linalg.LinAlgError("no convergence"))
-    result = _solve(_program(), max_iterations=3000, tolerance=1e-5)
-    assert result.status is SolveStatus.CONVERGED
+    run = admm.Run(_program(), SolverOptions(max_iterations=3000, tolerance=1e-5), FOR_BOUNDS)
+    assert run.layer.single
+    assert run.solve() is SolveStatus.CONVERGED
+    assert not run.layer.single
+    assert run.at.V.dtype == np.float64
+
+
+def test_a_step_that_waits_for_a_compiler_does_not_end_a_solve() -> None:
+    run = admm.Run(_program(), SolverOptions(time_limit=600.0), FOR_BOUNDS)
+    for durations, ends in (([1000.0, 1e-3, 1e-3], False), ([1000.0] * 3, True), ([], False)):
+        run.durations = durations
+        assert run._out_of_time(2) == ends
 
 
 @pytest.mark.slow
