@@ -32,8 +32,8 @@ class CertifiedMLPClassifier(ClassifierMixin, CertifiedMLP):  # type: ignore[mis
 
     Args:
         alpha: weight decay, γ elsewhere in certnet and ``alpha`` of scikit-learn's ``MLPClassifier``; positive. "auto"
-            chooses it on rows of the training data that are set apart (``certnet.jobs.selection``), which takes up to
-            a third of the time limit; then all rows are trained on.
+            chooses it by cross-validation (``certnet.jobs.selection``), with more than 600 rows on one fifth of them,
+            which takes up to a third of the time limit; then all rows are trained on.
         loss: "auto" is logistic for two classes, and cross-entropy for more. Others are "squared" (targets 0 and 1),
             "hinge" and "squared-hinge"; these and "logistic" with one output are for two classes.
         hidden_bias, output_bias: "free" (not in the decay, as in scikit-learn), "penalised" or "none".
