@@ -20,7 +20,7 @@ from certificates.report import Verdict
 from formulations.errors import InputError
 from formulations.text import printable
 
-INTERRUPTED = 130
+INTERRUPTED, INTERNAL = 130, 70
 SHOWN = 8
 """Longer lists are in the JSON object alone."""
 
@@ -43,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             sys.stderr.write("certnet-check: Interrupted.\n")
             return INTERRUPTED
+        except Exception as error:  # noqa: BLE001 - Python itself would end with the code of a refutation
+            sys.stderr.write(f"certnet-check: Unexpected {type(error).__name__} in {name}: {error}\n")
+            return INTERNAL
         results.append({**found, "files": {"certificate": name}})
     verdicts = [None if found["verdict"] is None else Verdict(found["verdict"]) for found in results]
     worst = min(verdicts, key=[*EXIT_CODES].index)
@@ -62,7 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="certnet-check",
         description="Prove the bounds of certificates again, from the numbers inside them, with no solver.",
-        epilog="Exit codes: 0 proved, 1 refuted, 2 bad input, 3 unknown; of several files the worst counts.",
+        epilog="Exit codes: 0 proved, 1 refuted, 2 bad input, 3 unknown; of several files the worst counts. 70 is an "
+        "error in the checker itself, 130 Ctrl-C.",
     )
     parser.add_argument("certificates", nargs="+", metavar="CERTIFICATE")
     parser.add_argument("--arithmetic", choices=[*Arithmetic], default=Arithmetic.AUTO, help="default auto")

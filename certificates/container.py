@@ -10,6 +10,7 @@ import json
 import math
 import re
 import struct
+import sys
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -200,7 +201,7 @@ def _value(table: Mapping[str, Any], key: str, kind: type | re.Pattern[str]) -> 
         raise InputError(f"its manifest has no {wanted} {key!r}.")
     if kind is not float:
         return value
-    number = float(value) if abs(value) < 2**1024 else math.inf
+    number = float(value) if abs(value) <= sys.float_info.max else math.inf
     if not math.isfinite(number):
         raise InputError(f"the number {key!r} in its manifest is not finite.")
     return number

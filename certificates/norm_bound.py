@@ -137,6 +137,8 @@ def prove_norm(
         try:
             reduced = without(square, cone.quadratics, proof.sigma[0])
             return prove_in_parts(cone.generators, features, J, reduced, proof, parts, matrix)
+        except np.linalg.LinAlgError:
+            raise ProofFailure("the slack of a group is singular") from None
         except ProofFailure:
             if not _is_small(proof, square.shape[0]):
                 raise
@@ -173,17 +175,14 @@ def prove_in_parts(
             G = schur - D
             yield slack, at, 0.5 * (G + G.T), np.abs(np.diag(schur)) + np.abs(np.diag(D))
 
-    try:
-        left, rounded = (whole.arrays[0].astype(np.float64) for whole in (head, features))
-        size, count = np.abs(np.diag(left)) + TINY, np.zeros(outer)
-        for _, at, G, terms in proposals(Enclosure.exact(rounded), timed(Enclosure, matrix.deadline)):
-            left[np.ix_(at, at)] -= G
-            size[at] += terms
-            count[at] += 1
-        least = np.linalg.eigvalsh(left / np.sqrt(size) / np.sqrt(size[:, None]))[0]
-        core = left[r:, r:] - left[r:, :r] @ np.linalg.solve(left[:r, :r], left[:r, r:])
-    except np.linalg.LinAlgError:
-        raise ProofFailure("the slack of a group is singular") from None
+    left, rounded = (whole.arrays[0].astype(np.float64) for whole in (head, features))
+    size, count = np.abs(np.diag(left)) + TINY, np.zeros(outer)
+    for _, at, G, terms in proposals(Enclosure.exact(rounded), timed(Enclosure, matrix.deadline)):
+        left[np.ix_(at, at)] -= G
+        size[at] += terms
+        count[at] += 1
+    least = np.linalg.eigvalsh(left / np.sqrt(size) / np.sqrt(size[:, None]))[0]
+    core = left[r:, r:] - left[r:, :r] @ np.linalg.solve(left[:r, :r], left[:r, r:])
     require(0 < least < np.inf, f"what is left of the slack after its groups has a negative eigenvalue, {least:.3e}")
     for slack, at, G, terms in proposals(features, matrix):
         # Of the head, half goes by sizes of terms and in equal parts, and a fifth of its own part in z and v.

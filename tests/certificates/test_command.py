@@ -105,6 +105,17 @@ def test_an_interruption_is_one_sentence(
     assert capsys.readouterr().err == "certnet-check: Interrupted.\n"
 
 
+def test_an_error_of_the_checker_itself_is_no_refutation(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a division")
+
+    monkeypatch.setattr("certificates.command.check", broken)
+    assert main([str(file)]) == 70
+    assert capsys.readouterr().err == f"certnet-check: Unexpected ZeroDivisionError in {file}: a division\n"
+
+
 @pytest.mark.parametrize("limit", ["-1", "nan", "inf"])
 def test_a_limit_that_is_none_is_refused(file: Path, limit: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(file), f"--time-limit={limit}"]) == 2

@@ -160,7 +160,7 @@ def test_broken_json(path: Path, text: str) -> None:
 
 def test_huge_numbers_in_json(path: Path) -> None:
     manifest = manifest_of(path)
-    for value in (10**400, 1e308 * 10):
+    for value in (10**400, 1e308 * 10, 2**1024 - 1, 1 - 2**1024):
         manifest["statement"]["gamma"] = value
         rewrite(path, {MANIFEST: json.dumps(manifest).encode()})
         with pytest.raises(InputError):

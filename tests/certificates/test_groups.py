@@ -8,7 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from certificates import Certificate, Verdict, check, read_certificate, write_certificate
+from certificates import Certificate, Verdict, check, fingerprint, read_certificate, write_certificate
 from certificates.arithmetic import MATRICES, Arithmetic
 from certificates.making.assemble import assemble
 from certificates.making.repair import repair, repair_without_products
@@ -16,9 +16,9 @@ from certificates.nonnegativity import MAX_ORDER
 from certificates.norm_bound import parts_of
 from certnet.solvers import solve
 from formulations import Dual, TrainingProgram, merge_rows
-from tests.certificates.altering import mutate_entry, replace
+from tests.certificates.altering import mutate_entry, replace, training_certificate
 from tests.certificates.by_hand import LOSSES, every, is_lifted, problem
-from tests.certificates.proofs import integers, linear_robustness
+from tests.certificates.proofs import integers, linear_robustness, simple
 from tests.certificates.test_loss_mutations import forge, is_true, mutate, program_of
 from tests.certificates.test_odd_arrays import slope
 from tests.strategies import networks, rng
@@ -103,6 +103,17 @@ def test_a_slack_that_is_nearly_singular(arithmetic: Arithmetic) -> None:
                 assert check(whole(larger), arithmetic="exact").verdict is Verdict.PROVED
         less = 1 - 1e-6 if c.statement.loss == "squared" else 1.0
         assert check(replace(c, W=c.W * less, lower_bound=-1e9), arithmetic=arithmetic).verdict is Verdict.PROVED
+
+
+def test_a_group_that_is_singular_in_one_arithmetic_alone_is_a_failed_proof() -> None:
+    """Of 2(1 − 2⁻⁵³) + 2⁻⁵⁵ + 1.5 · 2⁻⁵⁵ rounding step by step and at the end differ, and one of them is singular."""
+    X, pairs = np.array([[1.0], [-1.0]]), [(0, 1), (0, 3), (2, 3)]
+    proof = simple(2, pairs, 2.0 * np.array([1 - 2.0**-53, 2.0**-55, 1.5 * 2.0**-55]), -np.ones(2))
+    proof = replace(proof, groups=integers([0, 0]))
+    none, at = np.zeros((1, 0)), integers([0, 1])
+    c = training_certificate(X, X, fingerprint(X, X, np.ones(2)), 100.0, 0.5 * X, at, at, proof, none, none, 0.1, 1.1)
+    for arithmetic in (*MATRICES, "auto"):
+        assert check(c, arithmetic=arithmetic).verdict is Verdict.UNKNOWN
 
 
 def altered(random: np.random.Generator, c: Certificate) -> Certificate:
