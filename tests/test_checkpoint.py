@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import certnet
 from certificates import Verdict
 from certnet.jobs import checkpoint as _checkpoint
-from certnet.jobs import many_rows, narrowing
+from certnet.jobs import many_rows, narrowing, relaxing
 from certnet.jobs.checkpoint import (
     EVERY_SECONDS,
     SHARE,
@@ -491,6 +491,35 @@ def test_a_job_in_groups_is_resumed_with_its_bound(tmp_path: Path, monkeypatch: 
     again = certnet.train(program, time_limit=0.5, tolerance=1e-9, resume=stored)
     assert again.report.verdict is Verdict.PROVED
     assert again.report.lower_bound >= first.report.lower_bound * (1 - 1e-7)
+
+
+def test_a_stored_search_goes_on_though_no_gap_is_named(tmp_path: Path) -> None:
+    """What it had proved is in its tree alone."""
+    X, path = rng(0).standard_normal((12, 6)), tmp_path / "c.npz"
+    program = TrainingProgram(X, rng(1).standard_normal((12, 1)), 0.3)
+    first = certnet.train(program, gap=1e-6, max_nodes=3, checkpoint=path)
+    assert first.search is not None
+    assert first.resumable
+    again = certnet.train(program, resume=read_checkpoint(path), max_nodes=5, checkpoint=path)
+    assert again.search is not None
+    assert again.search.nodes > first.search.nodes
+    assert again.report.lower_bound >= first.report.lower_bound * (1 - 1e-7)
+
+
+def test_a_job_that_stops_at_its_gap_is_not_cut_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its solver has not converged, and need not."""
+    for module in (narrowing, many_rows):
+        monkeypatch.setattr(module, "FEWEST_STEPS", 10**9)
+    monkeypatch.setattr(many_rows, "GROUP_SIZES", (6,))
+    for name in ("is_quick", "_tree_is_quick"):
+        monkeypatch.setattr(relaxing, name, lambda *_: False)
+    path, random = tmp_path / "c.npz", rng(0)
+    program = TrainingProgram(random.standard_normal((12, 6)), rng(1).standard_normal((12, 1)), 1.0)
+    found = certnet.train(program, solver="admm", time_limit=20.0, gap=0.25, checkpoint=path)
+    assert found.report.gap <= 0.25
+    assert found.certificate.proof.groups.size
+    assert not found.resumable
+    assert not path.exists()
 
 
 def test_the_checkpoint_of_a_finished_job_is_removed(tmp_path: Path) -> None:

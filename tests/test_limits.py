@@ -20,6 +20,7 @@ from certnet.jobs import closing as _closing
 from certnet.jobs import optimality as _optimality
 from certnet.jobs import relaxing
 from certnet.jobs import stages as _stages
+from certnet.jobs import train as _train
 from certnet.jobs.best import Best
 from certnet.jobs.clock import CHECK, PROOF, JobClock
 from certnet.jobs.job import Closing, begin, closing_of
@@ -333,6 +334,25 @@ def test_a_relaxation_leaves_time_for_its_proof(monkeypatch: pytest.MonkeyPatch)
     assert kept[1] > 3 * kept[0]
     hasty = JobClock(1e-2, None, LiftedSpace(plain.X, 1))
     assert 0 < (hasty.relaxation(None, 0.0) or 0.0) <= 1e-2
+
+
+def test_without_a_limit_a_proof_takes_as_long_as_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relaxation that reaches the gap ends the job: its dual is proved last, and on large data that takes long."""
+    program = gaussian(12, 8, gamma=1.0)
+    whole = certnet.train(program, gap=0.05, solver="interior-point")
+    monkeypatch.setattr(JobClock, "_measured", 10.0)
+    again = certnet.train(program, gap=0.05, solver="interior-point")
+    assert again.report.lower_bound == whole.report.lower_bound
+    assert again.report.gap <= 0.05
+
+
+def test_a_rank_that_takes_too_long_is_left_out(stuck: Stuck, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_train, "spectrum", stuck)
+    monkeypatch.setattr(_train, "RANK_SECONDS", 0.05)
+    result = certnet.train(gaussian(10, 6))
+    assert_proved(result)
+    assert (result.rank, result.spectrum) == (None, ())
+    assert not result.resumable
 
 
 def test_a_search_leaves_time_for_the_proofs_of_its_leaves() -> None:

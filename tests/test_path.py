@@ -208,6 +208,18 @@ def test_ctrl_c_keeps_what_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [None if result is None else result.program.gamma for result in found.results] == [None, 1.0, 0.3, None]
 
 
+def test_ctrl_c_between_two_decays_keeps_what_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    _stub(lambda program, _: _poor(program.gamma), monkeypatch)
+
+    def pressed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(path, "polish", pressed)
+    found = train_path(X, Y, gammas=GAMMAS)
+    assert found.interrupted
+    assert len(found.missing) == len(GAMMAS) - 1
+
+
 def test_ctrl_c_during_the_exchange_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     _stub(lambda program, _: _poor(program.gamma), monkeypatch)
 

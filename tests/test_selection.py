@@ -213,6 +213,16 @@ def test_a_loss_that_rises_in_a_fit_that_was_broken_off_ends_no_path() -> None:
         assert selection._guess(walk) == choice
 
 
+def test_rows_without_weight_are_none_where_validation_is_given() -> None:
+    """The rows that scout are drawn from those that count."""
+    X, Y = classes(3, n=700)
+    weight, (X_val, Y_val) = np.zeros(700), classes(4, n=20)
+    weight[-30:] = 1.0
+    how = {"loss": "cross-entropy", "validation": (X_val, Y_val, None), **FREE}
+    found, fewer = select_gamma(X, Y, sample_weight=weight, **how), select_gamma(X[-30:], Y[-30:], **how)
+    assert (found.gamma, found.losses) == (fewer.gamma, fewer.losses)
+
+
 def test_a_path_cut_short_at_its_top_leads_on_to_smaller_decays(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of many rows, too, where a busy machine left time for one γ to the rows that scout."""
     monkeypatch.setattr(selection, "SETTINGS", replace(selection.SETTINGS, scout_rows=20))

@@ -120,7 +120,11 @@ def train_path(
 
     while waiting and not interrupted:
         gamma, share = waiting[0], (1.0 - EXCHANGE_SHARE) / len(waiting)
-        start = _start(results, programs[gamma], clock.left(POLISH_SHARE * share, least=SMALLEST_LIMIT))
+        try:
+            start = _start(results, programs[gamma], clock.left(POLISH_SHARE * share, least=SMALLEST_LIMIT))
+        except KeyboardInterrupt:
+            interrupted = True
+            break
         results[gamma] = result = job.train(
             programs[gamma],
             time_limit=clock.left(share, least=SMALLEST_LIMIT),

@@ -141,7 +141,8 @@ def select_gamma(
     if validation is None:
         folds = divided(rows, SETTINGS.folds, random_state)[: None if len(rows.X) <= few else 1]
     else:
-        folds = [(rows, unseen(rows, *validation))]
+        counting = rows.chosen(rows.weights != 0) if rows.weights.any() else rows
+        folds = [(counting, unseen(rows, *validation))]
     kinds = {"loss": loss, "hidden_bias": hidden_bias, "output_bias": output_bias}
     total = float(rows.weights.sum())
     parts = [_Part(fitted, held, total, kinds) for fitted, held in folds if (held.weights > 0).any()]

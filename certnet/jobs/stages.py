@@ -247,9 +247,9 @@ def conclude(job: Job) -> Proof:
         run(job, "first bound", take_known, LAST_PROOF_SECONDS)
     dual, left = job.best.dual, job.clock.left()
     if job.shown is not None or (dual is not None and dual.lower_bound > job.best.proved):
-        seconds = LAST_PROOF_SECONDS if job.interrupted or left is None else left
+        seconds = LAST_PROOF_SECONDS if job.interrupted else left
         is_linear = job.shown is None and dual is not None and not dual.N.size
-        if is_linear or job.clock.takes(CHECK) <= seconds:
+        if is_linear or seconds is None or job.clock.takes(CHECK) <= seconds:
             run(job, "certificate", prove, seconds)
     if job.best.proof is None:
         # Nothing was proved before Ctrl-C; the trivial bound costs next to nothing.

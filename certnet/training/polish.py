@@ -257,6 +257,8 @@ def reduce_width(program: TrainingProgram, U: FloatArray, V: FloatArray) -> Netw
     their count as a further row, empties one neuron after the other.
     """
     U, V = balance(program, U, V)
+    if U.shape[1] <= program.X.shape[0] * len(V) + 1:
+        return U, V
     unit_U, unit_V = U / length(program, U), V / np.linalg.norm(V, axis=0)
     weight = length(program, U) ** 2
     H = np.maximum(program.X @ unit_U, 0.0)

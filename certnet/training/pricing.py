@@ -92,7 +92,8 @@ def climbed(
     if len(starts) == 1 or starts.shape[1] == 0:
         return ranked(X, W, starts)
     unit_rows = distinct_rows(X, W)
-    block = max(1, BATCH // max(X.shape[0] * (W.shape[1] + 3), 1))
+    n, d = X.shape  # A start has some rows of n numbers, and a basis of the rows that it holds.
+    block = max(1, BATCH // max(n * (W.shape[1] + 3), d**2))
     reached = starts.copy()
     for part in (slice(k, k + block) for k in range(0, starts.shape[1], block)):
         reached[:, part] = Ascent(*unit_rows, starts[:, part].T).run(max_steps=max_steps, deadline=deadline).T
@@ -158,11 +159,16 @@ def price_planar(X: FloatArray, W: FloatArray) -> Pricing:
     if len(data) == 0:
         return Pricing(np.zeros((2, 0)), np.zeros(0))
     angle = np.arctan2(data[:, 1], data[:, 0])
-    breaks = np.unique(np.mod(np.concatenate([angle + 0.5 * np.pi, angle - 0.5 * np.pi]), 2 * np.pi))
+    ends = np.mod(np.concatenate([angle - 0.5 * np.pi, angle + 0.5 * np.pi]), 2 * np.pi)
+    breaks, place = np.unique(ends, return_inverse=True)
     end = np.append(breaks[1:], breaks[0] + 2 * np.pi)
-    middle = 0.5 * (breaks + end)
-    active = (data @ np.vstack([np.cos(middle), np.sin(middle)]) > 0).astype(np.float64)
-    forms = (active.T @ (targets[:, :, None] * data[:, None, :]).reshape(len(data), -1)).reshape(len(breaks), -1, 2)
+    # Rows come in at the first of their two angles and go at the second; the sums begin with the last cell.
+    terms = (targets[:, :, None] * data[:, None, :]).reshape(len(data), -1)
+    changes = np.zeros((len(breaks), terms.shape[1]))
+    np.add.at(changes, place.ravel(), np.concatenate([terms, -terms]))
+    middle = 0.5 * (breaks[-1] + end[-1])
+    changes[0] += terms[data @ (np.cos(middle), np.sin(middle)) > 0].sum(axis=0)
+    forms = np.cumsum(changes, axis=0).reshape(len(breaks), -1, 2)
     a, b, e = (np.einsum("kc,kc->k", forms[..., i], forms[..., j]) for i, j in ((0, 0), (0, 1), (1, 1)))
     # On its cell the square is (a+e)/2 + (a−e)/2 cos 2θ + b sin 2θ, greatest at θ and θ + π.
     peak = 0.5 * np.arctan2(2 * b, a - e)

@@ -1,5 +1,7 @@
 """Polishing and the rewritings: never worse, and exact where they promise it."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -87,6 +89,16 @@ def test_reduced_width_is_critical_and_keeps_outputs(seed):
     assert reduced[0].shape[1] <= 4 * 2 + 1 < U.shape[1]
     np.testing.assert_allclose(_output(program, *reduced), _output(program, U, V), atol=1e-9)
     assert program.objective(*reduced) <= program.objective(*balance(program, U, V)) * (1 + 1e-9)
+
+
+def test_few_neurons_of_many_rows_are_no_work():
+    program, U, V = _instance(0, n=4000, c=10, m=20)
+    tracemalloc.start()
+    reduced = reduce_width(program, U, V)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4000 * 8 * 100
+    assert reduced[0].shape[1] <= U.shape[1]
 
 
 def test_candidates_contain_what_the_moment_suggests():

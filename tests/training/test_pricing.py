@@ -1,10 +1,13 @@
 """Pricing: monotone climbs, exact enumeration in the plane, and degenerate data."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from certnet.training import pricing
 from certnet.training.pricing import Pricing, climbed, distinct, draw_starts, price_planar, unit_columns, values
 from formulations import InputError
 
@@ -41,6 +44,25 @@ def test_enumeration_in_the_plane_equals_a_dense_search(seed, n, c):
     assert sampled.max() <= exact.best * (1 + 1e-12) <= sampled.max() + slack
     heuristic = price(X, W, samples=60, random_state=seed)
     assert heuristic.best == pytest.approx(exact.best, rel=1e-9)
+
+
+def peak_of(work):
+    """What it allocates at most, in bytes."""
+    tracemalloc.start()
+    work()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak
+
+
+def test_memory_is_linear_in_the_rows_and_features():
+    generator = np.random.default_rng(0)
+    X, W = generator.standard_normal((3000, 2)), generator.standard_normal((3000, 2))
+    assert peak_of(lambda: price_planar(X, W)) < 3000 * 8 * 200
+    wide, targets, starts = (generator.standard_normal(shape) for shape in ((20, 200), (20, 1), (200, 100)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pricing, "BATCH", 200**2)
+        assert peak_of(lambda: climbed(wide, targets, unit_columns(starts), max_steps=3)) < 10 * 8 * 200**2
 
 
 def test_every_planar_maximiser_is_local():
