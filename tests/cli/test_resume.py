@@ -355,13 +355,16 @@ def test_the_time_limit_is_remarked_on_with_the_way_to_go_on(
         return replace(solve(*given, **{**options, "tolerance": 0.01}), status=late)
 
     monkeypatch.setattr(relaxing, "solve", rough)
-    outcome = certnet("train", points, *PAPER, "--json", "--out", "a folder")
+    outcome = certnet("train", points, *PAPER, "--json", "--out", "enough", "--gap", "0.9")
+    assert outcome.json["notes"] == []
+    asked = ("--gap", "1e-9", "--nodes", "1")
+    outcome = certnet("train", points, *PAPER, *asked, "--json", "--out", "a folder")
     assert outcome.code == 0
     assert outcome.json["relaxation"]["status"] == SolveStatus.TIME_LIMIT.name.lower()
     assert outcome.json["relaxation"]["choice"].startswith("auto chose interior-point, because there are ")
     assert outcome.json["relaxation"]["choice"] in outcome.err
-    stopped, goes_on = outcome.json["notes"]
-    assert stopped == STOPPED
+    *notes, goes_on = outcome.json["notes"]
+    assert STOPPED in notes
     assert "certnet train --resume 'a folder' --time-limit SECONDS" in goes_on
 
 
