@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import Any, Literal
 
 import numpy as np
@@ -188,6 +189,15 @@ class Columns:
     @cached_property
     def feature_names(self) -> tuple[str, ...]:
         return tuple(name for column in self.columns for name in column.feature_names)
+
+    @property
+    def places(self) -> dict[tuple[Any, ...], range]:
+        """Where each column's features stand, by its name and what else two networks have to mean alike."""
+        ends = accumulate(len(column.feature_names) for column in self.columns)
+        return {
+            (column.name, column.kind, column.origin, column.feature_names): range(end - len(column.feature_names), end)
+            for column, end in zip(self.columns, ends, strict=True)
+        }
 
     @cached_property
     def flags(self) -> NDArray[np.bool_]:
