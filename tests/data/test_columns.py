@@ -509,6 +509,13 @@ def test_numbers_of_several_units_are_named(tmp_path: Path) -> None:
         ("-$1,234.50", False, (-1234.5, "$")),
         ("1,234", False, (1234.0, "")),
         ("1,23", False, None),
+        *((f"{sign}0{mark}125{unit}", False, None) for sign in ("", "-") for mark in ",'" for unit in ("", " kg")),
+        ("012,500", False, None),
+        ("-0,125 kg", True, (-0.125, "kg")),
+        ("0.125 kg", True, (0.125, "kg")),
+        ("0.125", True, (0.125, "")),
+        ("0.125,5", True, None),
+        ("0.125.500", True, None),
         ("1'200.5", False, (1200.5, "")),
         ("1\N{NO-BREAK SPACE}200,5\N{NO-BREAK SPACE}€", True, (1200.5, "€")),
         ("12.5.2024", True, None),
@@ -521,9 +528,19 @@ def test_quantities(text: str, decimal_comma: bool, found: tuple[float, str] | N
     assert quantity(text, decimal_comma=decimal_comma) == found
 
 
+def test_quoted_decimal_commas_are_not_read_a_thousand_times_too_large(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("share,y\n" + "".join(f'"{k % 2},{100 + k}",{k}.5\n' for k in range(30)))
+    with pytest.raises(InputError, match="line 2, column 'share', holds '0,100', which is not a number"):
+        read_source(Recipe(source=str(path)))
+    path.write_text("x,y\n" + "".join(f'{k % 4},"{k % 2},{100 + k}"\n' for k in range(30)))
+    with pytest.raises(InputError, match="line 2, column 'y', holds '0,100', which is not a number"):
+        read_source(Recipe(source=str(path), task="regression"))
+
+
 def test_points_that_may_separate_thousands_are_named(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
-    path.write_text("people;share;y\n" + "".join(f"{1 + k}.{k:03};0.{k:03};{k},5\n" for k in range(30)))
+    path.write_text("people;share;y\n" + "".join(f"{1 + k}.{k:03};-0.{k:03};{k},5\n" for k in range(30)))
     notes = read_source(Recipe(source=str(path))).notes
     assert [note.split("'")[1] for note in notes if "thousands" in note] == ["people"]
 
