@@ -150,8 +150,10 @@ def date_format(counts: Mapping[str, int], enough: float) -> tuple[str | None, s
 
 
 def may_group(text: str) -> bool:
-    """Whether the point of a number may separate thousands, as that of ``1.200`` may."""
-    return _GROUPED.fullmatch(text.translate(_SWAP)) is not None
+    """Whether all points, or all commas, of a quantity may separate thousands, as in ``1.200`` and ``1,200 kg``."""
+    found = SIZED.fullmatch(text.replace("\N{MINUS SIGN}", "-"))
+    digits = "" if found is None or {".", ","} <= {*found[3]} else found[3].replace(".", ",")
+    return _GROUPED.fullmatch(digits) is not None
 
 
 def written(form: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certnet.io.cells import BOOLEANS, DATE_FORMATS, ISO, date_text, is_day, parse_date, parse_time, time_text
-from certnet.io.readings import absent, names, numbers, words
+from certnet.io.readings import absent, names, numbers, separators, words
 from certnet.io.tables import Table, require_none
 from certnet.runtime.records import of_json, to_json
 from certnet.runtime.wording import listed
@@ -65,7 +65,7 @@ class Column:
             entries, gone, notes = self._encode_names(table)
         else:
             values, wrong = self.values(table)
-            gone, notes = np.isnan(values), []
+            gone, notes = np.isnan(values), separators(table, self.name) if self.kind == "number" else []
             known = np.where(gone, float(self.fill or 0.0), values - self.origin)
             entries = np.column_stack([known, gone] if self.indicator else [known])
             refuse_missing = self.fill is None
