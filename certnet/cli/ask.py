@@ -13,12 +13,14 @@ from certnet.cli.limits import numbers
 from certnet.cli.options import NETWORK, Around, run_names
 from certnet.cli.parsing import argument, option, refuse
 from certnet.cli.rows import BOX, Subject, asked, input_names, parse_rows, read_features
-from certnet.runtime.wording import down, figure, up
+from certnet.runtime.wording import down, figure, listed, up
 from formulations import InputError
 from formulations._validation import FloatArray, as_positive
+from formulations.network import ReluNetwork
 from formulations.robustness import InputRegion, region_maker
 
 if TYPE_CHECKING:
+    from certnet.io.columns import Columns
     from certnet.jobs.output_range import OutputRange
 
 TOLERANCE = "How far proved and attained values may be apart, as a part of the range."
@@ -64,6 +66,8 @@ def equivalence(
     subject, second = Subject.named(network), Subject.named(other)
     read, regions = asked(subject, where, around)
     compared = second.read.on(classes=None if subject.read.classes is None else tuple(subject.read.classes))
+    if subject.read.columns is not None and second.read.columns is not None:
+        compared = _on_columns(subject.read.columns, compared, second.read.columns)
     if read.ending != compared.ending:
         raise InputError(
             f"One network ends in {read.ending or 'its outputs'}, the other in {compared.ending or 'its outputs'}; "
@@ -88,6 +92,19 @@ def equivalence(
     summary = _distance if epsilon is None else partial(_equal, epsilon)
     about: dict[str, Any] = {"network": subject.name, "other": second.name, "where": where, "epsilon": epsilon}
     return asking.answer("equivalence", read, questions, summary, **about)
+
+
+def _on_columns(columns: "Columns", network: ReluNetwork, own: "Columns") -> ReluNetwork:
+    """The network of its own columns as one that takes their features in the order of other columns."""
+    wanted, known = columns.places, own.places
+    odd = sorted({name for name, *_ in wanted.keys() ^ known.keys()})
+    if odd:
+        raise InputError(
+            f"The two networks take different features, of {listed(odd, 6)}; give two that learned from columns of the "
+            "same names, kinds and values."
+        )
+    hidden = network.hidden[:, [place for meaning in wanted for place in known[meaning]]]
+    return ReluNetwork(hidden, network.hidden_bias, network.output, network.output_bias).as_of(network)
 
 
 def monotonicity(

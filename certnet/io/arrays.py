@@ -15,6 +15,8 @@ from formulations import InputError
 from formulations._validation import FloatArray, as_matrix
 
 BUILT_IN = ("iris", "wine", "breast_cancer", "digits", "spiral")
+LARGEST_ARRAYS = 2**31
+"""Bytes of the arrays of an archive; a file of a megabyte can unpack to a gigabyte."""
 _NAMED = 8
 _SINGLE = b"\x93NUMPY"
 """How an ``.npy`` file begins."""
@@ -35,7 +37,7 @@ def read_npz(path: Path, *, task: Task | None, outputs: Outputs | None = None) -
     if start == _SINGLE:
         raise InputError(f"{path.name} holds a single array; save it as .npz with X_train and Y_train (numpy.savez).")
     damaged = f"{path.name} is not a readable .npz archive; write it with numpy.savez."
-    names, arrays = npz_arrays(path, damaged, wanted=_KEYS.__contains__)
+    names, arrays = npz_arrays(path, damaged, largest=LARGEST_ARRAYS, wanted=_KEYS.__contains__)
     if outputs is not None and outputs.count is None and "X" in arrays:
         # Rows alone will do where nobody asks what they should be.
         arrays.setdefault("Y", np.zeros((*arrays["X"].shape[:1], 1)))

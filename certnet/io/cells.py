@@ -26,7 +26,7 @@ _ONE, _SEVERAL = re.compile(_NUMBER), re.compile(rf"(?:{_NUMBER}\n)*+")
 _ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?")
 _DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{2,4}|\d{1,2}[- ][A-Za-z]{3,9}[- ]\d{2,4}|[A-Za-z]{3,9} \d{1,2}, \d{4}")
 SIZED = re.compile(r"([+-]?)([€$£¥]?)\s?([+-]?[0-9][0-9.,'’\xa0\u202f]{0,20}?)\s?([^\w\s]{1,2}|[A-Za-z]{1,3}[²³23]?|)")
-_GROUPED = re.compile(r"[+-]?[0-9]{1,3}([,'’\xa0\u202f])[0-9]{3}(?:\1[0-9]{3})*(?:\.[0-9]+)?")
+_GROUPED = re.compile(r"[+-]?[1-9][0-9]{0,2}([,'’\xa0\u202f])[0-9]{3}(?:\1[0-9]{3})*(?:\.[0-9]+)?")
 _SWAP = str.maketrans(".,", ",.")
 _TIME = re.compile(r"(\d\d?):([0-5]\d)(?::([0-5]\d(?:\.\d{1,9})?))?(?: ?([ap])\.?m\.?)?", re.ASCII | re.IGNORECASE)
 ISO = "ISO"
@@ -58,7 +58,7 @@ def quantity(text: str, *, decimal_comma: bool = False) -> tuple[float, str] | N
     """A number and its unit, "" where it has none: also ``5 kg``, ``€ 3.50`` and ``1,200.50``; else None.
 
     With ``decimal_comma`` points separate thousands as in ``1.200,50``; a single one before three digits and a unit
-    could mean either, and is None.
+    could mean either, and is None. What begins with 0 is no group of digits: ``0,125`` is no number with a point.
     """
     number = parse_number(text, decimal_comma=decimal_comma)
     if number is not None:
@@ -150,8 +150,10 @@ def date_format(counts: Mapping[str, int], enough: float) -> tuple[str | None, s
 
 
 def may_group(text: str) -> bool:
-    """Whether the point of a number may separate thousands, as that of ``1.200`` may."""
-    return not text.startswith("0") and _GROUPED.fullmatch(text.translate(_SWAP)) is not None
+    """Whether all points, or all commas, of a quantity may separate thousands, as in ``1.200`` and ``1,200 kg``."""
+    found = SIZED.fullmatch(text.replace("\N{MINUS SIGN}", "-"))
+    digits = "" if found is None or {".", ","} <= {*found[3]} else found[3].replace(".", ",")
+    return _GROUPED.fullmatch(digits) is not None
 
 
 def written(form: str) -> str:

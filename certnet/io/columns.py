@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from certnet.io.cells import BOOLEANS, DATE_FORMATS, ISO, date_text, is_day, parse_date, parse_time, time_text
-from certnet.io.readings import absent, names, numbers, words
+from certnet.io.readings import absent, names, numbers, separators, words
 from certnet.io.tables import Table, require_none
 from certnet.runtime.records import of_json, to_json
 from certnet.runtime.wording import listed
@@ -64,7 +65,7 @@ class Column:
             entries, gone, notes = self._encode_names(table)
         else:
             values, wrong = self.values(table)
-            gone, notes = np.isnan(values), []
+            gone, notes = np.isnan(values), separators(table, self.name) if self.kind == "number" else []
             known = np.where(gone, float(self.fill or 0.0), values - self.origin)
             entries = np.column_stack([known, gone] if self.indicator else [known])
             refuse_missing = self.fill is None
@@ -188,6 +189,15 @@ class Columns:
     @cached_property
     def feature_names(self) -> tuple[str, ...]:
         return tuple(name for column in self.columns for name in column.feature_names)
+
+    @property
+    def places(self) -> dict[tuple[Any, ...], range]:
+        """Where each column's features stand, by its name and what else two networks have to mean alike."""
+        ends = accumulate(len(column.feature_names) for column in self.columns)
+        return {
+            (column.name, column.kind, column.origin, column.feature_names): range(end - len(column.feature_names), end)
+            for column, end in zip(self.columns, ends, strict=True)
+        }
 
     @cached_property
     def flags(self) -> NDArray[np.bool_]:

@@ -196,11 +196,7 @@ def kind_of(table: Table, name: str, recipe: Recipe) -> tuple[Column, list[str]]
     if name in recipe.categorical:
         return Column(name, "category"), []
     if table.plain(name) is not None:
-        pointed = [cell for cell in table.column(name) if "." in cell] if table.decimal_comma else []
-        if not pointed or not all(map(cells.may_group, pointed)):
-            return Column(name), []
-        seen = f"Column {name!r} holds {pointed[0]!r}, read with a decimal point"
-        return Column(name), [f"{seen}; leave the points out if they separate thousands."]
+        return Column(name), []
     counts = Counter(table.column(name))
     present = {cell: count for cell, count in counts.items() if cell.lower() not in MISSING}
     some = NUMBER_SHARE * sum(present.values())

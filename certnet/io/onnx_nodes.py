@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from certnet.io.chain import Chain, beside
-from certnet.io.folding import LARGEST_MATRIX, ONE, Rounded, normalised
+from certnet.io.folding import LARGEST_MATRIX, ONE, Rounded, block_diagonal, normalised
 from certnet.io.onnx_learned import LEARNED
 from certnet.io.onnx_reference import ELEMENTS, ENDS, LINEAR, MOVES, Node, advice
 from certnet.io.onnx_signals import Ending, Operand, Operation, Signal, linear, moved, numbers_of, settled, signal_of
@@ -96,22 +96,28 @@ def _combined(left: Signal, right: Signal, sign: float) -> Signal:
     return settled(total, np.arange(n).reshape(shape))
 
 
-def _matmul(node: Node, operands: Sequence[Operand]) -> Operand:
+def _matmul(_: Node, operands: Sequence[Operand]) -> Operand:
+    """The product with a constant matrix, from either side; the factors are those of a Gemm, or the node's own."""
     signal, matrix, on_left = _apart(operands)
     places = signal.places
-    if on_left and (places.ndim > 2 or signal.chain.whole) and matrix.ndim == 2 and signal.places.size != len(matrix):
-        return linear(node, operands)
     if matrix.ndim != 2:
         raise InputError(f"has a constant with {matrix.ndim} dimensions where a matrix is expected")
     weights = matrix if on_left else matrix.T
     axis = -1 if on_left or places.ndim < 2 else -2
-    if places.ndim == 0 or not (places.shape[axis] == places.size == len(weights)):
+    several = places.ndim > 2 or signal.chain.whole
+    if places.ndim == 0 or places.shape[axis] != len(weights) or not (several or places.size == len(weights)):
         raise InputError(
             f"multiplies data points of shape {places.shape} with a matrix of shape {matrix.shape}, which does not fit"
         )
-    shape = list(places.shape)
-    shape[axis] = weights.shape[1]
-    return signal.product(weights, shape)
+    rows = np.moveaxis(places, axis, -1)
+    *lead, inner = rows.shape
+    count, outer = math.prod(lead), weights.shape[1]
+    n, m = count * inner, count * outer
+    if n * m > LARGEST_MATRIX:
+        raise InputError(f"makes a matrix of {n} × {m} numbers, more than certnet computes with")
+    # Each row is multiplied alone.
+    found = replace(signal, places=rows).product(block_diagonal([weights] * count), (*lead, outer))
+    return replace(found, places=np.moveaxis(found.places, -1, axis))
 
 
 def _gemm(node: Node, operands: Sequence[Operand]) -> Operand:
@@ -125,7 +131,10 @@ def _gemm(node: Node, operands: Sequence[Operand]) -> Operand:
     signal = signal_of(_matmul(node, factors)).affine(node.attributes["alpha"], 0.0)
     if len(operands) < 3 or operands[2] is None:
         return signal
-    signal, values = signal.beside_constant(numbers_of(operands[2]))
+    shape, added = signal.places.shape, numbers_of(operands[2])
+    signal, values = signal.beside_constant(added)
+    if signal.places.shape != shape:
+        raise InputError(f"adds a constant of shape {added.shape} to a product of shape {shape}")
     shift = Rounded(np.asarray(node.attributes["beta"])) * Rounded(np.asarray(values))
     return signal.affine(1.0, shift)
 

@@ -10,7 +10,6 @@ import gzip
 import importlib.util
 import io
 import json
-import math
 import sys
 import threading
 import zipfile
@@ -77,17 +76,19 @@ def read_bytes(path: Path, largest: int) -> bytes:
 
 
 def npz_arrays(
-    path: Path, damaged: str, *, wanted: Callable[[str], bool] = lambda name: True, largest: float = math.inf
+    path: Path, damaged: str, *, largest: int, wanted: Callable[[str], bool] = lambda name: True
 ) -> tuple[tuple[str, ...], dict[str, Array]]:
     """The names of all arrays of an ``.npz`` file, and those arrays whose names are wanted.
 
-    ``damaged`` is the sentence for a file that is no such archive; it may unpack to ``largest`` bytes.
+    ``damaged`` is the sentence for a file that is no such archive; what is wanted may unpack to ``largest`` bytes.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            if sum(info.file_size for info in archive.infolist()) > largest:
-                raise InputError(f"{path.name} unpacks to more than {largest} bytes, the most that certnet reads.")
+            if sum(info.file_size for name, info in members.items() if wanted(name)) > largest:
+                raise InputError(
+                    f"{path.name} unpacks to more than {largest} bytes, the most that certnet reads; save less in it."
+                )
             if len(members) < len(archive.infolist()):
                 raise InputError(damaged)
             return tuple(members), {

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from certnet.io.cells import INFINITE, LARGEST, MISSING, cell_name, example_date, quantity
+from certnet.io.cells import INFINITE, LARGEST, MISSING, cell_name, example_date, may_group, quantity
 from certnet.io.tables import Table
 from certnet.runtime.wording import listed, shortened
 from formulations._validation import FloatArray, IntArray
@@ -44,6 +44,17 @@ def numbers(table: Table, name: str, advice: str = "write a number") -> tuple[Fl
         return found if abs(found) <= LARGEST else f"holds {cell}, which is beyond {LARGEST:g}; rescale the column."
 
     return _values(table, name, value)
+
+
+def separators(table: Table, name: str) -> list[str]:
+    """The remark about a column of numbers whose decimal signs may all separate thousands, if it is one."""
+    for mark, word in ((",", "comma"), (".", "point")) if table.decimal_comma else ():
+        marked = [cell for cell in table.column(name) if mark in cell]
+        single = next((cell for cell in marked if cell.count(mark) == 1), None)
+        if single is not None and all(map(may_group, marked)):
+            seen = f"Column {name!r} holds {single!r}, read with a decimal {word}"
+            return [f"{seen}; leave the {word}s out if they separate thousands."]
+    return []
 
 
 def words(

@@ -11,7 +11,7 @@ from certnet.io.cells import EXACT, INFINITE, MISSING, MISSING_NAME, quantity
 from certnet.io.columns import Columns
 from certnet.io.columns_fit import draft, ends_in_total
 from certnet.io.dataset import MOST_NUMBERED_CLASSES, DataSet, Outputs, Recipe, Task, coded, guess_task
-from certnet.io.readings import absent, names, numbers
+from certnet.io.readings import absent, names, numbers, separators
 from certnet.io.tables import Table, require_none
 from certnet.runtime.wording import listed
 from formulations import InputError
@@ -72,6 +72,8 @@ def tabular(
             f"The last row of {table.name} ({table.row} {table.lines[-1]}) holds the sum of the others in "
             f"{listed(summed)}; if it is a row of totals, remove it."
         )
+    counted = [*([target] if task == "regression" else []), *([] if weighing is None else [weighing])]
+    notes += [remark for name in counted for remark in separators(table, name)]
     data = DataSet(
         name=Path(table.name).stem,
         task=task or "classification",

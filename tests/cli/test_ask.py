@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from certificates.layout import KINDS
-from certnet.io.network import ROUNDED
+from certnet.io.columns import Column, Columns
+from certnet.io.network import ROUNDED, TwoLayerNetwork
 from formulations.network import ReluNetwork
 from tests.cli.support import Call, caller, one_sentence
 from tests.cli.test_lipschitz import saved
@@ -77,6 +78,29 @@ def test_equal_networks(certnet: Callable[..., Any]) -> None:
     done = certnet("equivalence", "net.npz", "other.npz", "[-1,1]", "--epsilon", "0.125", "--json")
     assert done.code == 1
     assert done.json["results"][0]["counterexample"]["margin"] == 0.0
+
+
+def test_networks_of_named_columns_are_compared_by_name(certnet: Callable[..., Any]) -> None:
+    colour = Column("colour", "category", categories=("blue", "red"))
+    age, income, day = Column("age"), Column("income"), Column("day", "date", form="ISO", origin=19000.0)
+
+    def save(name: str, weights: list[float], *columns: Column) -> None:
+        network = ReluNetwork(np.array([weights]), np.zeros(1), np.ones((1, 1)), np.zeros(1))
+        TwoLayerNetwork(network, columns=Columns(columns)).save(name)
+
+    save("a.npz", [1.0, 2.0, 3.0, -4.0], age, colour, income)
+    save("permuted.npz", [-4.0, 1.0, 2.0, 3.0], income, age, colour)
+    save("alike.npz", [1.0, 2.0, 3.0, -4.0], income, colour, age)
+    save("days.npz", [1.0, 2.0, 3.0, -4.0], age, colour, day)
+    save("later.npz", [1.0, 2.0, 3.0, -4.0], age, colour, replace(day, origin=19001.0))
+    same = ("--epsilon", "0.001", "--certificate", "e.cert")
+    assert certnet("equivalence", "a.npz", "permuted.npz", "[-1,1]", *same).code == 0
+    assert certnet("check", "e.cert").code == 0
+    assert certnet("equivalence", "a.npz", "alike.npz", "[-1,1]", "--epsilon", "0.001").code == 1
+    for first, second, odd in (("a.npz", "days.npz", "of day and income"), ("days.npz", "later.npz", "of day;")):
+        done = certnet("equivalence", first, second, "[-1,1]")
+        assert done.code == 2
+        assert odd in one_sentence(done)
 
 
 def test_directions(certnet: Callable[..., Any]) -> None:

@@ -16,6 +16,7 @@ from tests.cli.support import Call
 from tests.cli.test_verify import BOX as SIDES
 from tests.cli.test_verify import LEAST
 from tests.cli.test_verify import NETWORK as HARD
+from tests.interchange.test_onnx_exports import Export
 from tests.verification.problems import random_network
 
 NETWORK = random_network(6, width=5)
@@ -100,6 +101,17 @@ def test_two_networks_are_compared_with_a_certificate_about_both(certnet: Call, 
     near = query(files, text + "(assert (>= (- U[0,0] Y[0,0]) 0.0156))")
     assert certnet("verify", near, *named).out.startswith("sat\nX Real [1,3]\n")
     assert "another property" in certnet("check", files / "a.cert", *named, "--property", near).err
+
+
+def test_a_property_of_several_rows_that_every_point_violates_is_sat(certnet: Call, files: Path) -> None:
+    graph = Export(13, (2, 2))
+    graph.then("Gemm", np.array([[0, 1], [0, 0]], dtype=np.float32), transB=1).then("Relu")
+    graph.then("Gemm", np.eye(2, dtype=np.float32), transB=1)
+    box = " ".join(f"(>= X[{i},{j}] 1.0) (<= X[{i},{j}] 2.0)" for i in range(2) for j in range(2))
+    head = HEAD.replace("Real", "float32").replace("[1,3]", "[2,2]").replace("[1,2]", "[2,2]")
+    text = query(files, f"{head}(assert (and {box}))\n(assert (>= Y[0,0] 0.5))")
+    done = certnet("verify", text, "--network", f"N={graph.write(files)}")
+    assert (done.code, done.out.split("\n")[0]) == (1, "sat")
 
 
 def test_a_proof_for_real_numbers_is_none_for_float32(certnet: Call, files: Path) -> None:

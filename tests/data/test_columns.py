@@ -509,6 +509,13 @@ def test_numbers_of_several_units_are_named(tmp_path: Path) -> None:
         ("-$1,234.50", False, (-1234.5, "$")),
         ("1,234", False, (1234.0, "")),
         ("1,23", False, None),
+        *((f"{sign}0{mark}125{unit}", False, None) for sign in ("", "-") for mark in ",'" for unit in ("", " kg")),
+        ("012,500", False, None),
+        ("-0,125 kg", True, (-0.125, "kg")),
+        ("0.125 kg", True, (0.125, "kg")),
+        ("0.125", True, (0.125, "")),
+        ("0.125,5", True, None),
+        ("0.125.500", True, None),
         ("1'200.5", False, (1200.5, "")),
         ("1\N{NO-BREAK SPACE}200,5\N{NO-BREAK SPACE}€", True, (1200.5, "€")),
         ("12.5.2024", True, None),
@@ -521,9 +528,19 @@ def test_quantities(text: str, decimal_comma: bool, found: tuple[float, str] | N
     assert quantity(text, decimal_comma=decimal_comma) == found
 
 
+def test_quoted_decimal_commas_are_not_read_a_thousand_times_too_large(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("share,y\n" + "".join(f'"{k % 2},{100 + k}",{k}.5\n' for k in range(30)))
+    with pytest.raises(InputError, match="line 2, column 'share', holds '0,100', which is not a number"):
+        read_source(Recipe(source=str(path)))
+    path.write_text("x,y\n" + "".join(f'{k % 4},"{k % 2},{100 + k}"\n' for k in range(30)))
+    with pytest.raises(InputError, match="line 2, column 'y', holds '0,100', which is not a number"):
+        read_source(Recipe(source=str(path), task="regression"))
+
+
 def test_points_that_may_separate_thousands_are_named(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
-    path.write_text("people;share;y\n" + "".join(f"{1 + k}.{k:03};0.{k:03};{k},5\n" for k in range(30)))
+    path.write_text("people;share;y\n" + "".join(f"{1 + k}.{k:03};-0.{k:03};{k},5\n" for k in range(30)))
     notes = read_source(Recipe(source=str(path))).notes
     assert [note.split("'")[1] for note in notes if "thousands" in note] == ["people"]
 
@@ -537,3 +554,45 @@ def test_a_row_of_totals_is_named(tmp_path: Path) -> None:
     assert "(line 32) holds the sum of the others in a, b and c" in note
     path.write_text("a,b,c,y\n" + "".join(f"{a},{b:.2f},{c},{y}\n" for a, b, c, y in rows))
     assert not any("totals" in note for note in read_source(Recipe(source=str(path))).notes)
+
+
+def thousands(source: Path, **recipe: Any) -> list[str]:
+    """What is said of columns whose separators may be of thousands."""
+    notes = read_source(Recipe(source=str(source), **recipe)).notes
+    return [note for note in notes if "thousands" in note]
+
+
+def test_commas_that_may_separate_thousands_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.tsv"
+    rows = [("income", "size", "share", "length", "full", "few", "y")]
+    for k in range(30):
+        income, few = f"{k},{200 + k}" if k % 3 else str(500 + k), "NA" if k == 7 else f"{1 + k}.500"
+        full, y = f"{1 + k}.{k:03},250", f"{1 + k},{k:03}"
+        rows.append((income, f"-{1 + k},{k:03} kg", f"0,{k:03}", f"{k},5", full, few, y))
+    path.write_text("".join("\t".join(row) + "\n" for row in rows))
+    said = thousands(path, task="regression")
+    assert [note.split("'")[1] for note in said] == ["y", "income", "size", "few"]
+    assert said[1] == (
+        "Column 'income' holds '1,201', read with a decimal comma; leave the commas out if they separate thousands."
+    )
+    assert "'1.500', read with a decimal point; leave the points out" in said[3]
+    assert [note.split("'")[1] for note in thousands(path, task="regression", target="full")] == [
+        *("income", "size", "few", "y")
+    ]
+    assert "y" in {note.split("'")[1] for note in thousands(path, task="regression", weight_column="y", target="share")}
+    path.write_text(",".join(rows[0]) + "\n" + '"1,200",' * 6 + "1\n" + "5," * 6 + "2\n")
+    assert thousands(path, task="regression", raw=True) == []
+
+
+def test_new_rows_with_commas_that_may_separate_thousands_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.tsv"
+    path.write_text("x\tz\n1,200\t0,5\n950\t2,5\n")
+    _, notes = Columns.numbers(("x", "z")).encode(read_table(path))
+    assert [note.split("'")[1] for note in notes] == ["x"]
+
+
+def test_points_of_thousands_beside_millions_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("x;y\n" + "".join(f"1.{200 + k}.000;1\n{k + 1}.200;0\n" for k in range(10)))
+    (said,) = thousands(path)
+    assert "'1.200', read with a decimal point" in said

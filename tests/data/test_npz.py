@@ -114,3 +114,16 @@ def test_files_that_are_no_archives(tmp_path: Path) -> None:
 def test_the_ending_does_not_matter_for_an_archive(tmp_path: Path) -> None:
     path = Path(source(tmp_path, X=X, Y=LABELS)).rename(tmp_path / "data")
     np.testing.assert_array_equal(read_source(Recipe(source=str(path))).X, X)
+
+
+def test_what_unpacks_to_too_much_is_refused_before_it_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("certnet.io.arrays.LARGEST_ARRAYS", 2**16)
+    path = tmp_path / "d.npz"
+    np.savez_compressed(path, X=X, Y=LABELS, pictures=np.zeros(2**20))
+    assert load(Recipe(source=str(path), split=False)).X.shape == X.shape
+    np.savez_compressed(path, X=np.zeros((2**12, 2)), Y=np.arange(2**12))
+    assert path.stat().st_size < 2**14
+    with monkeypatch.context() as unread:
+        unread.setattr("zipfile.ZipFile.read", None)
+        with pytest.raises(InputError, match=r"^d\.npz unpacks to more than 65536 bytes.*save less in it\.$"):
+            load(Recipe(source=str(path)))

@@ -276,3 +276,29 @@ def test_advice_fits_what_is_not_read(case: str, tmp_path: Path) -> None:
     assert text.count("node '") == 1
     assert "\n" not in text
     assert text.endswith(".")
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_labels_name_scores_in_their_order_alone(order: tuple[int, int], tmp_path: Path) -> None:
+    graph = Graph(("n", 2)).then("Gemm", np.array([[1.0, -1.0], [0.0, 1.0]])).then("Relu").then("MatMul", np.eye(2))
+    make, scores = graph.onnx.helper, graph.at
+    graph.nodes.append(make.make_node("ArgMax", [scores], ["place"], axis=1, keepdims=0))
+    graph.then("Gather", np.array(order), axis=1)
+    permuted = graph.at
+    _learned(graph, "ArrayFeatureExtractor", graph.constant(np.array(["cat", "dog"])), "place")
+    model = graph.model()
+    model.graph.output.add(name=permuted)
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    if order == (0, 1):
+        assert read_network(tmp_path / "net.onnx").classes == ("cat", "dog")
+    else:
+        with pytest.raises(InputError, match="labels of other values than its scores"):
+            read_network(tmp_path / "net.onnx")
+
+
+def test_a_graph_without_outputs_is_refused(tmp_path: Path) -> None:
+    model = Graph().then("Gemm", U).then("Relu").model()
+    del model.graph.output[:]
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(InputError, match="has 0 outputs"):
+        read_network(tmp_path / "net.onnx")
