@@ -124,6 +124,23 @@ def test_ctrl_c_while_branching_leaves_a_proof(monkeypatch: pytest.MonkeyPatch) 
     assert result.report.verdict is Verdict.PROVED
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, np.linalg.LinAlgError])
+def test_a_search_that_ends_before_its_root_is_no_end_of_the_job(error: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no W then, whose price would be a proof."""
+    calls = []
+
+    def fails(*_: object, **__: object) -> None:
+        calls.append(error)
+        raise error
+
+    monkeypatch.setattr("certnet.search.joint.interior_point", fails)
+    result = certnet.train(_gaussian(6, 7, 1), method="global", gap=1e-4, max_nodes=3)
+    assert calls
+    assert result.interrupted is (error is KeyboardInterrupt)
+    assert result.report.verdict is Verdict.PROVED
+    assert result.report.lower_bound > 0
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_prices_and_gaps_are_inverse(seed: int) -> None:
     random = rng(seed)

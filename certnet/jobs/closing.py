@@ -172,4 +172,7 @@ def _split_signs(job: Job) -> Closed:
             # Rounding keeps the network from using the direction, which then only loosens the bound a little.
             too_large = np.inf
     summary = replace(found.summary, state=None if closing.circuits else found.state)
+    if not found.W.any():
+        # A search with W free that ended before it had any; a price of nothing proves nothing.
+        return None, summary
     return certify_search(presolved, found, *job.network, provenance=job.provenance, circuits=named), summary
