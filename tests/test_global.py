@@ -1,5 +1,6 @@
 """Global training with a proved gap: published optima, validity, interruptions, options that make no sense."""
 
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 
 import numpy as np
@@ -139,6 +140,21 @@ def test_a_search_that_ends_before_its_root_is_no_end_of_the_job(error: type, mo
     assert result.interrupted is (error is KeyboardInterrupt)
     assert result.report.verdict is Verdict.PROVED
     assert result.report.lower_bound > 0
+
+
+def test_a_killed_worker_ends_branching_and_not_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise BrokenProcessPool
+
+    monkeypatch.setattr("certnet.search.merged.LARGEST", 0)
+    monkeypatch.setattr("certnet.search.price.bound_node", killed)
+    result = certnet.train(_gaussian(6, 7, 2), method="global", gap=1e-4, max_nodes=3)
+    assert not result.interrupted
+    assert _closing.KILLED in result.notes
+    assert list(result.stages).index("relaxation") > list(result.stages).index("branching")
+    assert result.search is not None
+    assert result.search.killed
+    assert result.report.verdict is Verdict.PROVED
 
 
 @pytest.mark.parametrize("seed", range(3))

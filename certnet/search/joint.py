@@ -83,8 +83,8 @@ def joint_search(
         InputError: the state to resume is damaged, or there are more targets than the interior point takes.
     """
     run = _Joint(program, program.to_own(enough), Budget(max_nodes, time_limit), callback, large)
-    interrupted = outlived(lambda: run.run(resume, root))
-    return run.result(interrupted=interrupted or run.interrupted)
+    ending = outlived(lambda: run.run(resume, root))
+    return run.result(interrupted=ending.interrupted or run.interrupted)
 
 
 @dataclass(eq=False)
