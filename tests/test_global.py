@@ -9,7 +9,9 @@ import pytest
 import certnet
 from certificates import Verdict, check
 from certnet.jobs import closing as _closing
+from certnet.search.circuits import solve_with_circuits
 from certnet.search.price import bound_from_price, price_for_gap
+from certnet.solvers.rounds import Rounds
 from certnet.training.trainer import FitResult
 from formulations import InputError, TrainingProgram, presolve
 from tests.strategies import networks, rng
@@ -140,6 +142,27 @@ def test_a_search_that_ends_before_its_root_is_no_end_of_the_job(error: type, mo
     assert result.interrupted is (error is KeyboardInterrupt)
     assert result.report.verdict is Verdict.PROVED
     assert result.report.lower_bound > 0
+
+
+def test_ctrl_c_in_a_relaxation_with_circuits_reaches_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, in its first Newton step: a later stage would not hear it."""
+    real, calls = solve_with_circuits, []
+
+    def interrupted(*arguments: object, **options: object) -> object:
+        def step(*_: object) -> float:
+            calls.append(None)
+            patch.undo()
+            raise KeyboardInterrupt
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Rounds, "_step", step)
+            return real(*arguments, **options)
+
+    monkeypatch.setattr(_closing, "solve_with_circuits", interrupted)
+    result = certnet.train(_gaussian(6, 7, 2), method="global", gap=1e-4, max_nodes=3, circuits=True)
+    assert len(calls) == 1
+    assert result.interrupted
+    assert result.report.verdict is Verdict.PROVED
 
 
 def test_a_killed_worker_ends_branching_and_not_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
