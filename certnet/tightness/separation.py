@@ -193,7 +193,7 @@ def circuit_separator(
     known: list[Inequality] = [(np.array([p]), np.array([Fraction(1)])) for p in range(len(rows))]
     most = min(MOST_PROGRAMS, PROGRAM_WORK // A.shape[1] ** 3)
     for _ in range(ROUNDS):
-        if deadline.passed:
+        if not deadline.left > 0:
             return best
         # The known inequalities over φ of unit generators, in floating point.
         L = np.zeros((len(known), len(rows)))
