@@ -250,8 +250,7 @@ class _Graph:
             )
         signals = [value for value in found.values() if isinstance(value, Signal)]
         scores = [s for s in signals if s.ending is None or not s.ending.is_label] or signals
-        order = scores[0].places.reshape(-1)
-        if any(s.chain is not scores[0].chain or not np.array_equal(s.places.reshape(-1), order) for s in signals):
+        if any(signal.chain is not scores[0].chain for signal in signals):
             raise InputError(f"{self.source} has labels of other values than its scores; export it with these alone.")
         if len(scores) != 1 or len(found) < len(self.graph.output):
             raise InputError(
@@ -268,7 +267,7 @@ class _Graph:
         chain = scores[0].chain if self._known_shapes is None else scores[0].chain.multiplied()
         return chain.network(
             self.source,
-            order,
+            scores[0].places.reshape(-1),
             classes=next(iter(named), None),
             ending=None if ending is None else ending.kind,
             rounded=self._rounded,
