@@ -1,5 +1,6 @@
 """Global training with a proved gap: published optima, validity, interruptions, options that make no sense."""
 
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 import certnet
 from certificates import Verdict, check
 from certnet.jobs import closing as _closing
+from certnet.search.circuits import solve_with_circuits
 from certnet.search.price import bound_from_price, price_for_gap
+from certnet.solvers.rounds import Rounds
 from certnet.training.trainer import FitResult
 from formulations import InputError, TrainingProgram, presolve
 from tests.strategies import networks, rng
@@ -121,6 +124,59 @@ def test_ctrl_c_while_branching_leaves_a_proof(monkeypatch: pytest.MonkeyPatch) 
     result = certnet.train(_gaussian(7, 6, 2), method="global", gap=1e-6, progress=interrupt)
     assert calls
     assert result.interrupted
+    assert result.report.verdict is Verdict.PROVED
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, np.linalg.LinAlgError])
+def test_a_search_that_ends_before_its_root_is_no_end_of_the_job(error: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no W then, whose price would be a proof."""
+    calls = []
+
+    def fails(*_: object, **__: object) -> None:
+        calls.append(error)
+        raise error
+
+    monkeypatch.setattr("certnet.search.joint.interior_point", fails)
+    result = certnet.train(_gaussian(6, 7, 1), method="global", gap=1e-4, max_nodes=3)
+    assert calls
+    assert result.interrupted is (error is KeyboardInterrupt)
+    assert result.report.verdict is Verdict.PROVED
+    assert result.report.lower_bound > 0
+
+
+def test_ctrl_c_in_a_relaxation_with_circuits_reaches_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, in its first Newton step: a later stage would not hear it."""
+    real, calls = solve_with_circuits, []
+
+    def interrupted(*arguments: object, **options: object) -> object:
+        def step(*_: object) -> float:
+            calls.append(None)
+            patch.undo()
+            raise KeyboardInterrupt
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Rounds, "_step", step)
+            return real(*arguments, **options)
+
+    monkeypatch.setattr(_closing, "solve_with_circuits", interrupted)
+    result = certnet.train(_gaussian(6, 7, 2), method="global", gap=1e-4, max_nodes=3, circuits=True)
+    assert len(calls) == 1
+    assert result.interrupted
+    assert result.report.verdict is Verdict.PROVED
+
+
+def test_a_killed_worker_ends_branching_and_not_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise BrokenProcessPool
+
+    monkeypatch.setattr("certnet.search.merged.LARGEST", 0)
+    monkeypatch.setattr("certnet.search.price.bound_node", killed)
+    result = certnet.train(_gaussian(6, 7, 2), method="global", gap=1e-4, max_nodes=3)
+    assert not result.interrupted
+    assert _closing.KILLED in result.notes
+    assert list(result.stages).index("relaxation") > list(result.stages).index("branching")
+    assert result.search is not None
+    assert result.search.killed
     assert result.report.verdict is Verdict.PROVED
 
 

@@ -25,6 +25,10 @@ PAYS = 1e-7  # Relative excess of a price over γ from which a point is a neuron
 IMPROVEMENT = 1e-9  # Relative decrease of the objective for which a search is begun anew.
 UNAFFORDABLE = "Branching on signs was left out: memory or time do not suffice for its relaxations."
 REJECTED = "Branching led to no proof that the check accepts; the bound comes from elsewhere."
+KILLED = (
+    "A worker was killed, perhaps for lack of memory, and branching ended there; give fewer --workers. What it had "
+    "found before counts."
+)
 Closed = tuple[Proof | None, SearchSummary | None]
 """A proof if there is one, and what there is to say of the search."""
 
@@ -68,6 +72,8 @@ def branch(job: Job) -> None:
         job.trained = job.best.network
     if search is not None:
         job.search, job.interrupted = search, search.interrupted
+        if search.killed:
+            job.clock.note("branching", KILLED)
         if search.can_go_on:
             job.saver.update(search={**(search.state or {}), **job.narrowed})
     if proof is not None:
@@ -153,7 +159,7 @@ def _split_signs(job: Job) -> Closed:
             resume=resume,
             root=relaxed,
         )
-        if found.interrupted or found.complete or not found.best > too_large:
+        if found.interrupted or found.killed or found.complete or not found.best > too_large:
             break
         # Train on from the network and one more direction.
         other = fit(
@@ -172,4 +178,7 @@ def _split_signs(job: Job) -> Closed:
             # Rounding keeps the network from using the direction, which then only loosens the bound a little.
             too_large = np.inf
     summary = replace(found.summary, state=None if closing.circuits else found.state)
+    if not found.W.any():
+        # A search with W free that ended before it had any; a price of nothing proves nothing.
+        return None, summary
     return certify_search(presolved, found, *job.network, provenance=job.provenance, circuits=named), summary

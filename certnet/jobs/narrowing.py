@@ -180,7 +180,7 @@ def branch_on_costly(job: Job) -> None:
     job.interrupted = found.interrupted
     if found.state is not None:
         job.saver.update(search=kept_state(found.state))
-    if found.lower_bound > job.best.lower_bound:
+    if found.W.any() and found.lower_bound > job.best.lower_bound:
         job.take_proof(STAGE, certify_search(presolved, found, *job.network, provenance=job.provenance))
 
 

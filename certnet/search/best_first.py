@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from certnet.runtime.numerics import FAILURES
 from certnet.search.tree import Vertex
@@ -78,19 +78,26 @@ def best_first(root: V, task: Task[V]) -> None:
             raise
 
 
-def outlived(work: Callable[[], object]) -> bool:
-    """Do the work until it ends or fails: what it had shown before stays. True if it was interrupted.
+class Ending(NamedTuple):
+    """What cut work short: Ctrl-C, or a worker that was killed, perhaps for its memory."""
 
-    A worker that was killed, perhaps for its memory, counts as an interruption.
+    interrupted: bool = False
+    killed: bool = False
+
+
+def outlived(work: Callable[[], object]) -> Ending:
+    """Do the work until it ends or fails: what it had shown before stays.
 
     Raises:
         InputError: of the work.
     """
     try:
         work()
-    except (KeyboardInterrupt, BrokenExecutor):
-        return True
+    except KeyboardInterrupt:
+        return Ending(interrupted=True)
+    except BrokenExecutor:
+        return Ending(killed=True)
     except FAILURES as error:
         if isinstance(error, InputError):
             raise
-    return False
+    return Ending()

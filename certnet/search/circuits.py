@@ -13,7 +13,7 @@ import numpy as np
 from certificates.combination import nonnegative_combination
 from certificates.failure import ProofFailure
 from certnet.search.best_first import Budget
-from certnet.solvers.interface import Progress, SolverOptions, SolverResult, SolveStatus, WarmStart
+from certnet.solvers.interface import Progress, SolverOptions, SolverResult, WarmStart
 from formulations import Dual, Presolved, Primal, Program
 from formulations._validation import FloatArray, IntArray
 from formulations.circuits import CircuitSet, Supports, planar_circuits, signed_rows, violated_circuits
@@ -86,6 +86,7 @@ def solve_with_circuits(
 
     Raises:
         InputError: a negative number of rounds, W does not fit, or more targets than the interior point takes.
+        KeyboardInterrupt: Ctrl-C ended a solve.
     """
     if rounds < 0:
         raise InputError(f"the number of rounds must not be negative, and it is {rounds}.")
@@ -107,7 +108,7 @@ def solve_with_circuits(
         last = len(done) >= rounds or (space.dimension == 2 and len(circuits) > 0)
         wanted = tolerance if last else max(COARSE if done else FIRST_TOLERANCE, tolerance)
         options = SolverOptions(tolerance=wanted, time_limit=budget.left, callback=watch, warm_start=start)
-        result = interior_point(program, options)
+        result = interior_point(program, options).uninterrupted()
         primal, dual = result.primal, result.dual
         assert primal is not None  # the interior point always has both
         assert dual is not None
@@ -115,9 +116,8 @@ def solve_with_circuits(
         done.append((len(circuits), bound))
         if best is None or bound >= best.lower_bound:
             best = CircuitResult(presolved, circuits, result, bound, ())
-        stopped = result.status is SolveStatus.INTERRUPTED
         gained = len(done) < 3 or bound - done[-3][1] > LEAST_GAIN * abs(bound)
-        if last or stopped or not budget.allows(0) or bound >= enough or not gained:
+        if last or not budget.allows(0) or bound >= enough or not gained:
             break
         start, count = (primal, dual), min(PER_GENERATOR * N, MOST_PER_GENERATOR * N - len(circuits))
         found = separate(program, program.inequality_moments(primal.S), merged.generators, circuits, count)

@@ -18,7 +18,7 @@ from certificates.failure import Deadline
 from certificates.making.assemble import assemble_proof, prove, sigma_of
 from certificates.making.mending import mend
 from certificates.subdivision import Subdivision
-from certnet.search.best_first import outlived
+from certnet.search.best_first import Ending, outlived
 from certnet.search.cones import Exploration, basis_of, explore, output_of
 from certnet.search.pool import pool as pool_of
 from certnet.search.price import SearchSummary, bound_from_price, price_for_gap
@@ -109,7 +109,7 @@ class SubdivisionSearch:
         self.proved: _Proved | None = None
         # Directions that the dual of a loss with kinks has to respect.
         self.known = np.zeros((len(self.basis), 0))
-        self.tests, self.interrupted, self.checked = 0, False, float(CHECKED)
+        self.tests, self.ending, self.checked = 0, Ending(), float(CHECKED)
         # The largest price of the last residual at a known point, and whether no longer search would prove more.
         self.largest, self.exhausted = 0.0, False
         self.begin = time.perf_counter()
@@ -125,7 +125,7 @@ class SubdivisionSearch:
 
     def run(self) -> None:
         """Search and train until the gap is closed, or until time, tests or ideas run out; a failure is the end too."""
-        self.interrupted = outlived(self._rounds)
+        self.ending = outlived(self._rounds)
 
     def _rounds(self) -> None:
         # The kernel holds no lock.
@@ -287,7 +287,8 @@ class SubdivisionSearch:
             kind="subdivision",
             complete=self.closed() or (self.exhausted and not self.train),
             can_go_on=not (self.closed() or self.exhausted),
-            interrupted=self.interrupted,
+            interrupted=self.ending.interrupted,
+            killed=self.ending.killed,
             nodes=self.tests,
             leaves=0 if self.proved is None else int(np.count_nonzero(self.proved.found.codes < 0)),
             price=np.inf if self.proved is None else self.proved.price / goal,

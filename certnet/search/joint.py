@@ -83,8 +83,8 @@ def joint_search(
         InputError: the state to resume is damaged, or there are more targets than the interior point takes.
     """
     run = _Joint(program, program.to_own(enough), Budget(max_nodes, time_limit), callback, large)
-    interrupted = outlived(lambda: run.run(resume, root))
-    return run.result(interrupted=interrupted or run.interrupted)
+    ending = outlived(lambda: run.run(resume, root))
+    return run.result(interrupted=ending.interrupted or run.interrupted)
 
 
 @dataclass(eq=False)
@@ -129,8 +129,8 @@ class _Joint:
                 self._split_again()
             kept = False
             try:
-                # A larger tree that shows no more, and on which time has run out, is of no use.
-                kept = self._solve() or self.budget.allows(0)
+                # A larger tree that shows no more, and whose solve was cut short, is of no use.
+                kept = self._solve() or (self.budget.allows(0) and not self.stopped)
             finally:
                 for leaf in () if kept else chosen:
                     leaf.children = None
@@ -208,7 +208,6 @@ class _Joint:
         starts, signs = [self._start(leaf) for leaf in leaves], [leaf.signs for leaf in leaves]
         if self.large:
             result = solve_leaves(program, signs, W, starts, enough=self.enough, time_limit=limit, look=self._show)
-            self.stopped = self.interrupted = result.interrupted
         else:
             missing = GAP_SHARE * (self.enough - self.value) / max(abs(self.enough), 1e-300)
             result = solve_joint(
@@ -221,6 +220,7 @@ class _Joint:
                 max_rounds=SETTINGS.solve_rounds,
                 time_limit=limit,
             )
+        self.interrupted, self.stopped = result.interrupted, result.interrupted or result.failed
         self.budget.used += len(leaves)
         self.steps, self.bytes = self.steps + result.steps, result.bytes
         better = result.value > self.value

@@ -138,6 +138,8 @@ class CaseSearch:
         root = _Node.root(self.problem.neurons)
         if self.splits is not None:
             self._begin(root, self.splits)
+            if any(leaf.key is None for leaf in root.leaves) and (self.timed_out or self.counterexample is not None):
+                return None
         best_first(root, self)
         leaves = list(root.leaves)
         proofs = {id(leaf): leaf.proof for leaf in leaves if leaf.proof is not None}
@@ -185,6 +187,8 @@ class CaseSearch:
         neurons = self.branching.choose(signs, bounds.mu, bounds.scores)
         exact = np.flatnonzero(~(margins > 0) & (neurons < 0))
         for number in exact.tolist():
+            if self.deadline.passed:
+                break
             found = from_program(self.problem, signs[number])
             if found is not None:
                 bounds = bounds.better(found, number)
@@ -204,11 +208,13 @@ class CaseSearch:
         if not self.semidefinite and vertices[0].parent is None:
             self._try_root(vertices[0], bounds)
             neurons = self.branching.choose(signs, bounds.mu, bounds.scores)
-        for number in np.flatnonzero(~proved).tolist():
-            node = vertices[number]
+        unproved = [(number, vertices[number]) for number in np.flatnonzero(~proved).tolist()]
+        # All have a key before time may end this: the least key is a bound on the margin.
+        for number, node in unproved:
             node.neuron, node.key = int(neurons[number]), node.value
             if node.neuron >= 0:
                 node.score = float(bounds.scores[number, node.neuron])
+        for _, node in unproved:
             if self.semidefinite:
                 self._tighten(node)
                 self.timed_out = self.deadline.passed

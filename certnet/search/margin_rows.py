@@ -31,7 +31,8 @@ def linear_bounds(
     choices = [np.repeat(one[None], len(signs), axis=0) for one in np.eye(rows)]
     small = problem.neurons * (problem.neurons + problem.case.region.inputs) <= LARGEST_PROGRAM
     if small and not deadline.passed:
-        choices.append(np.stack([_program(problem, one)[0] for one in signs]))
+        equal = np.full(rows, 1.0 / rows)
+        choices.append(np.stack([equal if deadline.passed else _program(problem, one)[0] for one in signs]))
     found = (optimised(nodes_of(problem, signs, mu), accurate=accurate, deadline=deadline) for mu in choices)
     return reduce(LinearBounds.better, found)
 

@@ -13,7 +13,7 @@ from joblib import Parallel, delayed
 from certnet.search.best_first import Budget, best_first, outlived
 from certnet.search.bounds import bound_node
 from certnet.search.pool import pool as pool_of
-from certnet.search.tree import Branch, floats, intact, integers, read_tree, write_tree
+from certnet.search.tree import Branch, floats, intact, integers, read_tree, replant, write_tree
 from certnet.solvers.interface import State
 from formulations import Program
 from formulations._validation import FloatArray
@@ -29,11 +29,12 @@ class SearchSummary:
         kind: "signs" for branching on the signs of data points, "subdivision" for cutting the weight space.
         complete: the bound that was asked for is shown.
         can_go_on: a longer search could improve the bound.
-        interrupted: by Ctrl-C, or because a worker was killed.
+        interrupted: by Ctrl-C.
         nodes, leaves: tests or relaxations, and the leaves of the tree that proves the bound.
         price: bound on h(W) over what was asked for.
         steps, seconds: effort; Newton steps where there are some.
         state: what a later search needs to go on, if it can.
+        killed: it ended because a worker was killed, perhaps for lack of memory.
     """
 
     kind: str
@@ -46,6 +47,7 @@ class SearchSummary:
     steps: int
     seconds: float
     state: State | None = None
+    killed: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,13 +139,14 @@ def search(
     if resume is not None:
         task.resume(resume)
     elif tree is not None:
-        task.plant(tree)
+        replant(task.root, tree, task.unit**-2)
 
     def run() -> None:
         with pool_of(workers, scheduler) as (task.pool, task.busy):
             best_first(task.root, task)
 
-    return task.result(interrupted=outlived(run))
+    interrupted, killed = outlived(run)
+    return task.result(interrupted=interrupted, killed=killed)
 
 
 @dataclass(eq=False)
@@ -164,16 +167,6 @@ class _Price:
         self.steps, self.best, self.direction = 0, 0.0, np.zeros(self.program.space.dimension)
         self.root = Branch.of(self.program)
 
-    def plant(self, tree: Branch) -> None:
-        """Grow the splits of another tree, and keep what its leaves may start from."""
-        stack = [(tree, self.root)]
-        while stack:
-            source, branch = stack.pop()
-            if source.children is not None:
-                stack += zip(source.children, branch.split(source.neuron), strict=True)
-            elif source.bound is not None:
-                branch.start = source.bound.times(self.unit**-2)
-
     def resume(self, state: State) -> None:
         """Grow the stored tree again; bounds are brought to the unit of this search."""
         with intact():
@@ -189,7 +182,6 @@ class _Price:
             leaf.h_squared *= factor
             if leaf.bound is not None:
                 leaf.bound = leaf.bound.times(factor)
-                self._settle(leaf)
 
     def _state(self) -> State:
         return {
@@ -201,17 +193,26 @@ class _Price:
         }
 
     def bound(self, vertices: list[Branch]) -> None:
-        """Solve the relaxations of nodes."""
-        options = {"enough": 1.0, "time_limit": self.budget.left}
-        task = delayed(bound_node)
-        W = self.W / self.unit
-        tasks = [task(self.program, W, leaf.signs, start=leaf.start, **options) for leaf in vertices]
-        for leaf, bound in zip(vertices, self.pool(tasks), strict=True):
-            leaf.bound, leaf.h_squared = bound, min(leaf.h_squared, bound.h_squared)
-            self.budget.used += 1
-            self.steps += bound.steps
-            self._look(bound.direction)
-            self._settle(leaf)
+        """Solve the relaxations of nodes, or settle those of a stored search; where a limit ends it some get no key.
+
+        There are as many at once as keep the pool busy.
+        """
+        for leaf in vertices:
+            if leaf.bound is not None:
+                self._settle(leaf)
+        room = None if self.budget.nodes is None else max(self.budget.nodes - self.budget.used, 0)
+        fresh = [leaf for leaf in vertices if leaf.bound is None][:room]
+        task, W = delayed(bound_node), self.W / self.unit
+        while fresh and self.budget.allows(1):
+            some, fresh = fresh[: self.busy], fresh[self.busy :]
+            options = {"enough": 1.0, "time_limit": self.budget.left}
+            tasks = [task(self.program, W, leaf.signs, start=leaf.start, **options) for leaf in some]
+            for leaf, bound in zip(some, self.pool(tasks), strict=True):
+                leaf.bound, leaf.h_squared = bound, min(leaf.h_squared, bound.h_squared)
+                self.budget.used += 1
+                self.steps += bound.steps
+                self._look(bound.direction)
+                self._settle(leaf)
 
     def _settle(self, leaf: Branch) -> None:
         """Where the leaf stands in the queue. One without free generators stays a leaf: nothing below it can follow."""
@@ -252,12 +253,12 @@ class _Price:
         if prices[at] > self.best:
             self.best, self.direction = float(prices[at]), (1 - 2 * at) * z / size
 
-    def result(self, *, interrupted: bool = False) -> SearchResult:
+    def result(self, *, interrupted: bool = False, killed: bool = False) -> SearchResult:
         """The tree as it stands."""
         leaves, least = list(self.root.leaves), self._least()
         worst = max(leaf.h_squared for leaf in leaves)
         price = float(np.sqrt(max(worst, 0.0)))
-        can_go_on = any(leaf.key is not None and -leaf.key > least for leaf in leaves)
+        can_go_on = any(leaf.key != np.inf and leaf.h_squared > least for leaf in leaves)
         return SearchResult(
             kind="signs",
             W=self.W,
@@ -270,6 +271,7 @@ class _Price:
             complete=bool(worst <= 1.0),
             can_go_on=can_go_on,
             interrupted=interrupted,
+            killed=killed,
             nodes=self.budget.used,
             leaves=len(leaves),
             steps=self.steps,

@@ -140,6 +140,17 @@ def plant(root: V, splits: Sequence[int], place: IntArray, stable: IntArray) -> 
     return leaves
 
 
+def replant(root: Branch, tree: Branch, factor: float) -> None:
+    """Grow the splits of another tree from a root on; leaves may start from so many times the bounds of its leaves."""
+    stack = [(tree, root)]
+    while stack:
+        source, branch = stack.pop()
+        if source.children is not None:
+            stack += zip(source.children, branch.split(source.neuron), strict=True)
+        elif source.bound is not None:
+            branch.start = source.bound.times(factor)
+
+
 def last_moments(leaf: Branch, generators: FloatArray) -> tuple[FloatArray, Branch]:
     """The face matrix S of the vertex on a leaf's path that was bounded last, on the leaf's own face, and that vertex.
 

@@ -251,11 +251,15 @@ class Run:
         )
 
     def result(self, status: SolveStatus) -> SolverResult:
-        """The last iterates."""
+        """The last iterates; Ctrl-C while the dual is sharpened leaves it as it was."""
         at = self.at
+        try:
+            dual = self._dual() if status is SolveStatus.INTERRUPTED else self._sharpened(last=True)
+        except KeyboardInterrupt:
+            status, dual = SolveStatus.INTERRUPTED, self._dual()
         return SolverResult(
             primal=self._primal(),
-            dual=self._dual() if status is SolveStatus.INTERRUPTED else self._sharpened(last=True),
+            dual=dual,
             objective=self._objective(),
             status=status,
             message=f"rank {at.F.shape[1]}, penalty {at.penalty:.2e}.",

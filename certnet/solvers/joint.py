@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from certificates.failure import Deadline
+from certnet.runtime.numerics import FAILURES
 from certnet.solvers.dual_loss import DualLoss, narrowed, widened
 from certnet.solvers.face_problem import (
     FaceProblem,
@@ -82,7 +83,7 @@ class JointResult:
         objective: of the last primal iterate, in the program's own scale; near the bound where the solve has converged.
         steps: Newton steps.
         bytes: of the Schur complements of all leaves.
-        interrupted: by Ctrl-C.
+        interrupted, failed: by Ctrl-C, or by a failure of the solve's own.
     """
 
     W: FloatArray
@@ -92,6 +93,7 @@ class JointResult:
     steps: int
     bytes: int
     interrupted: bool = False
+    failed: bool = False
 
 
 def solve_joint(
@@ -106,7 +108,7 @@ def solve_joint(
     max_iterations: int = MAX_ITERATIONS,
     time_limit: float | None = None,
 ) -> JointResult:
-    """Maximise the common bound over W and the multipliers of all leaves.
+    """Maximise the common bound over W and the multipliers of all leaves. Ctrl-C or a failure leaves the best so far.
 
     Args:
         program: presolved training program.
@@ -148,7 +150,13 @@ def solve_joint(
         max_rounds=max_rounds,
         feasible=True,
     )
-    rounds.run()
+    interrupted = failed = False
+    try:
+        rounds.run()
+    except KeyboardInterrupt:
+        interrupted = True
+    except FAILURES:
+        failed = True
     seen = rounds.reached
     W = np.zeros(program.shape) if best is None else loss.W(best.at.W)
     leaves = []
@@ -165,6 +173,8 @@ def solve_joint(
         objective=seen.primal,
         steps=rounds.iterations,
         bytes=sum(8 * len(at.y) ** 2 for at in rounds.at.faces),
+        interrupted=interrupted,
+        failed=failed,
     )
 
 

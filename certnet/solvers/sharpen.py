@@ -9,11 +9,13 @@ That semidefinite program has N+2 variables, however many products there are: fo
 inequality. It begins at the repaired dual and keeps M definite, so every iterate is a bound.
 """
 
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 
 from certificates.making.repair import project, raw_dual, repair_form
+from certnet.runtime.numerics import FAILURES
 from certnet.solvers.dual_loss import DualLoss
 from certnet.solvers.face_problem import NONE, face_problem
 from certnet.solvers.iterate import FaceIterate, Iterate, Measure
@@ -56,7 +58,8 @@ def sharpen(program: Program, dual: Dual) -> Dual:
 def _maximise(form: Program, N: FloatArray, y: FloatArray) -> FloatArray:
     """``y = (δ, ν, t/2)`` of about the largest δ, from a feasible one moved from where M is nearly singular.
 
-    ``t − s`` and a lower δ add a definite matrix of size s to M. Where rounding ends the path, the best y on it counts.
+    ``t − s`` and a lower δ add a definite matrix of size s to M. Where rounding or a failure ends the path,
+    the best y on it counts.
     """
     generators, none, loss, y = form.space.generators, np.zeros(0, dtype=np.int64), DualLoss.of(form), y.copy()
     problem = face_problem(form, loss)
@@ -80,15 +83,16 @@ def _maximise(form: Program, N: FloatArray, y: FloatArray) -> FloatArray:
         return False
 
     at = FaceIterate(S, problem.cost - constraints.adjoint(y), y, z, none, none)
-    Rounds(
-        [problem],
-        loss,
-        Iterate(NONE, NONE, [at]),
-        look=look,
-        late=lambda _: False,
-        tolerance=ACCURACY,
-        max_iterations=STEPS,
-        max_products=0,
-        attempt=COLD,
-    ).run()
+    with suppress(*FAILURES):
+        Rounds(
+            [problem],
+            loss,
+            Iterate(NONE, NONE, [at]),
+            look=look,
+            late=lambda _: False,
+            tolerance=ACCURACY,
+            max_iterations=STEPS,
+            max_products=0,
+            attempt=COLD,
+        ).run()
     return best

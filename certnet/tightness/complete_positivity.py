@@ -87,7 +87,9 @@ def check_completely_positive(
 
     Args:
         P: (n, n) symmetric, finite.
-        generators: (N, k) A with n = 2N; circuits are tried then, and "completely positive" means over K(A).
+        generators: (N, k) A with n = 2N; circuits of K(A) are tried then. P is taken to lie on the face of A, where
+            both cones are the same (see the module): diag(P_αβ) = 0, and (I, −I) P (I, −I)ᵀ has its range in that of
+            A. No other step looks at A.
         factor: (n, m) a B ≥ 0 to begin with, or None.
         tolerance: residual at which the answer is PROVED.
         least_distance: distance beyond which it is REFUTED, at least and by default the tolerance. It should exceed

@@ -23,6 +23,7 @@ from certificates import Verdict
 from certificates.arithmetic.floating import sum_of_products
 from certificates.combination import nonnegative_combination
 from certificates.failure import NO_DEADLINE, Deadline, ProofFailure
+from certnet.search.circuits import MOST_PROGRAMS, PROGRAM_WORK
 from certnet.tightness.copositivity import check_copositive
 from certnet.tightness.orthant import Exact, rationals
 from formulations._validation import FloatArray, IntArray
@@ -190,14 +191,19 @@ def circuit_separator(
     rows, best = signed_rows(A), None
     size = np.linalg.norm(rows, axis=1)
     known: list[Inequality] = [(np.array([p]), np.array([Fraction(1)])) for p in range(len(rows))]
+    most = min(MOST_PROGRAMS, PROGRAM_WORK // A.shape[1] ** 3)
     for _ in range(ROUNDS):
+        if not deadline.left > 0:
+            return best
         # The known inequalities over φ of unit generators, in floating point.
         L = np.zeros((len(known), len(rows)))
         for row, (positions, coefficients) in zip(L, known, strict=True):
             row[positions] = coefficients.astype(np.float64)
         L = L * size / np.linalg.norm(L * size, axis=1, keepdims=True)
         moments = L @ (P / np.outer(size, size)) @ L.T
-        found = violated_circuits(A / size[: len(A), None], moments, tolerance=LEAST_VIOLATION, count=CIRCUITS)
+        found = violated_circuits(
+            A / size[: len(A), None], moments, tolerance=LEAST_VIOLATION, count=CIRCUITS, most_programs=most
+        )
         before, across = best, moments[: len(rows)] / np.sqrt(np.maximum(np.diag(moments), 1e-300))
         for k, support in found:
             if deadline.passed:

@@ -53,6 +53,23 @@ def test_the_bound_holds_for_all_rows(job) -> None:
     assert all(lower <= program.objective(*network) for network in networks(program, 0))
 
 
+def test_a_tree_that_has_no_w_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    program = separable(20, 5, 0.1)
+    begun = begin(
+        JobClock(None, None), program, fit(program, max_rounds=1), closing=closing_of("global", 1e-3, 5, 1, None)
+    )
+    for name, number in (("LOST", 0.03), ("FEWER", 1.0), ("LEAST", 0)):
+        monkeypatch.setattr(narrowing, name, number)
+    monkeypatch.setattr(type(begun), "cuts_cones", False)
+    monkeypatch.setattr("certnet.search.joint.interior_point", interrupted)
+    branch_on_costly(begun)
+    assert begun.interrupted
+    assert begun.best.proof is None
+
+
 def test_a_row_is_left_out_only_where_its_dual_is_zero(job) -> None:
     certificate = job.best.proof[0]
     absent = np.flatnonzero(certificate.generator == ZERO_ROW)

@@ -14,6 +14,7 @@ from certnet.search.joint import joint_search
 from certnet.search.merged import merged_search
 from certnet.search.price import SearchProgress, bound_from_price, search
 from certnet.search.tree import Branch, last_moments, share_of_child
+from certnet.solvers.rounds import Rounds
 from certnet.training import fit
 from formulations import InputError, TrainingProgram, presolve
 from tests.certificates.altering import replace
@@ -130,6 +131,32 @@ def test_interruptions_leave_a_proof(problem: tuple) -> None:
         _, report = certify_search(presolved, result, network.U, network.V)
         assert report.verdict is Verdict.PROVED
         assert report.lower_bound <= network.objective
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+@pytest.mark.parametrize("steps", [0, 3])
+def test_a_solve_that_is_cut_short_ends_the_search_with_what_it_has(
+    problem: tuple, steps: int, error: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a better dual the tree is the one before."""
+    _, network, presolved, _ = problem
+    root, step, left = joint_search(presolved.program, enough=network.objective, max_nodes=1), Rounds._step, [0] * steps
+
+    def few(rounds: Rounds, seen: object) -> float:
+        if len(rounds.problems) > 1:
+            if not left:
+                raise error
+            left.pop()
+        return step(rounds, seen)
+
+    monkeypatch.setattr(Rounds, "_step", few)
+    found = joint_search(presolved.program, enough=network.objective)
+    assert found.interrupted is (error is KeyboardInterrupt)
+    assert found.can_go_on
+    assert found.leaves == (2 if steps else 1)
+    assert (found.lower_bound > root.lower_bound) is (steps > 0)
+    _, report = certify_search(presolved, found, network.U, network.V)
+    assert report.verdict is Verdict.PROVED
 
 
 def test_as_many_leaves_are_split_as_there_may_be(problem: tuple, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 """A search goes on where it was cut short, and refuses what it cannot have written."""
 
+from concurrent.futures.process import BrokenProcessPool
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +10,17 @@ import pytest
 import certnet
 from certificates import Verdict
 from certnet.jobs.checkpoint import read_checkpoint
+from certnet.search import price
+from certnet.search.bounds import NodeBound
 from certnet.search.certificate import certify_search
 from certnet.search.price import search
+from certnet.search.tree import Branch
 from certnet.training import fit
 from formulations import InputError, TrainingProgram, presolve
 from tests.strategies import from_network, rng
 
 
+@cache
 def _problem(n: int, d: int) -> tuple:
     random = rng(0)
     program = TrainingProgram(random.standard_normal((n, d)), random.standard_normal((n, 2)), 0.3)
@@ -107,3 +113,55 @@ def test_a_job_goes_on_branching(tmp_path: Path) -> None:
     assert third.report.gap <= 0.5
     assert not third.resumable
     assert not path.exists()
+
+
+class Halt:
+    """Stands in for ``bound_node``: after so many bounds it raises, or lets the clock run on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, after: int, error: type[BaseException] | None) -> None:
+        self.after, self.error, self.seconds, self.real = after, error, 0.0, price.bound_node
+        monkeypatch.setattr(price, "bound_node", self)
+        monkeypatch.setattr(price.Budget, "spent", property(lambda _: self.seconds))
+
+    def __call__(self, *arguments: object, **options: object) -> NodeBound:
+        if self.after == 0 and self.error is not None:
+            raise self.error
+        self.after -= 1
+        self.seconds += 1.0
+        return self.real(*arguments, **{**options, "time_limit": None})
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "failure", "killed", "time", "nodes"])
+def test_a_planted_tree_keeps_the_leaves_that_were_bounded(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All its leaves are one batch; the search tells how it ended, and goes on from the leaves that it has."""
+    _, network, presolved, W = _problem(6, 3)
+    tree = Branch.of(presolved.program)
+    for child in tree.split(0):
+        child.split(1)
+    whole = _search(presolved, W, tree=tree, max_nodes=4)
+    errors = {"Ctrl-C": KeyboardInterrupt, "failure": np.linalg.LinAlgError, "killed": BrokenProcessPool}
+    limits = {"time": {"time_limit": 1.5}, "nodes": {"max_nodes": 2}}
+    with monkeypatch.context() as patch:
+        Halt(patch, 2, errors.get(how))
+        part = _search(presolved, W, tree=tree, **limits.get(how, {}))
+    assert part.nodes == sum(leaf.bound is not None for leaf in part.root.leaves) == 2
+    assert (part.interrupted, part.killed) == (how == "Ctrl-C", how == "killed")
+    assert part.can_go_on
+    rest = _search(presolved, W, resume=part.state, max_nodes=4)
+    assert rest.nodes == 4
+    assert rest.h_bar == pytest.approx(whole.h_bar, rel=1e-6)
+    _, report = certify_search(presolved, part, network.U, network.V)
+    assert report.verdict is Verdict.PROVED
+
+
+def test_ctrl_c_while_a_stored_search_is_settled_is_no_end_of_the_job() -> None:
+    _, _, presolved, W = _problem(6, 3)
+    part = _search(presolved, W, max_nodes=3)
+    assert part.state is not None
+
+    def interrupt(*_: object) -> float:
+        raise KeyboardInterrupt
+
+    again = search(presolved.program, W, enough=10.0 * part.h_bar, max_nodes=3, resume=part.state, confirm=interrupt)
+    assert again.interrupted
+    assert again.h_bar == pytest.approx(part.h_bar, rel=1e-12)

@@ -9,6 +9,7 @@ from certificates.making.repair import project, repair_form
 from certnet.search.price import bound_from_price, search
 from certnet.solvers import solve
 from certnet.solvers.joint import JointLeaf, JointResult, solve_joint
+from certnet.solvers.rounds import Rounds
 from certnet.training import fit
 from formulations import ACTIVE, FREE, INACTIVE, Dual, Program, TrainingProgram, presolve, restrict
 from tests.strategies import SEEDS, from_network, networks, rng
@@ -111,6 +112,25 @@ def test_starts_do_not_change_the_value_and_early_ends_are_bounds() -> None:
         assert early.value <= cold.value * (1 + 1e-4)
         if np.isfinite(early.value):
             assert _price(program, signs, early) <= program.gamma**2 * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_what_cuts_a_solve_short_leaves_its_best_dual(error: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = presolve(_gaussian(8, 3, 2)).program
+    known, step, left = _joint(program, _both(8, 2), max_iterations=8), Rounds._step, [None] * 8
+
+    def few(rounds: Rounds, seen: object) -> float:
+        if not left:
+            raise error
+        left.pop()
+        return step(rounds, seen)
+
+    monkeypatch.setattr(Rounds, "_step", few)
+    found = _joint(program, _both(8, 2))
+    assert (found.interrupted, found.failed) == (error is KeyboardInterrupt, error is MemoryError)
+    assert found.value == known.value > 0
+    np.testing.assert_array_equal(found.W, known.W)
+    assert _price(program, _both(8, 2), found) <= program.gamma**2 * (1 + 1e-6)
 
 
 def test_the_parts_of_a_point_sum_to_it() -> None:

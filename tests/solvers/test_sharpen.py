@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from certificates.making.repair import raw_dual, repair_form
 from certnet.solvers.admm import admm
-from certnet.solvers.interface import SolverOptions
+from certnet.solvers.interface import SolverOptions, SolveStatus
 from certnet.solvers.rounds import Rounds
 from certnet.solvers.sharpen import sharpen
 from formulations import Dual, LiftedSpace, Program, TrainingProgram, merge_rows
@@ -37,6 +37,22 @@ def _is_feasible(program: Program, dual: Dual) -> bool:
     N = raw_dual(np.zeros(program.shape), repaired.N, repaired.t, gamma=1.0).N
     slack = program.slack(repaired.delta, N)
     return bool(repaired.N.min(initial=0.0) >= 0 and np.linalg.eigvalsh(slack)[0] >= -1e-8 * np.abs(slack).max())
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_what_ends_the_last_sharpening_leaves_the_solve(error: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    form = _price(6, 3, 2)
+
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Rounds, "run", fails)
+    result = admm(form, SolverOptions(max_iterations=60))
+    assert result.status is (SolveStatus.INTERRUPTED if error is KeyboardInterrupt else SolveStatus.ITERATION_LIMIT)
+    assert result.iterations == 60
+    assert result.dual is not None
+    assert _is_feasible(form, result.dual)
+    assert np.isfinite(_delta(form, result.dual))
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certificates import Verdict
+from certificates.failure import Deadline
 from certnet.tightness.complete_positivity import (
     check_completely_positive,
     is_completely_positive_graph,
@@ -104,16 +105,37 @@ def test_sums_of_true_points_violate_no_circuit() -> None:
 
 
 def test_a_matrix_may_be_completely_positive_but_violate_a_circuit() -> None:
-    """r_3 = r_1 + r_2 asks for α_3 ≤ α_1 + α_2: then α_3 = 2α_1 + 2α_2 is no point of K(A)."""
+    """r_3 = r_1 + r_2 asks for α_3 ≤ α_1 + α_2: then α_3 = 2α_1 + 2α_2 is no point of K(A), nor P on its face."""
     A = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
     phi = np.array([[1.0], [1.0], [4.0], [0.0], [0.0], [0.0]])
     P = phi @ phi.T
     assert check_completely_positive(P).verdict is Verdict.PROVED
+    difference = phi[:3] - phi[3:]
+    assert np.linalg.matrix_rank(np.hstack([A, difference])) > np.linalg.matrix_rank(A)
+    # Its support decides before any circuit is asked.
     found = check_completely_positive(P, generators=A)
-    assert found.separator is None or found.separator.kind is SeparatorKind.CIRCUIT
+    assert found.verdict is Verdict.PROVED
+    assert found.separator is None
     separator = circuit_separator(A, P)
     assert separator is not None
+    assert separator.kind is SeparatorKind.CIRCUIT
     assert separator.inner_product < 0
+
+
+def test_circuits_take_so_much_work_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The more dimensions the fewer programs, and no round begins late."""
+    asked: list[int] = []
+
+    def violated(*_: object, most_programs: int, **__: object) -> dict:
+        asked.append(most_programs)
+        return {}
+
+    monkeypatch.setattr("certnet.tightness.separation.violated_circuits", violated)
+    for k in (2, 10):
+        A = np.random.default_rng(k).standard_normal((12, k))
+        circuit_separator(A, np.eye(24))
+        assert circuit_separator(A, np.eye(24), deadline=Deadline.after(0.0)) is None
+    assert asked == [20_000, 5_000]
 
 
 def test_residuals_are_rounded_up() -> None:
