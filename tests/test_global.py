@@ -60,7 +60,8 @@ def test_a_gap_is_closed_in_more_dimensions(n: int, d: int, kind: str) -> None:
     program = _gaussian(n, d, 2)
     result = certnet.train(program, method="global", gap=1e-4)
     _assert_proved(result, 1e-4)
-    assert result.search is None or result.search.kind == kind
+    assert result.search is not None
+    assert result.search.kind == kind
     best = min(program.objective(U, V) for U, V in networks(program, 0))
     assert result.report.lower_bound <= best
 
