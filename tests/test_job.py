@@ -1,7 +1,6 @@
 """The main job on published data: valid bounds, known optima, wrong solvers, interruptions."""
 
 from functools import cache
-from itertools import cycle
 from types import ModuleType
 
 import numpy as np
@@ -35,7 +34,10 @@ def assert_sound(result: certnet.TrainingResult) -> None:
 
 @pytest.mark.parametrize(
     ("name", "gamma"),
-    [(SETS[0], 0.1), *(pytest.param(*pair, marks=pytest.mark.slow) for pair in zip(SETS, cycle([0.01, 0.1])))],
+    [
+        (SETS[0], 0.1),
+        *(pytest.param(*pair, marks=pytest.mark.slow) for pair in zip(SETS[2:4], [0.01, 0.1], strict=True)),
+    ],
 )
 def test_paper_random_sets(name: str, gamma: float, paper_data, reference_values) -> None:
     X, Y = paper_data(name)
