@@ -52,7 +52,7 @@ def test_paper_random_sets(name: str, gamma: float, paper_data, reference_values
 @pytest.mark.slow
 def test_paper_spiral(paper_data, reference_values) -> None:
     X, Y = paper_data("spiral")
-    result = certnet.train(TrainingProgram(X, Y, 0.1), time_limit=50)
+    result = certnet.train(TrainingProgram(X, Y, 0.1), time_limit=8)
     assert_sound(result)
     assert 15.9 <= result.report.lower_bound <= reference_values["spiral/0.1"]["exact_upper"]
     assert result.report.objective <= 16.62
