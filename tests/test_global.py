@@ -119,7 +119,7 @@ def test_ctrl_c_while_branching_leaves_a_proof(monkeypatch: pytest.MonkeyPatch) 
             calls.append(event)
             raise KeyboardInterrupt
 
-    result = certnet.train(_gaussian(7, 6, 2), method="global", gap=1e-6, progress=interrupt)
+    result = certnet.train(_gaussian(6, 6, 1), method="global", gap=1e-6, progress=interrupt)
     assert calls
     assert result.interrupted
     assert result.report.verdict is Verdict.PROVED

@@ -109,7 +109,7 @@ def test_a_wrong_solver_cannot_hurt(
 ) -> None:
     X, Y = paper_data(name)
     program = TrainingProgram(X, Y, gamma)
-    honest = certnet.solve(certnet.presolve(program).program, solver="admm", max_iterations=2000)
+    honest = certnet.solve(certnet.presolve(program).program, solver="admm", max_iterations=300)
     exact = reference_values[f"{name}/{gamma:g}"]["exact_upper"]
     monkeypatch.setattr(_stages, "fit", no_fit)
     bounds = {}

@@ -319,7 +319,11 @@ def test_leaves_follow_a_few_steps_where_outputs_are_several_and_there_is_time()
 def test_a_relaxation_that_is_near_goes_on_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     program, asked = gaussian(12, 4), []
     job = begin(
-        JobClock(1e3, None), program, fit(program), solver="admm", closing=closing_of("sdp", 1e-3, None, 1, None)
+        JobClock(1e3, None),
+        program,
+        fit(program, max_rounds=1),
+        solver="admm",
+        closing=closing_of("sdp", 1e-3, None, 1, None),
     )
     objective = job.best.network.objective
 

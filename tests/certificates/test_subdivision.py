@@ -260,7 +260,7 @@ def test_mutants_prove_nothing_false() -> None:
     X, W, h, proof = proved()
     random = rng(4)
     accepted = 0
-    for k in range(80):
+    for k in range(40):
         codes, positions, basis = proof.codes.copy(), proof.positions.copy(), proof.basis.copy()
         cut = int(random.integers(len(positions)))
         at = int(np.flatnonzero(codes != LEAF)[cut])
@@ -277,7 +277,7 @@ def test_mutants_prove_nothing_false() -> None:
         for factor in (0.999, 1 - 1e-6, 1 - 1e-9):
             assert verdict(X, W, factor * h, mutant) is Verdict.UNKNOWN
         accepted += verdict(X, W, 1.01 * h, mutant) is Verdict.PROVED
-    assert accepted > 5
+    assert accepted > 2
 
 
 NONE = np.zeros(0)

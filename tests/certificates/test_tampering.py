@@ -234,10 +234,10 @@ def test_the_judge_knows_false_claims() -> None:
 
 @pytest.mark.parametrize("arithmetic", ["exact", "float"])
 def test_no_mutation_proves_a_false_claim(arithmetic: str) -> None:
-    tally = run(200, 1, arithmetic)
+    tally = run(100, 1, arithmetic)
     # Both outcomes must occur, or the test says nothing.
-    assert tally[Verdict.PROVED] > 3
-    assert tally[Verdict.UNKNOWN] > 70
+    assert tally[Verdict.PROVED] > 1
+    assert tally[Verdict.UNKNOWN] > 35
 
 
 @pytest.mark.slow
