@@ -543,7 +543,7 @@ def test_the_time_limit_leaves_a_checkpoint(tmp_path: Path) -> None:
     np.testing.assert_array_equal(stored.U, result.U)
 
 
-@pytest.mark.parametrize("size", [-1.0, 1e3, 1e200, np.nan])
+@pytest.mark.parametrize("size", [-1.0, pytest.param(1e3, marks=pytest.mark.slow), 1e200, np.nan])
 def test_no_dual_in_a_checkpoint_can_forge_a_bound(cut: tuple[float, Checkpoint], size: float) -> None:
     objective, stored = cut
     with np.errstate(all="ignore"):

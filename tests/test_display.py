@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,9 @@ def test_bounds_are_never_shown_better_than_they_are(results: list[Any]) -> None
     shown = trained.shown()
     assert float(shown["lower bound"]) <= trained.report.lower_bound
     assert float(shown["objective"]) >= trained.report.objective
-    assert "better than this one" in trained.message() or "weak" in trained.message()
+    said = re.match(r"The bound is weak here: a network that is up to ([0-9.]+) % better", trained.message())
+    assert said is not None
+    assert 100.0 * trained.report.gap <= float(said[1]) <= 100.0 * trained.report.gap + 0.02
 
 
 def test_results_of_training_have_a_course(results: list[Any]) -> None:

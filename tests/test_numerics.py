@@ -108,8 +108,10 @@ def test_verification_survives_numpy_that_raises(size: float) -> None:
     first, second = size * random.standard_normal((4, 3)), random.standard_normal((2, 4))
     network = certnet.ReluNetwork(first, np.zeros(4), second, np.zeros(2))
     with np.errstate(all="raise"):
-        certnet.lipschitz_constant(network, np.ones((1, 2)), time_limit=1.0)
-        certnet.certified_radius(network, np.ones(3), 0, norm="l2", largest=1.0, time_limit=1.0)
+        slope = certnet.lipschitz_constant(network, np.ones((1, 2)), time_limit=1.0)
+        radius = certnet.certified_radius(network, np.ones(3), 1, norm="l2", largest=50.0, time_limit=5.0)
+    assert 0 < slope.sampled <= slope.constant
+    assert 0 < radius.certified <= radius.attacked < 50
 
 
 def _failing(*_: object, **__: object) -> None:
@@ -134,7 +136,8 @@ def test_optimality_outlives_its_stages(monkeypatch: pytest.MonkeyPatch) -> None
     X, Y = _data(n=7)
     result = certnet.optimality(TrainingProgram(X, Y, 0.3), np.eye(2), np.eye(2), time_limit=5.0)
     assert result.report.verdict is Verdict.PROVED
-    assert len(result.notes) >= 2
+    for stage in ("training", "bound without products", "branching", "relaxation", "rounding"):
+        assert any(f"The stage {stage!r} was given up (LinAlgError" in note for note in result.notes)
 
 
 def test_tightness_outlives_its_stages(monkeypatch: pytest.MonkeyPatch) -> None:

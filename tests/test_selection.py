@@ -229,7 +229,8 @@ def test_a_path_cut_short_at_its_top_leads_on_to_smaller_decays(monkeypatch: pyt
     found = select_gamma(*classes(9), loss="cross-entropy", **FREE, time_limit=0.0)
     whole = select_gamma(*classes(9), loss="cross-entropy", **FREE)
     assert whole.remark is None
-    assert found.gamma == found.gammas[0] < whole.gammas[0] * 10 or found.gamma < 0.1 * whole.gammas[0]
+    # At the top of the path about the zero network is best; what scouts leave with time is below that.
+    assert found.gamma == found.gammas[0] <= whole.gammas[0]
     assert "cut short after 1" in str(found.remark)
 
 

@@ -262,6 +262,5 @@ def test_random_damage_is_never_believed(tmp_path_factory, changes: list[tuple[i
         damaged = read_certificate(path)
     except InputError:
         return
-    report = check(damaged)
-    if report.verdict is Verdict.PROVED:
-        assert damaged.lower_bound <= CERTIFICATE.lower_bound or damaged.gamma != CERTIFICATE.gamma
+    # Flags and dates of the archive carry nothing; what is read is what was written.
+    assert_equal(damaged, CERTIFICATE)

@@ -173,9 +173,8 @@ def test_the_base_certificates_are_true_and_the_judge_knows_false_ones() -> None
         assert not is_true(replace(c, objective=c.objective * (1 - 1e-9)))
 
 
-@pytest.mark.parametrize("arithmetic", [pytest.param("exact", marks=pytest.mark.slow), "ball", "float"])
-def test_no_mutation_proves_a_false_claim(arithmetic: str) -> None:
-    tally = run(len(bases()), 1, arithmetic)
+def test_no_mutation_proves_a_false_claim() -> None:
+    tally = run(len(bases()), 1, "float")
     # Both outcomes must occur, or the test says nothing.
     assert tally[Verdict.PROVED] > 10
     assert tally[Verdict.UNKNOWN] > 30

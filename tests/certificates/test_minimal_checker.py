@@ -42,7 +42,7 @@ def test_true_certificates_are_proved_by_both(tmp_path: Path, minimal_checker) -
         assert verdict_of(path) == "PROVED"
 
 
-@pytest.mark.parametrize("count", [100, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [50, pytest.param(300, marks=pytest.mark.slow)])
 def test_mutations_get_the_same_verdict(count: int, tmp_path: Path, minimal_checker) -> None:
     random = rng(11)
     path = tmp_path / "a.cert"
@@ -142,7 +142,7 @@ def test_cones_of_a_free_hidden_bias_are_proved_by_both(tmp_path: Path, minimal_
     assert minimal_checker.check_file(tmp_path / "a.cert")[0] == verdict_of(tmp_path / "a.cert") == "PROVED"
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [40, pytest.param(200, marks=pytest.mark.slow)])
 def test_mutated_subdivisions_get_the_same_verdict(count: int, tmp_path: Path, minimal_checker, subdivisions) -> None:
     """Apart from claims within rounding of the truth: the main checker rounds here."""
     random = rng(12)
@@ -174,7 +174,7 @@ def test_mutated_subdivisions_get_the_same_verdict(count: int, tmp_path: Path, m
         assert theirs == ours or near, (theirs, ours, reason)
         tally[theirs, ours] += 1
     assert tally["PROVED", "PROVED"] > 3
-    assert tally["UNKNOWN", "UNKNOWN"] > 20
+    assert tally["UNKNOWN", "UNKNOWN"] > 0.3 * count
     assert tally["PROVED", "UNKNOWN"] <= 0.05 * count
 
 

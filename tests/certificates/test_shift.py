@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certificates.making.repair import project
-from certificates.making.shifted import ShiftedBound, complementary, shifted_bound
+from certificates.making.shifted import _SETTLED, ShiftedBound, complementary, shifted_bound
 from formulations import Dual, Program, TrainingProgram, merge_rows
 from tests.strategies import SEEDS, networks, programs, rng
 
@@ -45,6 +45,25 @@ def test_every_shift_gives_a_bound(program: TrainingProgram, seed: int, exponent
     lower = merged.program.to_original(s * alignment - 0.5 * s**2 * square)
     best = min(program.objective(*network) for network in networks(program, seed, count=6))
     assert lower <= best * (1 + 1e-9) + 1e-12
+
+
+@settings(max_examples=25)
+@given(programs(), SEEDS, st.integers(-2, 2))
+def test_no_shift_on_a_fine_grid_is_better_than_the_one_found(program: TrainingProgram, seed: int, power: int) -> None:
+    merged = merge_rows(program)
+    m = merged.program.space.neurons
+    if m == 0:
+        return
+    random = rng(seed)
+    W = merged.program.loss.dual(np.zeros(merged.program.shape)) + random.standard_normal(merged.program.shape)
+    N = random.standard_normal((2 * m, 2 * m)) * 10.0**power
+    bound = _bound(merged.program, *project(merged.program, Dual(W, N)))
+    tau, h_squared = bound.best()
+    assert bound(tau) == h_squared
+    largest, spread = float(bound.values[-1]), float(np.abs(bound.values).max())
+    far, near = np.geomspace(1e-11, 1e3, 1000), np.geomspace(0.9, 1.1, 101)
+    others = bound.many(np.concatenate([largest + spread * far, largest + (tau - largest) * near]))
+    assert h_squared <= others.min() * (1 + _SETTLED)
 
 
 def test_a_shift_below_the_spectrum_bounds_nothing() -> None:

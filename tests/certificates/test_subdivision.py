@@ -115,7 +115,7 @@ def test_the_least_limit_is_the_largest_price(seed: int, n: int, d: int, c: int)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("n", "d", "c"), [(8, 2, 1), (8, 2, 3), (8, 3, 1), (8, 3, 2), (7, 4, 1), (6, 4, 2)])
 def test_many_least_limits(seed: int, n: int, d: int, c: int) -> None:
     compare_with_cells(seed, n, d, c, tests=4_000_000)
@@ -260,7 +260,7 @@ def test_mutants_prove_nothing_false() -> None:
     X, W, h, proof = proved()
     random = rng(4)
     accepted = 0
-    for k in range(80):
+    for k in range(40):
         codes, positions, basis = proof.codes.copy(), proof.positions.copy(), proof.basis.copy()
         cut = int(random.integers(len(positions)))
         at = int(np.flatnonzero(codes != LEAF)[cut])
@@ -277,7 +277,7 @@ def test_mutants_prove_nothing_false() -> None:
         for factor in (0.999, 1 - 1e-6, 1 - 1e-9):
             assert verdict(X, W, factor * h, mutant) is Verdict.UNKNOWN
         accepted += verdict(X, W, 1.01 * h, mutant) is Verdict.PROVED
-    assert accepted > 5
+    assert accepted > 2
 
 
 NONE = np.zeros(0)

@@ -232,12 +232,12 @@ def test_the_judge_knows_false_claims() -> None:
         assert not is_true(replace(certificate, objective=0.5 * certificate.objective))
 
 
-@pytest.mark.parametrize("arithmetic", ["exact", pytest.param("ball", marks=pytest.mark.slow), "float"])
+@pytest.mark.parametrize("arithmetic", ["exact", "float"])
 def test_no_mutation_proves_a_false_claim(arithmetic: str) -> None:
-    tally = run(200, 1, arithmetic)
+    tally = run(100, 1, arithmetic)
     # Both outcomes must occur, or the test says nothing.
-    assert tally[Verdict.PROVED] > 3
-    assert tally[Verdict.UNKNOWN] > 70
+    assert tally[Verdict.PROVED] > 1
+    assert tally[Verdict.UNKNOWN] > 35
 
 
 @pytest.mark.slow

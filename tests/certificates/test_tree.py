@@ -91,7 +91,7 @@ def fixed(signs: np.ndarray, neuron: int, sign: int) -> np.ndarray:
     return below
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(SEEDS)
 def test_a_tree_proves_what_its_leaves_prove(seed: int) -> None:
     random = rng(seed)

@@ -21,7 +21,7 @@ from tests.verification.problems import random_network
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="signals differ there")]
 
 NETWORK = random_network(6, width=12)
-ROWS, ENOUGH = 240, 12
+ROWS, ENOUGH = 120, 12
 AUDIT = ["audit", "net.npz", "data.npz", "--norm", "linf", "--radii", "0.05,0.2", "--json", "-q"]
 TABLE = ("clean_accuracy", "radii", "classes", "worst")
 

@@ -5,12 +5,14 @@ import errno
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import certnet as certnet_api
 from certnet.io import read_network
+from certnet.jobs.radius import certified_radius
 from tests.cli.support import Call, files, one_sentence, quick_train
 
 COLOURS = ("red", "green", "blue")
@@ -91,12 +93,25 @@ def test_radii_are_proved_and_the_class_is_lost_at_the_attacked_one(
 ) -> None:
     write("new.csv", rows(2, seed=3), ("size", "colour"))
     asked = ("predict", "shop", "new.csv", "--radius-norm", "l2", "--largest-radius", "20", "--input-limit", "5")
+    searches = []
+
+    def recorded(network: Any, x: np.ndarray, label: int, **options: Any) -> certnet_api.CertifiedRadius:
+        searches.append((x, label, certified_radius(network, x, label, **options)))
+        return searches[-1][2]
+
+    monkeypatch.setattr("certnet.jobs.radius.certified_radius", recorded)
     found = certnet(*asked, "--json").json["results"]
     network = read_network(shop).with_scores()
     assert network.outputs == 2
-    for row in found:
+    for row, (x, label, search) in zip(found, searches, strict=True):
         kept, lost = row["certified radius (l2)"], row["attacked radius (l2)"]
-        assert 0 <= kept <= (20 if lost is None else lost)
+        assert 0 < kept <= lost < 20
+        assert lost - kept <= 1e-3 * lost
+        there = search.counterexample.x
+        assert np.linalg.norm(there - x) <= lost * (1 + 1e-12)
+        before, after = network(np.stack([x, there]))
+        assert before.argmax() == label
+        assert after[1 - label] >= after[label]
     assert "--radius-norm" in one_sentence(certnet("predict", "shop", "new.csv", "--largest-radius", "1"))
 
     def interrupted(*_: object, **__: object) -> None:

@@ -192,7 +192,7 @@ def test_errors_keep_their_code_without_stderr(tmp_path: Path, how: str) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize(("how", "stream"), [("full", 1), ("closed", 2)])
 def test_training_needs_no_stream(tmp_path: Path, how: str, stream: int) -> None:
-    done = broken("train", "iris", "--time-limit", "6", "--out", "out", cwd=tmp_path, how=how, stream=stream)
+    done = broken("train", "iris", "--time-limit", "3", "--out", "out", cwd=tmp_path, how=how, stream=stream)
     assert done.returncode in (0, 3), done.stderr
     assert {"network.npz", "optimality.cert", "report.json"} <= set(files(tmp_path / "out"))
     assert check(read_certificate(tmp_path / "out" / "optimality.cert")).verdict is Verdict.PROVED

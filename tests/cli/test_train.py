@@ -472,7 +472,7 @@ def test_two_runs_into_one_folder_are_refused(
 
 @pytest.mark.slow
 def test_iris_end_to_end(certnet: Call) -> None:
-    outcome = certnet("train", "iris", "--gamma", "0.1", "--time-limit", "40", "--json")
+    outcome = certnet("train", "iris", "--gamma", "0.1", "--time-limit", "12", "--json")
     assert outcome.code == 0
     assert outcome.json["lower_bound"] > 0
     checked = certnet("check", "runs/iris/optimality.cert", "--data", "iris", "--json")

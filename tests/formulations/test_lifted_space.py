@@ -50,25 +50,6 @@ def test_moment_and_pull_back_are_adjoint(space: LiftedSpace, seed: int) -> None
     np.testing.assert_allclose(space.pull_back(Q), J.T @ Q @ J, atol=1e-12)
 
 
-@pytest.mark.parametrize("position", [0, 3, 7])
-def test_a_moved_coordinate_leaves_the_cone(position: int) -> None:
-    space = LiftedSpace(rng(1).standard_normal((3, 2)))
-    lam = space.lift(np.array([1.0, -2.0]))
-    lam[position] += 1.0
-    assert violation(space, lam) > 0.1
-
-
-def test_negative_and_overlapping_parts_are_seen() -> None:
-    space = LiftedSpace(np.array([[1.0]]))
-    assert violation(space, np.array([2.0, 1.0, 1.0])) == 2.0
-    assert violation(space, np.array([-1.0, 0.0, -1.0])) == 1.0
-
-
-def test_nan_is_no_member() -> None:
-    space = LiftedSpace(np.array([[1.0]]))
-    assert not violation(space, np.array([np.nan, 0.0, 1.0])) <= np.inf
-
-
 def test_bad_generators_are_refused() -> None:
     with pytest.raises(InputError, match="finite"):
         LiftedSpace(np.array([[np.nan]]))

@@ -179,28 +179,51 @@ def _shape_added(graph: Export) -> None:
     graph.at = "moved"
 
 
-OTHERWISE: dict[str, Callable[[Export], object]] = {
+def _pool(**about: Any) -> Callable[[Export], object]:
+    return lambda graph: graph.then("AveragePool", **about)
+
+
+ROUNDED_UP: dict[str, Any] = {"kernel_shape": [3, 3], "strides": [3, 3], "ceil_mode": 1}
+GAPS: dict[str, Any] = {"kernel_shape": [2, 2], "dilations": [2, 1]}
+OPEN, OTHER_SIZES = "export it with pads", "computes otherwise"
+OTHERWISE: dict[str, tuple[Callable[[Export], object], str]] = {
     # The reference shifts the windows before the one that lies beyond the end.
-    "a pool rounded up": lambda g: g.then("AveragePool", kernel_shape=[3, 2], strides=[3, 1], ceil_mode=1),
-    "a padded pool rounded up": lambda g: g.then(
-        "AveragePool", kernel_shape=[3, 3], strides=[3, 3], ceil_mode=1, count_include_pad=1
-    ),
+    "a pool rounded up": (_pool(kernel_shape=[3, 2], strides=[3, 1], ceil_mode=1), OPEN),
+    "a pool rounded up without pads": (_pool(kernel_shape=[3, 2], strides=[3, 1], pads=[0] * 4, ceil_mode=1), OPEN),
+    "a padded pool rounded up": (_pool(**ROUNDED_UP, count_include_pad=1), OPEN),
+    "a pool rounded up by far": (_pool(**ROUNDED_UP, pads=[1] * 4, count_include_pad=1), OPEN),
     # It counts windows without their gaps.
-    "a pool with gaps": lambda g: g.then("AveragePool", kernel_shape=[2, 2], dilations=[2, 1], auto_pad="VALID"),
+    "a pool with gaps": (_pool(**GAPS, auto_pad="VALID"), OPEN),
     # Nor does it clamp ends of ranges.
-    "a shape that ends before it begins": _shape_added,
+    "a shape that ends before it begins": (_shape_added, OTHER_SIZES),
+}
+ALIKE = {
+    "rounded up by one": _pool(kernel_shape=[3, 2], strides=[2, 1], pads=[0] * 4, ceil_mode=1),
+    "rounded up into its padding": _pool(**ROUNDED_UP, pads=[0, 0, 1, 0], count_include_pad=1),
+    "the same without its padding": _pool(**ROUNDED_UP, pads=[0, 0, 1, 0]),
+    "gaps and pads of zero": _pool(**GAPS, pads=[0] * 4),
+    "gaps and padding": _pool(**GAPS, pads=[1, 0, 1, 0], count_include_pad=1),
 }
 
 
-@pytest.mark.parametrize("case", OTHERWISE)
-def test_where_the_reference_errs_nothing_else_is_read(case: str, tmp_path: Path) -> None:
+def _written(add: Callable[[Export], object], folder: Path) -> tuple[Export, Path]:
     graph = Export(19, (1, 1, 4, 2))
-    OTHERWISE[case](graph)
+    add(graph)
     graph.then("Flatten").then("Relu")
-    try:
-        network = read_network(graph.write(tmp_path))
-    except InputError:
-        return
+    return graph, graph.write(folder)
+
+
+@pytest.mark.parametrize("case", OTHERWISE)
+def test_where_the_reference_errs_nothing_is_read(case: str, tmp_path: Path) -> None:
+    add, words = OTHERWISE[case]
+    _, path = _written(add, tmp_path)
+    with pytest.raises(InputError, match=words):
+        read_network(path)
+
+
+@pytest.mark.parametrize("case", ALIKE)
+def test_pools_that_are_read_are_what_onnxruntime_computes(case: str, tmp_path: Path) -> None:
+    graph, path = _written(ALIKE[case], tmp_path)
     x = numbers(np.random.default_rng(0), 1, 1, 4, 2)
-    found: Any = network.predict(x.reshape(1, -1).astype(np.float64))[0]
+    found: Any = read_network(path).predict(x.reshape(1, -1).astype(np.float64))[0]
     np.testing.assert_allclose(found, outputs(graph, x).reshape(-1), rtol=1e-4, atol=1e-5)

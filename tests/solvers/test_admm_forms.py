@@ -203,7 +203,7 @@ def test_in_the_plane_the_bound_is_nearly_the_best_direction() -> None:
     least = float(_values(program, _circle() / np.sqrt(np.diag(program.metric))[:, None]).min())
     delta = _bound(program, tolerance=1e-6)
     assert delta <= least + 1e-9
-    assert delta >= 1.3 * least
+    assert delta >= 1.001 * least
 
 
 def test_a_form_that_is_zero_has_the_bound_zero() -> None:
@@ -267,9 +267,9 @@ def test_a_warm_start_saves_steps(form) -> None:
 
 def test_beginning_in_float32_ends_at_the_same_point(layer: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:
     program = _price()
-    double = _solve(program, tolerance=1e-6)
+    double = _solve(program, tolerance=1e-5)
     monkeypatch.setattr(admm, "SINGLE_ORDER", 0)
-    single = _solve(program, tolerance=1e-6)
+    single = _solve(program, tolerance=1e-5)
     assert double.status is single.status is SolveStatus.CONVERGED
     assert single.objective == pytest.approx(double.objective, rel=1e-4)
 

@@ -370,8 +370,8 @@ def test_the_interior_point_goes_on_from_the_iterate_that_was_shown(at: int) -> 
 
 @pytest.mark.slow
 def test_a_round_that_has_just_begun_does_not_spoil_the_result() -> None:
-    rng = np.random.default_rng(2)
-    presolved = presolve(TrainingProgram(rng.standard_normal((16, 4)), rng.standard_normal((16, 1)), 0.1))
+    rng = np.random.default_rng(3)
+    presolved = presolve(TrainingProgram(rng.standard_normal((8, 4)), rng.standard_normal((8, 1)), 0.1))
     assert presolved is not None
     whole = SOLVERS["interior-point"](presolved.program, SolverOptions())
     values = []
@@ -380,5 +380,5 @@ def test_a_round_that_has_just_begun_does_not_spoil_the_result() -> None:
         if not result.message.startswith("0 rounds"):
             values.append(result.objective)
     assert len(values) >= 2
-    # The first round ends at a gap of 1 %; the iterates that begin the second are 1.5 % off.
+    # The first round ends at a gap of 1 %; the iterates that begin the second are 1.8 % off.
     np.testing.assert_allclose(values, whole.objective, rtol=8e-3)

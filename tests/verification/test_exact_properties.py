@@ -216,9 +216,9 @@ def test_check_compares_what_texts_state_and_not_how_they_are_rounded(tmp_path: 
     assert compared(box, ["<=", ["*", "3", "Y_0"], "Y_1"])
     assert compared(box, ["<=", ["*", "3", "Y_0"], ["-", "Y_1", "0.001"]])
     assert compared(["or"])
-    assert not compared(["and", ["<=", "X_0", "0.33333333333333334"], [">=", "X_0", "0"]], row) or (
-        Fraction("0.33333333333333334") <= Fraction(own.cases[0].region.upper[0])
-    )
+    # Beyond 1/3, but not beyond the end of the certificate's box, which was rounded up.
+    assert Fraction(1, 3) < Fraction("0.33333333333333334") <= Fraction(own.cases[0].region.upper[0])
+    assert compared(["and", ["<=", "X_0", "0.33333333333333334"], [">=", "X_0", "0"]], row)
     assert not compared(["and", ["<=", "X_0", "0.3334"], [">=", "X_0", "0"]], row)
     assert not compared(box, ["<=", ["*", "3", "Y_0"], ["+", "Y_1", "0.001"]])
     assert not compared(box, ["<=", ["*", "3.0000001", "Y_0"], "Y_1"])

@@ -346,7 +346,7 @@ def test_programs_that_round_elsewhere_are_refused(tmp_path: Path, how: dict, ac
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_no_input_in_onnxruntime_violates_what_is_proved(seed: int) -> None:
     """The constant is such that the margin exceeds E by next to nothing; inputs near the least margin, and corners."""
     runtime = pytest.importorskip("onnxruntime")
@@ -357,7 +357,7 @@ def test_no_input_in_onnxruntime_violates_what_is_proved(seed: int) -> None:
     network = ReluNetwork(*(single(rng.standard_normal(size) / 4) for size in sizes))
     region = InputRegion.linf(single(rng.random(d)), 0.05)
     low, high = -50.0, 50.0
-    for _ in range(40):
+    for _ in range(30):
         middle = 0.5 * (low + high)
         case = UnsafeCase(region, np.ones((1, 1)), np.array([middle]))
         result = verify(network, [case], semantics="float32", time_limit=10.0)

@@ -90,7 +90,7 @@ def with_room(certificate: Certificate) -> Certificate:
     return replace(certificate, cases=tuple(cases), proofs=tuple(proofs))
 
 
-@pytest.mark.parametrize("count", [100, pytest.param(250, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [50, pytest.param(250, marks=pytest.mark.slow)])
 def test_mutants_get_the_same_verdict_and_none_proves_what_is_false(count: int, tmp_path: Path, minimal) -> None:
     random, path = np.random.default_rng(count), tmp_path / "a.cert"
     bases, tally = proved_certificates(), Counter()
