@@ -264,7 +264,8 @@ class _Verification:
                 return self._result(Verdict.PROVED, report.reason, report.margin, **found)
             reason = f"the checker did not accept the proof: {report.reason}"
         bound = min(self.lower.values()) if len(self.lower) == len(self.cases) else -math.inf
-        return self._result(Verdict.UNKNOWN, reason, bound, report=report, timed_out=self.timed_out)
+        timed_out = self.timed_out or self.deadline.passed  # perhaps the check's
+        return self._result(Verdict.UNKNOWN, reason, bound, report=report, timed_out=timed_out)
 
     def _result(self, verdict: Verdict, reason: str, lower_bound: float, **found: Any) -> VerificationResult:
         linear, semidefinite = self.nodes.tolist()

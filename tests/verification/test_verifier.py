@@ -98,6 +98,7 @@ def test_a_machine_that_stands_still_is_no_error(monkeypatch: pytest.MonkeyPatch
     # CROWN proves it at once, and no time is left to check that.
     assert result.verdict is Verdict.UNKNOWN
     assert "the time limit was reached" in result.reason
+    assert result.timed_out
 
 
 def test_verdicts_repeat_and_files_are_equal_byte_for_byte(tmp_path: Path) -> None:
