@@ -172,9 +172,9 @@ def test_a_killed_worker_ends_branching_and_not_the_job(monkeypatch: pytest.Monk
 
     monkeypatch.setattr("certnet.search.merged.LARGEST", 0)
     monkeypatch.setattr("certnet.search.price.bound_node", killed)
-    result = certnet.train(_gaussian(6, 7, 2), method="global", gap=1e-4, max_nodes=3)
+    result = certnet.train(_gaussian(6, 7, 2), method="global", gap=1e-4)
     assert not result.interrupted
-    assert _closing.KILLED in result.notes
+    assert result.notes.count(_closing.KILLED) == 1
     assert list(result.stages).index("relaxation") > list(result.stages).index("branching")
     assert result.search is not None
     assert result.search.killed

@@ -113,10 +113,11 @@ def _matmul(_: Node, operands: Sequence[Operand]) -> Operand:
     *lead, inner = rows.shape
     count, outer = math.prod(lead), weights.shape[1]
     n, m = count * inner, count * outer
-    if n * m > LARGEST_MATRIX:
-        raise InputError(f"makes a matrix of {n} × {m} numbers, more than certnet computes with")
-    # Each row is multiplied alone.
-    found = replace(signal, places=rows).product(block_diagonal([weights] * count), (*lead, outer))
+    if count > 1:
+        if n * m > LARGEST_MATRIX:
+            raise InputError(f"makes a matrix of {n} × {m} numbers, more than certnet computes with")
+        weights = block_diagonal([weights] * count)  # each row is multiplied alone
+    found = replace(signal, places=rows).product(weights, (*lead, outer))
     return replace(found, places=np.moveaxis(found.places, -1, axis))
 
 

@@ -55,6 +55,8 @@ def bound(job: Job, stages: Iterable[tuple[str, Callable[[Job], None]]]) -> None
         return
     idle, number, least = 0, 0, AGAIN_SHARE * (job.clock.time_limit or 0.0)
     while idle < PATIENCE and job.is_open and job.clock.has_more_than(least):
+        if job.search is not None and job.search.killed:
+            break  # The next worker would be, too.
         before, number = job.best.gap, number + 1
         run(job, "training", lambda job, number=number: train_network(job, number))  # type: ignore[misc]
         if not job.interrupted:

@@ -164,7 +164,8 @@ class _Price:
     busy: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.steps, self.best, self.direction = 0, 0.0, np.zeros(self.program.space.dimension)
+        self.steps, self.begun = 0, False
+        self.best, self.direction = 0.0, np.zeros(self.program.space.dimension)
         self.root = Branch.of(self.program)
 
     def resume(self, state: State) -> None:
@@ -193,18 +194,20 @@ class _Price:
         }
 
     def bound(self, vertices: list[Branch]) -> None:
-        """Solve the relaxations of nodes, or settle those of a stored search; where a limit ends it some get no key.
+        """Solve the relaxations of nodes, or settle those of a stored search.
 
-        There are as many at once as keep the pool busy.
+        The first are all leaves of a given tree: as many at once as keep the pool busy, and where a limit ends it some
+        get no key. Later ones are children, which take their parents' place in a proof all or not at all.
         """
         for leaf in vertices:
             if leaf.bound is not None:
                 self._settle(leaf)
-        room = None if self.budget.nodes is None else max(self.budget.nodes - self.budget.used, 0)
-        fresh = [leaf for leaf in vertices if leaf.bound is None][:room]
-        task, W = delayed(bound_node), self.W / self.unit
-        while fresh and self.budget.allows(1):
-            some, fresh = fresh[: self.busy], fresh[self.busy :]
+        fresh, first, self.begun = [leaf for leaf in vertices if leaf.bound is None], not self.begun, True
+        room = None if self.budget.nodes is None or not first else max(self.budget.nodes - self.budget.used, 0)
+        fresh, task, W = fresh[:room], delayed(bound_node), self.W / self.unit
+        while fresh and (not first or self.budget.allows(1)):
+            count = self.busy if first else len(fresh)
+            some, fresh = fresh[:count], fresh[count:]
             options = {"enough": 1.0, "time_limit": self.budget.left}
             tasks = [task(self.program, W, leaf.signs, start=leaf.start, **options) for leaf in some]
             for leaf, bound in zip(some, self.pool(tasks), strict=True):

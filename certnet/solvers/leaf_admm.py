@@ -10,7 +10,6 @@ vanishes on a leaf has zero rows there.
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -19,7 +18,7 @@ import numpy as np
 from certificates.making.repair import RepairedForm, raw_dual, repair_form
 from certnet.runtime.blocks import side_by_side, workers
 from certnet.runtime.machine import available_bytes
-from certnet.runtime.numerics import FAILURES, blas_threads
+from certnet.runtime.numerics import blas_threads
 from certnet.solvers.admm import Point, Run
 from certnet.solvers.arrays import Array, Arrays
 from certnet.solvers.interface import SolverOptions, SolveStatus
@@ -65,8 +64,8 @@ def solve_leaves(
     with blas_threads(1), workers(len(signs)) as pool:
         options = SolverOptions(time_limit=time_limit, tolerance=RESIDUAL, max_iterations=max_iterations)
         run = _Run(program, signs, W, starts, enough, options, look, pool)
-        status = run.session.run(run.solve)
-        return replace(run.joint(), interrupted=status is SolveStatus.INTERRUPTED)
+        ends = run.session.run(run.solve), run.session.run(run.look_again)
+        return replace(run.joint(), interrupted=SolveStatus.INTERRUPTED in ends, failed=SolveStatus.FAILED in ends)
 
 
 class _Splitting:
@@ -223,6 +222,12 @@ class _Run(Run):
         missing = min(self.enough, self._objective()) - value
         return follows and self.reports > 8 and not value - before > LEAST_GAIN * missing
 
+    def look_again(self) -> SolveStatus:
+        """At the last multipliers, if there are any."""
+        if self.iterations:
+            self._repair()
+        return SolveStatus.STOPPED
+
     def _repair(self) -> float:
         """The bound that the running multipliers prove; kept if it is the best."""
         at, given = self.at, self.given
@@ -249,9 +254,6 @@ class _Run(Run):
 
     def joint(self) -> JointResult:
         """The best bound, and the last moments; without a step those that it began with."""
-        if self.iterations:
-            with suppress(*FAILURES):  # What was repaired before counts.
-                self._repair()
         value, W, multipliers = self.best
         space, leaves = self.program.space, []
         factors = self.splitting.of(self._factor())

@@ -162,13 +162,14 @@ def price_planar(X: FloatArray, W: FloatArray) -> Pricing:
     ends = np.mod(np.concatenate([angle - 0.5 * np.pi, angle + 0.5 * np.pi]), 2 * np.pi)
     breaks, place = np.unique(ends, return_inverse=True)
     end = np.append(breaks[1:], breaks[0] + 2 * np.pi)
-    # Rows come in at the first of their two angles and go at the second; the sums begin with the last cell.
+    # Rows come in at the first of their two angles and go at the second. Which are in is sure in the widest cell.
     terms = (targets[:, :, None] * data[:, None, :]).reshape(len(data), -1)
     changes = np.zeros((len(breaks), terms.shape[1]))
     np.add.at(changes, place.ravel(), np.concatenate([terms, -terms]))
-    middle = 0.5 * (breaks[-1] + end[-1])
-    changes[0] += terms[data @ (np.cos(middle), np.sin(middle)) > 0].sum(axis=0)
-    forms = np.cumsum(changes, axis=0).reshape(len(breaks), -1, 2)
+    widest = int(np.argmax(end - breaks))
+    middle, sums = 0.5 * (breaks + end)[widest], np.cumsum(changes, axis=0)
+    sums += terms[data @ (np.cos(middle), np.sin(middle)) > 0].sum(axis=0) - sums[widest]
+    forms = sums.reshape(len(breaks), -1, 2)
     a, b, e = (np.einsum("kc,kc->k", forms[..., i], forms[..., j]) for i, j in ((0, 0), (0, 1), (1, 1)))
     # On its cell the square is (a+e)/2 + (a−e)/2 cos 2θ + b sin 2θ, greatest at θ and θ + π.
     peak = 0.5 * np.arctan2(2 * b, a - e)

@@ -11,7 +11,7 @@ from certnet.search.certificate import certify_search
 from certnet.search.joint import joint_search
 from certnet.search.price import SearchProgress
 from certnet.search.tree import Branch
-from certnet.solvers import solve
+from certnet.solvers import leaf_admm, solve
 from certnet.solvers.joint import JointLeaf, solve_joint
 from certnet.solvers.leaf_admm import solve_leaves, takes_leaves
 from certnet.solvers.splitting import Splitting
@@ -95,6 +95,27 @@ def test_without_a_step_leaves_are_as_they_began(how: str, monkeypatch: pytest.M
     assert found.value == -np.inf
     for own, before in zip(found.leaves, known.leaves, strict=True):
         np.testing.assert_array_equal(own.S, before.S)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, np.linalg.LinAlgError])
+def test_what_was_repaired_before_stays_where_the_last_repair_does_not_end(
+    error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = presolve(program_of("squared", 2)).program
+    signs, starts = leaves_of(program, [1])
+    repair, calls = leaf_admm._Run._repair, list[None]()
+
+    def repaired(run: leaf_admm._Run) -> float:
+        calls.append(None)
+        if len(calls) == 3:
+            raise error
+        return repair(run)
+
+    monkeypatch.setattr(leaf_admm._Run, "_repair", repaired)
+    found = solve_leaves(program, signs, np.zeros(program.shape), starts, max_iterations=60)
+    assert len(calls) == 3
+    assert found.value > 0
+    assert (found.interrupted, found.failed) == (error is KeyboardInterrupt, error is not KeyboardInterrupt)
 
 
 def test_one_leaf_is_the_relaxation() -> None:

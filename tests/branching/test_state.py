@@ -154,6 +154,17 @@ def test_a_planted_tree_keeps_the_leaves_that_were_bounded(how: str, monkeypatch
     assert report.verdict is Verdict.PROVED
 
 
+@pytest.mark.parametrize("seconds", [1.5, 2.5, 3.5, 4.5, 5.5])
+def test_children_take_their_parents_place_all_or_not_at_all(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child without a bound would lose what its parent proves."""
+    _, network, presolved, W = _problem(6, 3)
+    Halt(monkeypatch, 10**9, None)
+    part = _search(presolved, W, time_limit=seconds)
+    assert all(leaf.bound is not None for leaf in part.root.leaves)
+    _, report = certify_search(presolved, part, network.U, network.V)
+    assert report.lower_bound == pytest.approx(part.lower_bound, rel=1e-6)
+
+
 def test_ctrl_c_while_a_stored_search_is_settled_is_no_end_of_the_job() -> None:
     _, _, presolved, W = _problem(6, 3)
     part = _search(presolved, W, max_nodes=3)

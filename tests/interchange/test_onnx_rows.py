@@ -75,6 +75,10 @@ def test_a_matrix_for_all_rows_that_is_too_large_is_refused(tmp_path: Path, monk
     graph.then("Gemm", np.ones((2, 4), dtype=np.float32)).then("Relu")
     with pytest.raises(InputError, match="6 × 12 numbers"):
         read_onnx(graph.write(tmp_path), shapes={"x": (3, 2)})
+    # Of a single row it is the layer's own.
+    monkeypatch.setattr("certnet.io.onnx_nodes.LARGEST_MATRIX", 1)
+    graph = Export(13, (1, 2))
+    require_the_same(graph.then("Gemm", np.ones((2, 4), dtype=np.float32)).then("Relu"), tmp_path)
 
 
 OTHERS = {

@@ -46,6 +46,17 @@ def test_enumeration_in_the_plane_equals_a_dense_search(seed, n, c):
     assert heuristic.best == pytest.approx(exact.best, rel=1e-9)
 
 
+@pytest.mark.parametrize("n", [4, 12, 16, 20, 36])
+def test_rows_on_a_circle_are_priced_as_well(n):
+    """Their angles meet, and differ by rounding at the end of the circle."""
+    angle = 2 * np.pi * np.arange(n) / n
+    X, W = np.column_stack([np.cos(angle), np.sin(angle)]), np.random.default_rng(n).standard_normal((n, 2))
+    dense = np.linspace(0, 2 * np.pi, 4001)
+    sampled = values(X, W, np.vstack([np.cos(dense), np.sin(dense)])).max()
+    slack = np.linalg.norm(W, 2) * np.linalg.norm(X, 2) * np.pi / 4000
+    assert sampled * (1 - 1e-12) <= price_planar(X, W).best <= sampled + slack
+
+
 def peak_of(work):
     """What it allocates at most, in bytes."""
     tracemalloc.start()
