@@ -85,7 +85,7 @@ class CertifiedMLP(BaseEstimator):  # type: ignore[misc]
         if self.certify:
             if result.interrupted:
                 warnings.warn("Training was interrupted; the network is the best until then.", stacklevel=2)
-            self._keep(result)
+            self._keep(result, self.gap)
         return self
 
     def _how(self) -> dict[str, Any]:
@@ -161,17 +161,17 @@ class CertifiedMLP(BaseEstimator):  # type: ignore[misc]
                 "was fitted; give the same rows and weights, and leave the parameters as they were."
             )
         gap, time_limit = self.gap if gap is None else gap, self.time_limit if time_limit is None else time_limit
-        self._keep(optimality(program, U, V, a, gap=gap, time_limit=time_limit, **self._how()))
+        self._keep(optimality(program, U, V, a, gap=gap, time_limit=time_limit, **self._how()), gap)
         return self
 
-    def _keep(self, found: Certified) -> None:
+    def _keep(self, found: Certified, gap: float) -> None:
         self.certificate_, self.report_ = found.certificate, found.report
         report = found.report
         self.objective_, self.lower_bound_, self.gap_ = report.objective, report.lower_bound, report.gap
-        if not self.gap_ <= self.gap:
+        if not self.gap_ <= gap:
             proved = f"is {self.gap_:.2%}" if math.isfinite(self.gap_) else "is unknown"
             warnings.warn(
-                f"The proved gap {proved}, where {self.gap:.2%} was asked for; raise time_limit or alpha.",
+                f"The proved gap {proved}, where {gap:.2%} was asked for; raise time_limit or alpha.",
                 ConvergenceWarning,
                 stacklevel=3,
             )

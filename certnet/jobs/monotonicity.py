@@ -94,7 +94,7 @@ def monotonicity(
         time_limit, random_state, provenance, progress: as for ``verify``.
 
     Raises:
-        InputError: an input or output that does not exist, or a region of another size.
+        InputError: an input or output that does not exist, or a region of another size or in which no input was found.
     """
     for name, number, size in (("input", feature, network.inputs), ("output", output, network.outputs)):
         if number >= size:
@@ -107,6 +107,8 @@ def monotonicity(
     share = rng.random((SAMPLES, network.inputs))
     share[::2] = np.round(share[::2])
     X = project(region, region.lower + share * (region.upper - region.lower))
+    if all(pull_inside(region, x) is None for x in X):
+        raise InputError("no input of the region was found; give another one.")
     slopes = (X @ network.hidden.T + network.hidden_bias > 0) @ (network.output[output] * network.hidden[:, feature])
     likely = -1 if slopes.max() <= 0 and slopes.min() < 0 else 1
     met: dict[int, FloatArray | None] = {}

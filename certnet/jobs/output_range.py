@@ -67,7 +67,7 @@ class Extremum:
 
 @dataclass(frozen=True, eq=False)
 class FunctionRange:
-    """Minimum and maximum of one function; ``open`` where one is not known up to the tolerance."""
+    """Minimum and maximum of one function; ``open`` where one is not known up to the tolerance or rounding."""
 
     minimum: Extremum
     maximum: Extremum
@@ -177,7 +177,9 @@ def said(functions: int, unknown: int, wide: int) -> str:
     """What is known of so many functions, of which some have no bounds and some are open."""
     if unknown:
         return f"{unknown} of {functions} functions have no proved bounds"
-    return f"all bounds are proved, and {functions - wide} of {functions} ranges are known up to the tolerance"
+    return (
+        f"all bounds are proved, and {functions - wide} of {functions} ranges are known up to the tolerance or rounding"
+    )
 
 
 def together(

@@ -37,6 +37,7 @@ from certificates.findings import finite
 from certificates.training import fitted
 from certnet.runtime.display import Result
 from certnet.runtime.public import public
+from certnet.runtime.wording import share, up
 from formulations import InputError
 from formulations._validation import FloatArray
 from formulations.losses import ONE_HOT, SIGNS, Kind, kind_named
@@ -100,7 +101,7 @@ class PredictionRange(Result):
         InputError where the share is not between 0 and 1."""
         if not 0 <= price_ratio < 1:
             raise InputError(f"price_ratio must lie between 0 and 1, not {price_ratio:g}.")
-        return math.nextafter(self.gap / (self.gamma * (1.0 - price_ratio)), math.inf)
+        return self.gap / (self.gamma * (1.0 - price_ratio)) * (1.0 + ERROR)
 
 
 @public()
@@ -172,15 +173,15 @@ def sentences(found: PredictionRange) -> tuple[str, ...]:
     worst = float(found.worst.max())
     if math.isfinite(worst) and (found.quantity != PROBABILITY or worst < 0.99):
         what = {OUTPUT: "an output", PROBABILITY: "a probability", MEAN: "a mean"}[found.quantity]
-        typical = f", and by {found.root_mean_square:.3g} in root mean square"
+        typical = f", and by {up(found.root_mean_square, 3)} in root mean square"
         said.append(
-            f"{whose} differs from this one by at most {worst:.3g} in {what} of a training row"
+            f"{whose} differs from this one by at most {up(worst, 3)} in {what} of a training row"
             f"{typical if found.root_mean_square < worst else ''}."
         )
     if (stray := found.stray_mass(STRAY)) < found.mass:
         said.append(
             f"In all of them, neurons whose price is below {STRAY:.0%} of gamma have together at most "
-            f"{stray / found.mass:.1%} of the size Σ‖u‖‖v‖ of this one."
+            f"{share(stray / found.mass, at_least=False)} of the size Σ‖u‖‖v‖ of this one."
         )
     return tuple(said)
 

@@ -9,6 +9,7 @@ from certificates.findings import figures, strict, weights
 from certificates.report import relative_gap
 from certnet.runtime.clock import Moment
 from certnet.runtime.display import Result
+from certnet.runtime.wording import down, up
 from certnet.search.price import SearchSummary
 from certnet.solvers import SolverResult
 from certnet.tightness.complete_positivity import CompletePositivity
@@ -184,13 +185,13 @@ class Tightness(Result):
         gap, membership = self.gap_of_relaxation, self.membership
         if self.verdict is Verdict.PROVED:
             return (
-                f"a network's objective and a proved bound on the relaxation differ by {max(gap, 0.0):.1e}, so the "
+                f"a network's objective and a proved bound on the relaxation differ by {up(max(gap, 0.0), 2)}, so the "
                 "relaxation is exact up to that"
             )
         if self.verdict is Verdict.REFUTED:
             return (
-                f"the relaxation's value is at most {self.relaxation_value:.10g}, and no network has an objective "
-                f"below {self.lower_bound:.10g}"
+                f"the relaxation's value is at most {up(self.relaxation_value, 10)}, and no network has an objective "
+                f"below {down(self.lower_bound, 10)}"
             )
         if membership is None:
             rest = "there is no solution of the relaxation to look at"
@@ -201,4 +202,4 @@ class Tightness(Result):
             )
         else:
             rest = f"of the solution's (α, β) block: {membership.reason}"
-        return f"objective and bound differ by {gap:.1e}; {rest}"
+        return f"objective and bound differ by {up(gap, 2)}; {rest}"

@@ -21,6 +21,7 @@ import numpy as np
 from certificates import Verdict
 from certificates.arithmetic import Enclosure
 from certificates.failure import Deadline
+from certnet.runtime.wording import down, up
 from certnet.tightness.factorisation import alternate, improve, norm_ratio, relative_residual, square_root
 from certnet.tightness.separation import Separator, circuit_separator, deeper, horn_separator, residual_separator
 from formulations import InputError
@@ -132,15 +133,15 @@ def check_completely_positive(
         best = min(best, found)
     if is_open() and best.factor is not None:
         separator = deeper(separator, residual_separator(P, best.factor, random_state=random_state))
-    known = "none is known nearby" if math.isinf(best.residual) else f"the nearest known lies at {best.residual:.1e}"
+    known = "none is known nearby" if math.isinf(best.residual) else f"the nearest known lies at {up(best.residual, 2)}"
     verdict = Verdict.UNKNOWN
     reason = f"{known}, and no inequality that was found is violated by more than {least:.0e}"
     if best.residual <= tolerance:
         verdict = Verdict.PROVED
-        reason = f"a completely positive matrix lies within {best.residual:.1e} of it: {best.how}"
+        reason = f"a completely positive matrix lies within {up(best.residual, 2)} of it: {best.how}"
     elif separator is not None and separator.distance > least:
         verdict = Verdict.REFUTED
-        reason = f"a {separator.kind} shows that it is {separator.distance:.1e} or more from all of them"
+        reason = f"a {separator.kind} shows that it is {down(separator.distance, 2)} or more from all of them"
     distance = 0.0 if separator is None else separator.distance
     if separator is not None:
         separator = replace(separator, inner_product=float(np.ldexp(separator.inner_product, 2 * e)))

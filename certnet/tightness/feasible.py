@@ -39,11 +39,12 @@ def relaxation_value(
     """
     program, c = presolved.program, certificate.shape[2]
     neurons = program.space.neurons
-    fits = primal.outputs == c and certificate.source.size == neurons
-    if not fits or neurons > LARGEST or not np.isfinite(primal.S).all():
+    if primal.outputs != c or neurons > LARGEST or not np.isfinite(primal.S).all():
         return None
+    # A certificate may leave out rows whose W is 0; the problem has them.
+    rows = presolved.rows.rows
     generators, kappas = check_rows(
-        certificate.X, certificate.W, certificate.source, certificate.generator, NO_DEADLINE
+        certificate.X, np.ones_like(certificate.W), rows.source, rows.generator, NO_DEADLINE
     )
     K = Enclosure.from_rationals(kappas, (2 * neurons, len(certificate.X)))
     near = _without_negative_entries(program.space, _complementary(program.space, primal.S))

@@ -75,6 +75,16 @@ def test_a_penalised_bias_is_its_decay_and_a_free_one_balances_the_dual(case) ->
             assert loss.value(R) <= loss.value(R, loss.bias(R) + shift) + 1e-9 * size
 
 
+@given(losses(), st.sampled_from([1e-12, 1e12]))
+def test_the_bias_does_not_depend_on_the_unit_of_the_weights(case, unit: float) -> None:
+    loss, random = case
+    loss = replace(loss, kind=smoothed(loss.kind, 0.1))
+    R = random.standard_normal(loss.shape)
+    decay = unit * loss.bias_decay if loss.has_bias else loss.bias_decay
+    other = replace(loss, sample_weight=unit * loss.sample_weight, bias_decay=decay)
+    assert other.value(R) == pytest.approx(unit * loss.value(R), rel=1e-6)
+
+
 @given(losses())
 def test_what_is_projected_lies_in_the_domain(case) -> None:
     loss, random = case

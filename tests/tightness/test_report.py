@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from certificates import Certificate, Verdict
+from certificates import Certificate, Verdict, check
 from certificates.making.assemble import certify, residual_dual
 from certnet.jobs.tightness import is_plain, measure_tightness
 from certnet.jobs.train import train
@@ -156,6 +156,20 @@ def test_true_networks_are_feasible_points(seed: int, kinds: dict[str, Any]) -> 
     objective = program.objective(certificate.U, certificate.V)
     assert value is not None
     assert objective - 1e-9 <= value <= 1.001 * objective
+
+
+def test_rows_that_a_certificate_leaves_out_count_in_the_relaxation() -> None:
+    """Of a row whose W is 0 a proof says nothing, and a row parallel to it can stand for both."""
+    X, Y, gamma = np.array([[1.0], [2.0]]), np.array([[1.0], [0.0]]), 0.1
+    program = TrainingProgram(X, Y, gamma)
+    honest = certificate_of(program)
+    W = np.array([[0.05], [0.0]])
+    partial = replace(honest, W=W, generator=np.array([0, -1]), lower_bound=0.04)
+    assert check(partial).verdict is Verdict.PROVED
+    found = measure_tightness(partial, time_limit=10.0, tolerance=1e-11)
+    # α = 1/5 would fit best: with u² + v² of 2α the optimum is 0.419, and the relaxation of one feature is exact.
+    assert found.verdict is not Verdict.REFUTED
+    assert found.relaxation_value is None or found.relaxation_value >= 0.419 - 1e-12
 
 
 def test_a_solution_that_is_a_little_infeasible_is_made_feasible() -> None:
