@@ -1,6 +1,7 @@
 """What the bound says about predictions holds for networks of all kinds, and is attained where it can be."""
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -181,6 +182,10 @@ def test_a_good_proof_decides_the_classes() -> None:
     said = sentences(found)
     assert "at least 6 of the 6 training rows" in said[0]
     assert "in a probability" in said[1]
+    # Never less than was found, in whatever digits.
+    shown = re.findall(r"by at most ([0-9.e-]+) in|by ([0-9.e-]+) in root", said[1])
+    for figure, value in zip(shown, (found.worst.max(), found.root_mean_square), strict=True):
+        assert value <= float("".join(figure)) <= 1.01 * value
 
 
 @pytest.mark.parametrize("seed", range(4))

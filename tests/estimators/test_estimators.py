@@ -3,6 +3,7 @@
 import io
 import math
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -104,11 +105,14 @@ def test_a_fit_with_proof_holds_a_certificate_about_its_network(kind: Any) -> No
 
 def test_a_proof_may_come_later_and_changes_nothing_else() -> None:
     X, y = blobs(2)
-    model = classifier(alpha=3.0, gap=0.9, time_limit=20.0).fit(X, y)
+    model = classifier(alpha=3.0, gap=1e-9, time_limit=20.0).fit(X, y)
     assert not hasattr(model, "certificate_")
     before, objective = model.predict_proba(X), model.objective_
     weight = np.ones(len(X))
-    assert model.prove(X[::-1], y[::-1], weight) is model
+    # The gap that is asked for here is the one that a warning would be about.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert model.prove(X[::-1], y[::-1], weight, gap=0.9) is model
     np.testing.assert_array_equal(model.predict_proba(X), before)
     assert model.objective_ == pytest.approx(objective, rel=1e-12)
     assert 0 < model.lower_bound_ <= model.objective_

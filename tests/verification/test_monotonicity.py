@@ -86,6 +86,12 @@ def test_a_slope_that_is_0_but_in_a_corner() -> None:
     assert (found.verdict, found.direction) == (Verdict.PROVED, "falls")
 
 
+def test_a_region_without_inputs_is_refused() -> None:
+    empty = InputRegion(np.ones(2), 2.0 * np.ones(2), centre=np.zeros(2), radius=1.0)
+    with pytest.raises(InputError, match="no input of the region"):
+        monotonicity(NESTED, empty, 0)
+
+
 def test_a_proof_that_needs_splits() -> None:
     found = monotonicity(NESTED, SQUARE, 0)
     assert (found.verdict, found.direction) == (Verdict.PROVED, "rises")
