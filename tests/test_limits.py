@@ -384,9 +384,10 @@ def test_without_a_limit_a_proof_takes_as_long_as_it_does(monkeypatch: pytest.Mo
 def test_a_rank_that_takes_too_long_is_left_out(stuck: Stuck, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_train, "spectrum", stuck)
     monkeypatch.setattr(_train, "RANK_SECONDS", 0.05)
-    result = certnet.train(gaussian(10, 6))
+    result = certnet.train(gaussian(10, 6), time_limit=20.0)
     assert_proved(result)
     assert (result.rank, result.spectrum) == (None, ())
+    assert any("rank" in note for note in result.notes)
     assert not result.resumable
 
 

@@ -360,11 +360,14 @@ def test_only_a_relaxation_cut_short_is_remarked_on(
     certnet: Call, monkeypatch: pytest.MonkeyPatch, status: SolveStatus
 ) -> None:
     relaxation = SolverResult(None, None, 1.0, status, "", "test", "1", 5, 1.0)
-    monkeypatch.setattr("certnet.jobs.train.train", patched(lambda result: replace(result, relaxation=relaxation)))
-    outcome = certnet("train", "spiral", "--json")
-    cut_short = status is SolveStatus.TIME_LIMIT
-    assert outcome.json["notes"] == [STOPPED] * cut_short
-    assert (STOPPED in outcome.err) is cut_short
+    for resumable in (True, False):  # a job that reached its gap was not cut short, however its solver ended
+        changes = {"relaxation": relaxation, "resumable": resumable}
+        with monkeypatch.context() as patch:
+            patch.setattr("certnet.jobs.train.train", patched(lambda result, to=changes: replace(result, **to)))
+            outcome = certnet("train", "spiral", "--json", "--out", f"o{resumable:d}")
+        cut_short = resumable and status is SolveStatus.TIME_LIMIT
+        assert outcome.json["notes"] == [STOPPED] * cut_short
+        assert (STOPPED in outcome.err) is cut_short
 
 
 @pytest.mark.usefixtures("quick")
