@@ -187,7 +187,7 @@ class Prox:
             own, cross = penalty + self._sum_of_squares @ h, self._sum @ h
             total = h.sum(axis=0)
             head = total + (loss.bias_decay if loss.has_bias else 0.0) - np.sum(cross**2 / own, axis=0)
-            head = np.maximum(head, LEAST_CURVATURE * np.maximum(total, np.mean(loss.sample_weight)))
+            head = np.maximum(head, _least_curvature(loss, total))
             return _Arrow(1.0 / own, cross, head, False, self._reach)
         diagonal, row = loss.curvature(f)
         H = diagonal[:, :, None] * np.eye(c) - row[:, :, None] * row[:, None, :]
@@ -200,8 +200,13 @@ class Prox:
             total = H.sum(axis=0)
             head = total + loss.bias_decay * np.eye(c) - np.einsum("mji,mjk->ik", cross, inverse @ cross)
             # Cross-entropy does not see a bias that is the same for all classes.
-            head += LEAST_CURVATURE * max(float(np.trace(total)), float(np.mean(loss.sample_weight))) * np.eye(c)
+            head += _least_curvature(loss, np.trace(total)) * np.eye(c)
         return _Arrow(inverse, cross, head, True, self._reach)
+
+
+def _least_curvature(loss: "Loss", total: FloatArray) -> FloatArray:
+    """What curvature in the bias is at least, by a total of that of the rows and in the unit of their weights."""
+    return np.asarray(LEAST_CURVATURE * np.maximum(total, np.mean(loss.sample_weight)))
 
 
 def best_bias(loss: "Loss", R: FloatArray) -> FloatArray:
@@ -211,7 +216,7 @@ def best_bias(loss: "Loss", R: FloatArray) -> FloatArray:
     for _ in range(STEPS):
         diagonal, row = loss.curvature(R + a)
         total, slope = diagonal.sum(axis=0), loss.bias_decay * a - loss.dual(R, a).sum(axis=0)
-        least = LEAST_CURVATURE * max(float(total.sum()), float(np.mean(loss.sample_weight)))
+        least = _least_curvature(loss, total.sum())
         if loss.kind.couples:
             # Cross-entropy does not see a bias that is the same for all classes.
             step = -np.linalg.solve(np.diag(total + least + loss.bias_decay) - row.T @ row, slope)

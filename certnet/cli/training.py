@@ -214,8 +214,8 @@ def provenance(split: Split) -> dict[str, Any]:
 
 def stopped(result: job.TrainingResult) -> list[str]:
     """A remark where the time limit ended the relaxation."""
-    stopped = result.relaxation is not None and result.relaxation.status is SolveStatus.TIME_LIMIT
-    return [STOPPED] if stopped and result.resumable else []
+    late = result.relaxation is not None and result.relaxation.status is SolveStatus.TIME_LIMIT
+    return [STOPPED] if late and result.resumable else []
 
 
 def writers(split: Split, result: job.TrainingResult) -> dict[str, Writer]:

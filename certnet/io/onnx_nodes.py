@@ -112,8 +112,8 @@ def _matmul(_: Node, operands: Sequence[Operand]) -> Operand:
     rows = np.moveaxis(places, axis, -1)
     *lead, inner = rows.shape
     count, outer = math.prod(lead), weights.shape[1]
-    n, m = count * inner, count * outer
     if count > 1:
+        n, m = count * inner, count * outer
         if n * m > LARGEST_MATRIX:
             raise InputError(f"makes a matrix of {n} × {m} numbers, more than certnet computes with")
         weights = block_diagonal([weights] * count)  # each row is multiplied alone

@@ -188,8 +188,8 @@ def train(
             bound(job, relaxing.bounding(job))
         proof = _stages.conclude(job)
         timed_out = job.relaxation is not None and job.relaxation.status is SolveStatus.TIME_LIMIT
-        cut = job.late or timed_out or (job.search is not None and job.search.can_go_on)
-        cut = job.interrupted or (cut and not proof[1].gap <= job.enough)
+        goes_on = job.late or timed_out or (job.search is not None and job.search.can_go_on)
+        cut = job.interrupted or (goes_on and not proof[1].gap <= job.enough)
         if cut:
             with clock.stage("checkpoint"):
                 # What was proved too, so that a resumed job begins with this network and this bound.

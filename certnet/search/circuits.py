@@ -134,6 +134,11 @@ def solve_with_circuits(
     return replace(best, rounds=tuple(done))
 
 
+def most_programs(dimension: int) -> int:
+    """How many linear programs a search for circuits in so many dimensions may solve."""
+    return min(MOST_PROGRAMS, PROGRAM_WORK // dimension**3)
+
+
 def separate(
     program: Program, moments: FloatArray, generators: FloatArray, known: CircuitSet, count: int
 ) -> CircuitSet:
@@ -151,7 +156,7 @@ def separate(
         norm, size = np.linalg.norm(rows, axis=1), np.ones(len(moments))
         size[: 2 * len(rows)] = 1.0 / np.tile(norm, 2)
         unit, scaled = rows / norm[:, None], moments * np.outer(size, size)
-        most = min(MOST_PROGRAMS, PROGRAM_WORK // rows.shape[1] ** 3)
+        most = most_programs(rows.shape[1])
         found = violated_circuits(unit, scaled, tolerance=VIOLATION, count=max(count, 0), most_programs=most)
         # A circuit and its mirror image, with α and β exchanged, are one inequality on the face.
         seen, half = {*known.keys, *(_mirrored(key, len(rows)) for key in known.keys)}, []

@@ -23,7 +23,7 @@ from certificates import Verdict
 from certificates.arithmetic.floating import sum_of_products
 from certificates.combination import nonnegative_combination
 from certificates.failure import NO_DEADLINE, Deadline, ProofFailure
-from certnet.search.circuits import MOST_PROGRAMS, PROGRAM_WORK
+from certnet.search.circuits import most_programs
 from certnet.tightness.copositivity import check_copositive
 from certnet.tightness.orthant import Exact, rationals
 from formulations._validation import FloatArray, IntArray
@@ -191,7 +191,7 @@ def circuit_separator(
     rows, best = signed_rows(A), None
     size = np.linalg.norm(rows, axis=1)
     known: list[Inequality] = [(np.array([p]), np.array([Fraction(1)])) for p in range(len(rows))]
-    most = min(MOST_PROGRAMS, PROGRAM_WORK // A.shape[1] ** 3)
+    most = most_programs(A.shape[1])
     for _ in range(ROUNDS):
         if not deadline.left > 0:
             return best

@@ -17,17 +17,21 @@ def _bound(program: Program, W: np.ndarray, N: np.ndarray, t: np.ndarray) -> Shi
     return shifted_bound(form.space, multipliers - form.form, form.metric)
 
 
+def _multipliers(program: Program, random: np.random.Generator) -> Dual:
+    """W near that of the zero network, and N of any sign."""
+    zero, m = np.zeros(program.shape), 2 * program.space.neurons
+    return Dual(program.loss.dual(zero) + random.standard_normal(program.shape), random.standard_normal((m, m)))
+
+
 @settings(max_examples=80)
 @given(programs(), SEEDS, st.floats(-6, 4))
 def test_every_shift_gives_a_bound(program: TrainingProgram, seed: int, exponent: float) -> None:
     merged = merge_rows(program)
-    m = merged.program.space.neurons
-    if m == 0:
+    if merged.program.space.neurons == 0:
         return
     random = rng(seed)
-    W = merged.program.loss.dual(np.zeros(merged.program.shape)) + random.standard_normal(merged.program.shape)
-    N = random.standard_normal((2 * m, 2 * m)) * 10.0 ** random.integers(-2, 3)
-    W, N, t = project(merged.program, Dual(W, N))
+    dual = _multipliers(merged.program, random)
+    W, N, t = project(merged.program, Dual(dual.W, dual.N * 10.0 ** random.integers(-2, 3)))
     bound = _bound(merged.program, W, N, t)
     tau = float(bound.values[-1]) + 10.0**exponent * max(float(np.abs(bound.values).max()), 1e-9)
     h_squared = bound(tau)
@@ -51,13 +55,10 @@ def test_every_shift_gives_a_bound(program: TrainingProgram, seed: int, exponent
 @given(programs(), SEEDS, st.integers(-2, 2))
 def test_no_shift_on_a_fine_grid_is_better_than_the_one_found(program: TrainingProgram, seed: int, power: int) -> None:
     merged = merge_rows(program)
-    m = merged.program.space.neurons
-    if m == 0:
+    if merged.program.space.neurons == 0:
         return
-    random = rng(seed)
-    W = merged.program.loss.dual(np.zeros(merged.program.shape)) + random.standard_normal(merged.program.shape)
-    N = random.standard_normal((2 * m, 2 * m)) * 10.0**power
-    bound = _bound(merged.program, *project(merged.program, Dual(W, N)))
+    dual = _multipliers(merged.program, rng(seed))
+    bound = _bound(merged.program, *project(merged.program, Dual(dual.W, dual.N * 10.0**power)))
     tau, h_squared = bound.best()
     assert bound(tau) == h_squared
     largest, spread = float(bound.values[-1]), float(np.abs(bound.values).max())
